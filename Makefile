@@ -1,0 +1,63 @@
+# The commands of this project. `make` alone prints them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.NOTPARALLEL:
+
+BIN := .venv/bin
+READY := .venv/.lapse-ready
+ARGS ?=
+
+.PHONY: help setup demo test check soak bench-big fmt lock clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	echo
+	echo '  LAPSE_BOOTSTRAP=host:port uses that Kafka instead of the embedded one (no Java needed).'
+
+setup: $(READY) ## once: .venv from the hashed lock, Kafka's jars by Maven (the other targets run it when needed)
+
+# The lock decides when the environment is stale; sources are installed in place and never make it so.
+$(READY): requirements/dev.txt pyproject.toml
+	@.ci/setup
+	touch $@
+
+demo: $(READY) ## watch events come in, get handed out and become unreadable (about a minute); ARGS="--plain --keep ..."
+	@$(BIN)/lapse demo $(ARGS)
+
+test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
+	@$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+# Formatters, the type checker and the tests share no state, so they run side by side; each prints when it is done.
+check: $(READY) ## what needs no broker: format, lint, types, import contract, unit tests (about a minute)
+	@rc=0; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT
+	run() { name=$$1; shift; if "$$@" >"$$dir/$$name" 2>&1; then echo "ok      $$name"; else echo "FAILED  $$name"; cat "$$dir/$$name"; return 1; fi; }
+	static() { bad=0; run format $(BIN)/ruff format --check . || bad=1; run lint $(BIN)/ruff check . || bad=1; run imports $(BIN)/lint-imports || bad=1; run types $(BIN)/mypy || bad=1; return $$bad; }
+	static & job=$$!
+	run unit $(BIN)/python -m pytest -q tests/unit $(ARGS) || rc=1
+	tail -n 1 "$$dir/unit"
+	wait $$job || rc=1
+	exit $$rc
+
+soak: $(READY) ## long runs with crashes and restarts (many minutes)
+	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
+
+bench-big: $(READY) ## the large benchmark
+	@$(BIN)/python -m benchmarks.big $(ARGS)
+
+fmt: $(READY) ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Hashes, but no index or download address: the lock works with any mirror that holds the same bytes.
+lock: ## resolve the locks anew from pyproject.toml
+	@export CUSTOM_COMPILE_COMMAND='make lock'
+	compile="$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options"
+	$$compile --extra dev -o requirements/dev.txt pyproject.toml
+	$$compile -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+	! grep -nE '://|find-links|index-url' requirements/*.txt || { echo 'the lock names an address'; exit 1; }
+
+clean: ## remove the environment and every build product (not the cached Kafka jars, not data)
+	@rm -rf .venv build dist ./*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
