@@ -47,18 +47,18 @@ ReceiptOutcome = Literal[
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every record is: frozen, keyword-only, refusing fields it does not know."""
+    """What every record is: frozen and refusing unknown fields (msgspec does not inherit `kw_only`, so each says it)."""
 
 
 # ---- intake: in clear, null keys -----------------------------------------------------------------------------------
-class Identifier(Record):
+class Identifier(Record, kw_only=True):
     """A name by which a data subject is known outside."""
 
     kind: IdentifierKind
     value: str
 
 
-class ConsentStatement(Record):
+class ConsentStatement(Record, kw_only=True):
     """What a person said about one purpose, under which notice."""
 
     purpose: str
@@ -66,7 +66,7 @@ class ConsentStatement(Record):
     notice: str | None = None
 
 
-class FormSubmitted(Record):
+class FormSubmitted(Record, kw_only=True):
     """A form a person sent; `notice` is the version of the privacy notice shown beside it."""
 
     event_id: EventId
@@ -81,7 +81,7 @@ class FormSubmitted(Record):
     backfill: bool = False
 
 
-class EmailOpened(Record):
+class EmailOpened(Record, kw_only=True):
     """A mail's clear gif was fetched; `token` leads to a person only inside the vault."""
 
     event_id: EventId
@@ -93,7 +93,7 @@ class EmailOpened(Record):
     user_agent: str | None = None
 
 
-class CookieObserved(Record):
+class CookieObserved(Record, kw_only=True):
     """A browser showed how the site is used."""
 
     event_id: EventId
@@ -111,13 +111,13 @@ class CookieObserved(Record):
     signals: list[str] = []
 
 
-class ConsentStated(Record, tag_field="type", tag="ConsentStated"):
+class ConsentStated(Record, kw_only=True, tag_field="type", tag="ConsentStated"):
     """Signal: consent given or withdrawn outside a form."""
 
     consents: list[ConsentStatement]
 
 
-class RightsRequested(Record, tag_field="type", tag="RightsRequested"):
+class RightsRequested(Record, kw_only=True, tag_field="type", tag="RightsRequested"):
     """Signal: a data subject asked for one of their rights (GDPR Art. 15-21)."""
 
     request_id: RequestId
@@ -125,14 +125,14 @@ class RightsRequested(Record, tag_field="type", tag="RightsRequested"):
     purposes: list[str] = []
 
 
-class AnchorReached(Record, tag_field="type", tag="AnchorReached"):
+class AnchorReached(Record, kw_only=True, tag_field="type", tag="AnchorReached"):
     """Signal: the event from which an anchored retention runs has happened."""
 
     anchor: Anchor
     reached_at: Micros
 
 
-class ProcessorNotified(Record, tag_field="type", tag="ProcessorNotified"):
+class ProcessorNotified(Record, kw_only=True, tag_field="type", tag="ProcessorNotified"):
     """Signal: a processor told us something, about itself or about one of its objects."""
 
     processor: str
@@ -144,7 +144,7 @@ class ProcessorNotified(Record, tag_field="type", tag="ProcessorNotified"):
 SignalBody = ConsentStated | RightsRequested | AnchorReached | ProcessorNotified
 
 
-class SignalReceived(Record):
+class SignalReceived(Record, kw_only=True):
     """What changes a person's state without being data about their behaviour."""
 
     event_id: EventId
@@ -156,7 +156,7 @@ class SignalReceived(Record):
 
 
 # ---- records and decisions: pseudonymous, numbers of the plan ---------------------------------------------------------
-class Link(Record):
+class Link(Record, kw_only=True):
     """One purpose a record is held for: purpose number of the plan, bucket, and the handle that dies with the bucket."""
 
     purpose: int
@@ -165,14 +165,14 @@ class Link(Record):
     handle: Handle
 
 
-class Wrap(Record):
+class Wrap(Record, kw_only=True):
     """A content key wrapped under the key of link number `link`; empty where the key is derived."""
 
     link: int
     key: bytes
 
 
-class Compartment(Record):
+class Compartment(Record, kw_only=True):
     """Fields with the same purpose set, sealed together; `categories` are numbers of the plan."""
 
     categories: list[int]
@@ -180,7 +180,7 @@ class Compartment(Record):
     wraps: list[Wrap]
 
 
-class RecordTagged(Record):
+class RecordTagged(Record, kw_only=True):
     """An accepted event: sealed, with the purposes it is held for. `source` is `form/<form>`, `email-open` or `cookie`."""
 
     record_id: RecordId
@@ -194,14 +194,14 @@ class RecordTagged(Record):
     compartments: list[Compartment]
 
 
-class VerdictGrant(Record):
+class VerdictGrant(Record, kw_only=True):
     """A processor may have these categories for the purpose of link number `link`."""
 
     link: int
     categories: list[int]
 
 
-class VerdictRefusal(Record):
+class VerdictRefusal(Record, kw_only=True):
     """Why a processor does not get something; no category means the whole link."""
 
     link: int
@@ -209,7 +209,7 @@ class VerdictRefusal(Record):
     code: str
 
 
-class Verdict(Record):
+class Verdict(Record, kw_only=True):
     """What was decided for one processor (its number in the plan of the entry's `policy`)."""
 
     processor: int
@@ -217,7 +217,7 @@ class Verdict(Record):
     refusals: list[VerdictRefusal]
 
 
-class RecordDecided(Record):
+class RecordDecided(Record, kw_only=True):
     """What was decided for one record and why: enough to decide it again later.
 
     `state` is a mask, two bits per purpose number: 0 unknown, 1 live, 2 denied, 3 ended.
@@ -237,13 +237,13 @@ class RecordDecided(Record):
     verdicts: list[Verdict]
 
 
-class DecisionBatch(Record):
+class DecisionBatch(Record, kw_only=True):
     """The decisions of one chunk, packed: one message on `decisions`."""
 
     entries: list[RecordDecided]
 
 
-class RequestStepped(Record):
+class RequestStepped(Record, kw_only=True):
     """On `decisions`: a data subject's request moved on."""
 
     request_id: RequestId
@@ -254,7 +254,7 @@ class RequestStepped(Record):
     processor: str | None = None
 
 
-class FieldsRevealed(Record):
+class FieldsRevealed(Record, kw_only=True):
     """On `decisions`: somebody opened a record, for a stated reason."""
 
     reveal_id: bytes
@@ -266,7 +266,7 @@ class FieldsRevealed(Record):
     at: Micros
 
 
-class Quarantined(Record):
+class Quarantined(Record, kw_only=True):
     """Unreadable or suspect input, sealed whole under the reserved purpose `quarantine` (at most 14 days).
 
     `record_id` is derived from topic, partition and offset where no event id could be read. `path` is a schema path.
@@ -284,14 +284,14 @@ class Quarantined(Record):
 
 
 # ---- towards processors: names, sealed for one recipient ----------------------------------------------------------------
-class DeliveredWrap(Record):
+class DeliveredWrap(Record, kw_only=True):
     """A delivery's content key wrapped under the key of grant number `grant`."""
 
     grant: int
     key: bytes
 
 
-class DeliveredCompartment(Record):
+class DeliveredCompartment(Record, kw_only=True):
     """Fields of one category granted by the same set of purposes, sealed together."""
 
     categories: list[str]
@@ -299,7 +299,7 @@ class DeliveredCompartment(Record):
     wraps: list[DeliveredWrap]
 
 
-class Grant(Record):
+class Grant(Record, kw_only=True):
     """A purpose a processor may use this delivery for, until `use_until`; `decided` is the vault's sequence number."""
 
     purpose: str
@@ -310,7 +310,7 @@ class Grant(Record):
     use_until: Micros
 
 
-class RecordDelivered(Record):
+class RecordDelivered(Record, kw_only=True):
     """What one processor may have of one record; opened at the moment of use through the key endpoint."""
 
     delivery_id: DeliveryId
@@ -322,7 +322,7 @@ class RecordDelivered(Record):
     grants: list[Grant]
 
 
-class BucketScope(Record, tag_field="type", tag="Bucket"):
+class BucketScope(Record, kw_only=True, tag_field="type", tag="Bucket"):
     """Everything held for this purpose from this period under these terms."""
 
     purpose: str
@@ -330,28 +330,28 @@ class BucketScope(Record, tag_field="type", tag="Bucket"):
     terms: Terms
 
 
-class SubjectScope(Record, tag_field="type", tag="Subject"):
+class SubjectScope(Record, kw_only=True, tag_field="type", tag="Subject"):
     """One person's data for these purposes; on `lifecycle` the reference is a tag nobody can join with topics."""
 
     subject_ref: SubjectRef
     purposes: list[str]
 
 
-class RecordScope(Record, tag_field="type", tag="Record"):
+class RecordScope(Record, kw_only=True, tag_field="type", tag="Record"):
     """One delivery, for these purposes."""
 
     delivery_id: DeliveryId
     purposes: list[str]
 
 
-class ProcessorScope(Record, tag_field="type", tag="Processor"):
+class ProcessorScope(Record, kw_only=True, tag_field="type", tag="Processor"):
     """Everything the processor ever received."""
 
 
 Scope = BucketScope | SubjectScope | RecordScope | ProcessorScope
 
 
-class Depersonalized(Record):
+class Depersonalized(Record, kw_only=True):
     """Data became unreadable, and whoever received it must remove its copy by `answer_by`.
 
     It reaches only deliveries whose grants were `decided` before `reaches`.
@@ -368,7 +368,7 @@ class Depersonalized(Record):
     answer_by: Micros | None = None
 
 
-class ReceiptGiven(Record):
+class ReceiptGiven(Record, kw_only=True):
     """What a processor answers about a delivery or a lapse (`about` is its id); never more than is known."""
 
     receipt_id: bytes
@@ -381,7 +381,7 @@ class ReceiptGiven(Record):
     signature: bytes | None = None
 
 
-class CheckpointSigned(Record):
+class CheckpointSigned(Record, kw_only=True):
     """On `lifecycle`: the Merkle root over everything before it, signed by the service key."""
 
     size: int
@@ -391,7 +391,7 @@ class CheckpointSigned(Record):
     signature: bytes
 
 
-class CellCounted(Record):
+class CellCounted(Record, kw_only=True):
     """One cell of residue: at least k people, enumerated labels only."""
 
     label: str
@@ -399,7 +399,7 @@ class CellCounted(Record):
     people: int
 
 
-class ResidueCounted(Record):
+class ResidueCounted(Record, kw_only=True):
     """What may stay of one period: counts, shuffled, no ids."""
 
     period: str
@@ -407,7 +407,7 @@ class ResidueCounted(Record):
 
 
 # ---- control: signed commands, one partition, a total order ---------------------------------------------------------------
-class Command(Record):
+class Command(Record, kw_only=True):
     """What every command carries; `signature` is Ed25519 over `schemas.signing.message(command)`."""
 
     command_id: CommandId
@@ -418,7 +418,7 @@ class Command(Record):
     signature: bytes
 
 
-class PolicyPublished(Command):
+class PolicyPublished(Command, kw_only=True):
     """A policy version is in force from its effective date; `body` is the YAML text."""
 
     version: int
@@ -426,7 +426,7 @@ class PolicyPublished(Command):
     body: str
 
 
-class ProcessorApproved(Command):
+class ProcessorApproved(Command, kw_only=True):
     """A processor may receive (again), under this assurance."""
 
     processor: str
@@ -434,7 +434,7 @@ class ProcessorApproved(Command):
     evidence: str | None = None
 
 
-class ProcessorSuspended(Command):
+class ProcessorSuspended(Command, kw_only=True):
     """A processor opens nothing from now on; with `recall` it must give back what it holds."""
 
     processor: str
@@ -442,7 +442,7 @@ class ProcessorSuspended(Command):
     recall: bool = False
 
 
-class HoldPlaced(Command):
+class HoldPlaced(Command, kw_only=True):
     """Keep what is held of one person for these purposes readable under this hold's id alone."""
 
     hold_id: bytes
@@ -451,13 +451,13 @@ class HoldPlaced(Command):
     reason: str
 
 
-class HoldReleased(Command):
+class HoldReleased(Command, kw_only=True):
     """The hold has ended; what it escrowed is destroyed."""
 
     hold_id: bytes
 
 
-class RequestDecided(Command):
+class RequestDecided(Command, kw_only=True):
     """An officer's decision on a request, or a withdrawal the system applied: enough to do it again after a restore."""
 
     request_id: RequestId
@@ -469,7 +469,7 @@ class RequestDecided(Command):
     reason: str
 
 
-class RetentionOrdered(Command):
+class RetentionOrdered(Command, kw_only=True):
     """A purpose's retention becomes shorter; it can never become longer this way."""
 
     purpose: str
