@@ -1,0 +1,234 @@
+"""Every reason code, once: what a record, a refusal, a closed key, an error or a finding may say about why.
+
+Codes are public: they stand in `decisions`, in answers of the collector and the key endpoint and in errors of
+commands. `codes.json` is this table for other languages (`python -m schemas.codes` writes it), docs/codes.md
+explains each to people, and a test keeps the three in step. A code is never renamed or given a second meaning.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Kind = Literal["discarded", "quarantined", "refused", "closed", "expired", "flag", "error"]
+"""Where a code may stand.
+
+discarded, quarantined, expired: outcome of a record. refused: a verdict's refusal of a processor. closed: a key
+that is not given. flag: said about an accepted record. error: an answer to a caller, of a command or over HTTP.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """A reason: where it may stand, what it means, and what somebody can do about it."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    meaning: str
+    do: str
+
+
+_TABLE = """
+# no justification to hold or to hand out
+no_basis: discarded refused
+    No purpose the policy states for this source justifies the data.
+    Name a purpose with a lawful basis for this source in the policy.
+no_consent: discarded refused closed
+    The purpose rests on consent and none is on record.
+    Ask for consent; data collected before it stays refused.
+withdrawn: discarded refused closed expired
+    The person withdrew consent to the purpose.
+    Nothing; a new grant covers data collected after it.
+objected: discarded refused closed expired
+    The person objected to the purpose (GDPR Art. 21).
+    Nothing, unless an officer decides that compelling grounds override.
+erased: discarded refused closed expired
+    The person's data for the purpose was erased on request.
+    Nothing; a later form or consent starts anew, linked to nothing earlier.
+suppressed: discarded refused
+    An identifier of the event is on the suppression list.
+    Nothing; the list keeps a hash alone so that erased data does not return.
+lapsed: discarded refused closed expired
+    Every retention the record could have had is already over.
+    Deliver events sooner; look at the publisher's delay.
+gpc: discarded refused closed
+    A Global Privacy Control signal denies the purpose.
+    Nothing; the signal counts as an objection to sale, sharing and targeting.
+restricted: refused closed
+    Processing is restricted: kept, not used (GDPR Art. 18).
+    Lift the restriction when the officer decides so.
+no_subject: discarded
+    The event names nobody the vault knows, and its kind never creates a person.
+    Nothing; observations count only for people who are known.
+unknown_purpose: discarded error
+    The event or command names a purpose the policy does not have.
+    Publish a policy with the purpose, or correct the publisher.
+unknown_form: discarded error
+    The policy knows no form of this name.
+    Add the form to the policy's sources.
+unknown_field: discarded error
+    The policy does not say which category this field belongs to.
+    Add the field to the source in the policy, or stop sending it.
+unknown_source: discarded error
+    The policy knows no such source or site.
+    Add the source to the policy.
+# tokens, duplicates, clocks
+token_expired: discarded
+    The pixel's token is authentic but past its day.
+    Nothing; old mail stops counting.
+token_invalid: discarded error
+    The token is not one of ours.
+    Mint tokens with this installation's keys.
+duplicate: discarded
+    The same event arrived again; the first one counts.
+    Nothing; redelivery is expected.
+conflicting_event_id: discarded
+    Another content arrived under an event id already used.
+    Use a fresh event id per event; the first content counts.
+too_old: quarantined
+    Collected more than 30 days before it arrived, without `backfill`.
+    Set `backfill` if the delay is intended.
+clock_future: flag quarantined
+    Collected in the future; the time was clamped to its arrival.
+    Mend the publisher's clock.
+# unreadable or suspect
+framing: quarantined error
+    The value is not Confluent-framed: 0, four bytes of schema id, Avro.
+    Publish with the client library or any Confluent serializer.
+schema_unknown: quarantined error
+    The schema id is not in the catalogue.
+    Use an id of schemas/catalogue.json, or register the schema.
+schema_mismatch: quarantined error
+    The bytes do not fit the schema or the model at the path named.
+    Encode with the schema whose id you send.
+too_large: quarantined error
+    Larger than the limit for its place.
+    Send less: 64 KiB and 200 fields for a form, 1 MB for a record.
+bot: quarantined
+    The event looks automated (honeypot, fill time, rate).
+    Look at it with `lapse quarantine show` and release it if it is a person.
+bug: quarantined error
+    Lapse failed on this record; it was set aside so that the rest goes on.
+    Report it with the record id; release it after the repair.
+# recipients and keys
+not_granted: refused
+    The policy grants the processor no such category for this purpose.
+    Grant purpose and category to the processor in the policy.
+not_approved: refused closed error
+    The processor was never approved.
+    `lapse processor approve NAME`.
+suspended: refused closed
+    The processor is suspended; its lapses still reach it.
+    `lapse processor resume NAME` once the reason is gone.
+assurance_ended: refused closed
+    The processor's assurance or the mechanism it rests on has ended.
+    Approve it again under a valid assurance.
+not_yours: closed
+    The delivery was made for another processor.
+    Ask with the credential of the processor the delivery is for.
+unknown: closed
+    Nothing opens this: unknown, erased and tampered look alike.
+    Treat the delivery as gone.
+expired: closed expired
+    The retention of the purpose is over.
+    Remove your copy; the depersonalization says until when.
+hidden: closed
+    The period is withheld while its destruction is pending.
+    Ask again after the policy change is confirmed or taken back.
+destroyed: closed
+    The key of the period has been destroyed.
+    Remove your copy; nothing brings it back.
+superseded: refused closed
+    A newer revision of the record exists.
+    Use the delivery with the highest revision.
+# answers to callers
+malformed: error
+    The request or file cannot be parsed.
+    Send well-formed JSON, YAML or form data of the stated media type.
+bad_argument: error
+    An argument is outside what the command or endpoint takes.
+    See the command's help or the endpoint's OpenAPI.
+bad_policy: error
+    The policy contradicts itself or the law it states.
+    Mend every finding; each says what would.
+unauthorized: error
+    The credential is missing or wrong.
+    Use the credential printed when the site or processor was set up.
+forbidden: error
+    The credential is right but may not do this.
+    Ask the operator for a role that may.
+not_found: error
+    Nothing of this name or id exists here.
+    Check the name; erased things are not found either.
+timeout: error
+    The caller or a dependency was too slow.
+    Send the whole body at once; try again.
+length_required: error
+    The request has a body but does not say how long it is.
+    Send Content-Length or chunked transfer encoding.
+media_type: error
+    The media type is not one of those the endpoint takes.
+    Send JSON, urlencoded or multipart form data.
+rate_limited: error
+    Too many requests from this address or credential.
+    Wait as long as Retry-After says.
+unavailable: error
+    Broker, vault or registry does not answer, and nothing can be kept meanwhile.
+    Try again; `lapse doctor` says which.
+conflict: error
+    Somebody else changed the same thing first.
+    Read it again and repeat.
+fenced: error
+    Another worker has taken over the partition.
+    Nothing; this worker seeks to where the other one is.
+unsigned: error refused
+    The command carries no valid signature of a key in the policy.
+    Sign with an operator's key that the policy names.
+replayed: error refused
+    A command of this id was already carried out.
+    Give every command a fresh id.
+brake: error refused
+    A brake holds: more would be destroyed than planned, or the clock jumped.
+    Look at the plan, then confirm.
+second_person: error refused
+    The step needs the approval of a second person.
+    Have somebody else approve it.
+incompatible_schema: error
+    The schema would break readers or writers of an earlier version.
+    Give new fields a default and remove none that has none.
+wrong_data_folder: error refused
+    The data folder belongs to another policy, clock or broker.
+    Publish the policy there, or use another folder.
+"""
+
+
+def _read(table: str) -> dict[str, Code]:
+    """Read blocks of three lines: `name: kinds`, the meaning, what to do."""
+    kinds: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+    lines = [line.strip() for line in table.splitlines() if line.strip() and not line.startswith("#")]
+    codes = {}
+    for head, meaning, do in zip(lines[0::3], lines[1::3], lines[2::3], strict=True):
+        name, _, places = head.partition(": ")
+        codes[name] = Code(name=name, kinds=tuple(kinds[k] for k in places.split()), meaning=meaning, do=do)
+    return codes
+
+
+CODES: Mapping[str, Code] = _read(_TABLE)
+"""Every code by its name."""
+
+
+def as_json() -> str:
+    """Return the table as the text of `codes.json`: `{code: {kinds, meaning, do}}`."""
+    table = {c.name: {"kinds": list(c.kinds), "meaning": c.meaning, "do": c.do} for c in CODES.values()}
+    return json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> int:
+    """Write `codes.json` beside this module."""
+    Path(__file__).with_name("codes.json").write_text(as_json(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":  # pragma: no cover
+    raise SystemExit(main())
