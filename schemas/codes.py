@@ -2,7 +2,7 @@
 
 Codes are public: they stand in `decisions`, in answers of the collector and the key endpoint and in errors of
 commands. `codes.json` is this table for other languages (`python -m schemas.codes` writes it), docs/codes.md
-explains each to people, and a test keeps the three in step. A code is never renamed or given a second meaning.
+explains each to people, and a test keeps the three in step. A code never changes its name or meaning.
 """
 
 import json
@@ -14,8 +14,8 @@ from typing import Literal, get_args
 Kind = Literal["discarded", "quarantined", "refused", "closed", "expired", "flag", "error"]
 """Where a code may stand.
 
-discarded, quarantined, expired: outcome of a record. refused: a verdict's refusal of a processor. closed: a key
-that is not given. flag: said about an accepted record. error: an answer to a caller, of a command or over HTTP.
+discarded, quarantined, expired: outcome of a record. refused: a verdict's refusal of a processor. closed: a
+key that is not given. flag: said about an accepted record. error: an answer to a command or over HTTP.
 """
 
 

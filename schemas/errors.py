@@ -3,7 +3,7 @@
 ```
 LapseError           exit  what happens next
 |-- Rejected           1   this input alone is turned away: discarded or quarantined under its code
-|-- BadInput           2   the caller's words or file are wrong, nothing was done; findings say what would mend it
+|-- BadInput           2   the caller's words or file are wrong, nothing was done; findings say what mends it
 |-- Refused            3   policy, a brake or a missing second person said no; the same again gets the same
 |-- NotFound           4   what was named does not exist (towards outsiders never told apart from "erased")
 |-- Unavailable        5   broker, vault, registry or third party does not answer: wait, do the same again
@@ -12,8 +12,8 @@ LapseError           exit  what happens next
 ```
 
 Foreign errors are translated where they enter (the vault's driver, the Kafka clients, HTTP), not further in.
-No error ever carries a value out of a record: a code, a schema path, an id or a file name at most, because texts
-of errors reach logs. Everything that cannot be judged fails closed, as `Refused`.
+No error ever carries a value out of a record: a code, a schema path, an id or a file name at most, because
+texts of errors reach logs. Everything that cannot be judged fails closed, as `Refused`.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Rejected(LapseError):
 
 
 class BadInput(LapseError):
-    """What the caller gave (arguments, a policy, a credential file) is wrong; `findings` lists every fault."""
+    """What the caller gave (arguments, a policy, a key file) is wrong; `findings` lists every fault."""
 
     exit_code = 2
 
