@@ -1,0 +1,1 @@
+"""Lapse: HOW people reach it. The composition root, the processes, the command line, the pages."""
