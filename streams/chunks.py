@@ -1,0 +1,270 @@
+"""The chunk protocol every stage follows: commit 1 -> produce -> acknowledged -> commit 2 -> Kafka commit.
+
+Both commits are fenced by the vault's `progress` of the topic id and partition, so a zombie's chunk has no effect. A
+stage that plans writes what it has judged in commit 1; a redelivery repeats the plan, so it never changes an outcome.
+(Checked by `docs/model/m1_tag.py` and `m2_route.py`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from schemas.codec import encode
+from schemas.errors import Bug
+from schemas.ids import Sequence as VaultSequence
+from schemas.models import DecisionBatch, RecordDecided
+from streams.ports import Chunk, Done, Inbound, Outbound, Outcome, Seek, Sink
+from vault.port import Tx, Vault
+
+TICK = "lapse-tick"
+"""Header of a record that only rolls a segment: no value, no meaning, no entry."""
+POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, Bug)
+"""What a bug of ours raises on one record: the chunk is halved until the record stands alone."""
+BATCH_BYTES = 700_000
+"""A decision batch stays well under what one Kafka record may hold."""
+
+Entry = TypeVar("Entry")
+Work = TypeVar("Work", bound="Judged")
+
+
+@dataclass(slots=True, kw_only=True)
+class Judged:
+    """What a stage made of a part in commit 1; `plan` is one entry per judged offset, `seq` the commit's number."""
+
+    seq: VaultSequence
+    plan: dict[int, Any]
+
+
+class Finding(Protocol):
+    """Where anomalies go that need a person's eye: a code and the place, never a payload."""
+
+    def __call__(self, what: str, where: str, count: int = 1) -> None: ...
+
+
+class Stage(Protocol[Work]):
+    """One stage's three steps for a part of a chunk. `spoilt` holds the offsets a bug was bisected to."""
+
+    def judge(
+        self, tx: Tx, part: Part, planned: Mapping[int, Any] | None, spoilt: frozenset[int]
+    ) -> Work:
+        """Commit 1: read, fold, write; with `planned`, repeat what it says. No sealing, no I/O but `tx`."""
+
+    async def produce(self, part: Part, work: Work) -> None:
+        """Seal and send everything, and return once all of it is acknowledged."""
+
+    def settle(self, tx: Tx, part: Part, work: Work) -> None:
+        """Commit 2: count what was judged."""
+
+
+class Part(NamedTuple):
+    """Records of one partition done under one plan, and where they end."""
+
+    topic: str
+    topic_id: bytes
+    partition: int
+    records: Sequence[Inbound]
+
+    @property
+    def start(self) -> int:
+        """First offset."""
+        return self.records[0].offset
+
+    @property
+    def next(self) -> int:
+        """Offset after the last."""
+        return self.records[-1].offset + 1
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for findings."""
+        return f"{self.topic}/{self.partition} {self.start}-{self.next - 1}"
+
+    def halves(self) -> tuple[Part, Part]:
+        """Both halves; only for two records or more."""
+        middle = len(self.records) // 2
+        return self._replace(records=self.records[:middle]), self._replace(records=self.records[middle:])
+
+
+class Fenced(NamedTuple):
+    """Another worker has moved the partition on to `offset`."""
+
+    offset: int
+
+
+class _Plan(msgspec.Struct, array_like=True):
+    """The stored plan: offset after the part, and its entries by offset."""
+
+    next: int
+    entries: dict[int, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Commit1(Generic[Work]):
+    part: Part
+    work: Work
+
+
+class Chunks(Generic[Work]):
+    """Runs one stage over chunks, part by part; one instance per source."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        stage: Stage[Work],
+        *,
+        finding: Finding,
+        spend: Callable[[], None],
+        plans: bool = False,
+    ) -> None:
+        self._vault = vault
+        self._stage = stage
+        self._finding = finding
+        self._spend = spend
+        self._plans = plans
+        self._sought: dict[tuple[bytes, int], int] = {}
+
+    async def __call__(self, chunk: Chunk) -> Outcome:
+        """Do one chunk; `Seek` where the vault says that this worker is not where the partition is."""
+        rest: Part | None = Part(chunk.topic, chunk.topic_id, chunk.partition, chunk.records)
+        while rest is not None and rest.records:
+            done = await self._part(rest, frozenset())
+            if isinstance(done, Fenced):
+                return self._turned_away(rest, done)
+            rest = rest._replace(records=[r for r in rest.records if r.offset >= done])
+        return Done()
+
+    def _turned_away(self, part: Part, fenced: Fenced) -> Outcome:
+        if part.next <= fenced.offset:
+            return Done()
+        if part.start > fenced.offset:
+            self._sought[part.topic_id, part.partition] = fenced.offset
+        return Seek(fenced.offset)
+
+    async def _part(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
+        """Do the first part of what is left: the offset done up to, or where the partition really is."""
+        try:
+            first = self._commit1(part, spoilt)
+            if isinstance(first, Fenced):
+                return first
+            await self._stage.produce(first.part, first.work)
+        except POISON:
+            return await self._bisect(part, spoilt)
+        return self._commit2(first)
+
+    async def _bisect(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
+        """Halve until one record stands alone; it is judged again as spoilt, and a second failure stops the worker."""
+        if len(part.records) > 1:
+            return await self._part(part.halves()[0], spoilt)
+        if part.start in spoilt:
+            raise Bug("bug", "a record breaks the stage even when set aside", part.place, "mend the stage")
+        self._spend()
+        self._finding("bug", part.place)
+        return await self._part(part, spoilt | {part.start})
+
+    def _commit1(self, part: Part, spoilt: frozenset[int]) -> _Commit1[Work] | Fenced:
+        with self._vault.transaction() as tx:
+            fenced = self._fence(tx, part)
+            if isinstance(fenced, Fenced):
+                return fenced
+            part, planned = self._planned(tx, fenced)
+            work = self._stage.judge(tx, part, planned, spoilt)
+            if self._plans and planned is None:
+                plan = msgspec.msgpack.encode(_Plan(next=part.next, entries=work.plan))
+                tx.put_plan(part.topic_id, part.partition, plan)
+            return _Commit1(part=part, work=work)
+
+    def _fence(self, tx: Tx, part: Part) -> Part | Fenced:
+        """Skip the prefix that is done; accept a gap only where the log itself has one, as a finding."""
+        place = (part.topic_id, part.partition)
+        progress = tx.progress(*place)
+        if progress is None:
+            if part.start > 0:
+                self._finding("progress unknown", part.place, part.start)
+            tx.set_progress(*place, part.start)
+            return part
+        if part.next <= progress:
+            return Fenced(progress)
+        if part.start > progress:
+            if self._sought.get(place) != progress:
+                return Fenced(progress)
+            self._finding("offsets missing from the log", part.place, part.start - progress)
+            tx.set_progress(*place, part.start)
+            return part
+        return part._replace(records=[r for r in part.records if r.offset >= progress])
+
+    def _planned(self, tx: Tx, part: Part) -> tuple[Part, Mapping[int, Any] | None]:
+        """Cut the part to the plan that an earlier attempt left, if there is one."""
+        blob = tx.plan(part.topic_id, part.partition) if self._plans else None
+        if blob is None:
+            return part, None
+        plan = msgspec.msgpack.decode(blob, type=_Plan)
+        if plan.next <= part.start:  # the log lost what was planned
+            tx.drop_plan(part.topic_id, part.partition)
+            return part, None
+        return part._replace(records=[r for r in part.records if r.offset < plan.next]), plan.entries
+
+    def _commit2(self, first: _Commit1[Work]) -> int | Fenced:
+        part = first.part
+        with self._vault.transaction() as tx:
+            progress = tx.progress(part.topic_id, part.partition)
+            if progress != part.start:
+                return Fenced(progress or 0)
+            self._stage.settle(tx, part, first.work)
+            self._keep_rest_of_plan(tx, part)
+            tx.set_progress(part.topic_id, part.partition, part.next)
+        return part.next
+
+    def _keep_rest_of_plan(self, tx: Tx, part: Part) -> None:
+        blob = tx.plan(part.topic_id, part.partition) if self._plans else None
+        if blob is None:
+            return
+        plan = msgspec.msgpack.decode(blob, type=_Plan)
+        if plan.next <= part.next:
+            tx.drop_plan(part.topic_id, part.partition)
+            return
+        plan.entries = {offset: entry for offset, entry in plan.entries.items() if offset >= part.next}
+        tx.put_plan(part.topic_id, part.partition, msgspec.msgpack.encode(plan))
+
+
+def is_tick(record: Inbound) -> bool:
+    """Whether the record only rolls a segment."""
+    return record.value is None and any(name == TICK for name, _ in record.headers)
+
+
+def decision_batches(entries: Sequence[RecordDecided]) -> Iterator[bytes]:
+    """Pack entries into as few messages as their size allows."""
+    if not entries:
+        return
+    packed = encode(DecisionBatch(entries=list(entries)))
+    if len(packed) <= BATCH_BYTES or len(entries) == 1:
+        yield packed
+        return
+    middle = len(entries) // 2
+    yield from decision_batches(entries[:middle])
+    yield from decision_batches(entries[middle:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Out:
+    """Where records go: the sink, and how many partitions each topic has."""
+
+    sink: Sink
+    partitions: Callable[[str], int]
+
+    def to(self, topic: str, place: int, value: bytes, *, key: bytes | None = None, flag: str | None = None) -> Outbound:
+        """Address a record to the partition that `place` (a slot, a partition, a number) falls on."""
+        headers = [(FLAG, flag.encode())] if flag else []
+        return Outbound(topic, place % self.partitions(topic), key, value, headers)
+
+    async def send(self, records: Sequence[Outbound]) -> None:
+        """Send and wait until all are acknowledged."""
+        if records:
+            await self.sink.send(records)
+
+
+FLAG = "lapse-flag"
+"""Header with the code that is said about an accepted record, such as `clock_future`."""

@@ -1,0 +1,185 @@
+"""The engine: one Faust app of one role, its agents made of stages, its sink, its health."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import faust
+
+from streams.engine.access import KafkaAccess
+from streams.engine.guard import check_libraries
+from streams.engine.health import EngineHealth, Status
+from streams.engine.ledger import Delivery, Place
+from streams.engine.patience import discreet, patient
+from streams.engine.sink import KafkaSink
+from streams.engine.stopping import StopGuard
+from streams.engine.topic_ids import BrokerTopicIds
+from streams.engine.transport import ChunkSchema, Shared, register
+from streams.ports import Chunk, Handle, Sink, drive
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SETTINGS: dict[str, Any] = {
+    "store": "memory://",
+    "table_standby_replicas": 0,
+    "topic_disable_leader": True,
+    "topic_allow_declare": False,
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+    "web_enabled": False,
+    "worker_redirect_stdouts": False,
+    "agent_supervisor": "mode.supervisors.CrashingSupervisor",  # an exception never skips records
+    "stream_wait_empty": True,  # makes Faust call ChunkConsumer.wait_empty on revoke and at stop
+    "broker_max_poll_interval": 1e8,  # else an idle or back-pressured worker leaves the group for ever
+    "broker_session_timeout": 10.0,
+    "broker_heartbeat_interval": 2.0,
+    "broker_rebalance_timeout": 20.0,  # this and the next must exceed transport.DRAIN_TIMEOUT
+    "broker_request_timeout": 20.0,
+    "consumer_max_fetch_size": 1 << 20,
+    "consumer_auto_offset_reset": "earliest",
+    "consumer_metadata_max_age_ms": 10_000,  # how soon new partitions and topics are noticed; stock: 5 minutes
+    "producer_metadata_max_age_ms": 10_000,
+    "producer_acks": -1,
+    "producer_linger": 0.0,
+    "producer_max_batch_size": 1 << 20,
+    "producer_max_request_size": 1 << 20,
+    "producer_request_timeout": 30.0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Largest chunk in records, chunks buffered, seconds between two commits."""
+
+    chunk_records: int = 2000
+    buffered_chunks: int = 8
+    commit_every: float = 1.0
+
+
+class Engine:
+    """A consumer group member and a producer. Build it inside `worker.run`, which owns loop and process."""
+
+    def __init__(
+        self,
+        *,
+        group: str,
+        access: KafkaAccess,
+        workdir: Path,
+        now: Callable[[], int],
+        tuning: Tuning = Tuning(),  # noqa: B008 frozen
+    ) -> None:
+        """`workdir` takes an empty folder Faust insists on; `now` gives microseconds since the epoch."""
+        check_libraries()
+        register()
+        self.group = group
+        self.guard = StopGuard()
+        self._status = Status(now=now, progress_at=now())
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=group)
+        self._tuning = tuning
+        self._shared = Shared(
+            group=group,
+            topic_ids=BrokerTopicIds(access.librdkafka()),
+            status=self._status,
+            guard=self.guard,
+        )
+        self.app: Any = faust.App(
+            group,
+            datadir=str(workdir / f"{group}.faust"),
+            broker_max_poll_records=tuning.chunk_records,
+            stream_buffer_maxsize=tuning.buffered_chunks,
+            broker_commit_interval=tuning.commit_every,
+            **access.faust_settings(),
+            **SETTINGS,
+        )
+        self.app.producer_only = True  # until there is an agent
+        self.app.chunk_shared = self._shared
+        self.sink: Sink = KafkaSink(self._producer, functools.partial(self._status.wait_for, "sink"))
+
+    def agent(self, *topics: str) -> Callable[[Handle], Handle]:
+        """Make the decorated stage the agent of these topics: chunks in, `Done` or `Seek` out.
+
+        One chunk at a time. `Unavailable` repeats the chunk, anything else ends the worker with rc 1.
+        """
+
+        def register_agent(handle: Handle) -> Handle:
+            name = getattr(handle, "__name__", type(handle).__name__)
+            safe = patient(
+                discreet(handle),
+                giving_up=lambda: self._shared.draining,
+                note=functools.partial(self._status.wait_for, name),
+            )
+
+            async def agent(stream: Any) -> None:
+                await drive(_StreamSource(stream, self._shared), safe)
+
+            channel = self.app.topic(*topics, schema=ChunkSchema())
+            self.app.agent(channel, name=f"{self.group}.{name}")(agent)
+            self.app.producer_only = False
+            return handle
+
+        return register_agent
+
+    def task(self, function: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """Run the decorated coroutine function beside the agents; an exception in it ends the worker with rc 1."""
+        self.app.task(function)
+        return function
+
+    async def work(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call blocking code (SQL, sealing) on the worker's one thread, so that heartbeats and the loop go on.
+
+        Always the same thread: connections may be bound to it, and calls do not overlap.
+        """
+        call = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def health(self) -> EngineHealth:
+        """What the worker knows about itself now."""
+        consumer = self._shared.consumer
+        if self.app.producer_only:
+            self._status.joined = self._producer() is not None
+        if consumer is None or not self._status.joined:
+            return self._status.snapshot((), {})
+        assigned = tuple(sorted(Place(*tp) for tp in consumer.assignment()))
+        return self._status.snapshot(assigned, consumer.lag())
+
+    def _producer(self) -> Any | None:
+        return getattr(self.app.producer, "_producer", None)
+
+
+class _StreamSource:
+    """A `Source` over one agent's stream."""
+
+    def __init__(self, stream: Any, shared: Shared) -> None:
+        self._stream = stream
+        self._shared = shared
+
+    async def chunks(self) -> AsyncIterator[Chunk]:
+        """Yield chunks that still count; the one handed out is `in_hand` until the next is asked for."""
+        shared = self._shared
+        # noack: stock Faust acknowledges, and so loses, an event whose agent raised
+        async for event in self._stream.noack().events():
+            chunk: Chunk = event.value
+            delivery = chunk.token
+            if not isinstance(delivery, Delivery) or shared.draining or not shared.ledger.holds(delivery):
+                continue
+            shared.in_hand.add(delivery)
+            try:
+                yield chunk
+            finally:
+                shared.in_hand.discard(delivery)
+
+    def ack(self, chunk: Chunk) -> None:
+        """See `Source`."""
+        if isinstance(chunk.token, Delivery) and self._shared.ledger.ack(chunk.token):
+            self._shared.status.progress()
+
+    async def seek(self, topic: str, partition: int, offset: int) -> None:
+        """See `Source`; carried out before the next fetch."""
+        self._shared.ledger.seek(Place(topic, partition), offset)

@@ -1,0 +1,58 @@
+"""One role's worker as a process: its loop, its logs, its signals, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+from faust.worker import Worker
+
+from streams.engine import Engine
+from streams.engine.logs import quieten
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class _Process(Worker):  # type: ignore[misc]  # Faust ships no types
+    """Faust's worker without spinner, chdir and talk, and with the stop guard."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            engine.app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False, debug=False
+        )
+        self.spinner = None
+        self._engine = engine
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        self._engine.guard.arm()
+        super()._schedule_shutdown(signal)
+
+    def on_worker_shutdown(self) -> None:
+        """Also a crash must end: its stop can hang on an absent broker as well."""
+        self._engine.guard.arm()
+        super().on_worker_shutdown()
+
+
+def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
+    """Run the engine `build` makes until SIGTERM, SIGINT or a crash; returns the exit code, 0 or 1.
+
+    `build` is called after uvloop has become the loop policy, because Faust takes its loops when an app is made.
+    SIGTERM lets the chunk in hand finish, commits and leaves the group. Logging is left alone if the root logger has
+    handlers already.
+    """
+    if not logging.root.handlers:
+        logging.basicConfig(level=level, format=_FORMAT)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    engine = build()
+    quieten(level)
+    try:
+        _Process(engine, loop).execute_from_commandline()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        engine.guard.disarm()
