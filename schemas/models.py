@@ -1,7 +1,8 @@
 """One frozen model per record that travels; `avro/` holds the same shapes for every other language.
 
-Times are `Micros`, ids are 16 bytes, purposes and categories inside Lapse are numbers of the policy's plan, towards
-outsiders names. msgspec, because a decoded dict becomes a checked model in 0.3 us where pydantic takes 1.5.
+Times are `Micros`, ids are 16 bytes, purposes and categories inside Lapse are numbers of the policy's plan,
+towards outsiders names. msgspec, because a decoded dict becomes a checked model in 0.3 us where pydantic
+takes 1.5.
 """
 
 from typing import Literal
@@ -47,18 +48,21 @@ ReceiptOutcome = Literal[
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every record is: frozen and refusing unknown fields (msgspec does not inherit `kw_only`, so each says it)."""
+    """What every record is: frozen, keyword-only, refusing unknown fields.
+
+    msgspec does not inherit `kw_only`, and mypy not `frozen`, so each record says both.
+    """
 
 
-# ---- intake: in clear, null keys -----------------------------------------------------------------------------------
-class Identifier(Record, kw_only=True):
+# ---- intake: in clear, null keys ----
+class Identifier(Record, frozen=True, kw_only=True):
     """A name by which a data subject is known outside."""
 
     kind: IdentifierKind
     value: str
 
 
-class ConsentStatement(Record, kw_only=True):
+class ConsentStatement(Record, frozen=True, kw_only=True):
     """What a person said about one purpose, under which notice."""
 
     purpose: str
@@ -66,7 +70,7 @@ class ConsentStatement(Record, kw_only=True):
     notice: str | None = None
 
 
-class FormSubmitted(Record, kw_only=True):
+class FormSubmitted(Record, frozen=True, kw_only=True):
     """A form a person sent; `notice` is the version of the privacy notice shown beside it."""
 
     event_id: EventId
@@ -81,7 +85,7 @@ class FormSubmitted(Record, kw_only=True):
     backfill: bool = False
 
 
-class EmailOpened(Record, kw_only=True):
+class EmailOpened(Record, frozen=True, kw_only=True):
     """A mail's clear gif was fetched; `token` leads to a person only inside the vault."""
 
     event_id: EventId
@@ -93,7 +97,7 @@ class EmailOpened(Record, kw_only=True):
     user_agent: str | None = None
 
 
-class CookieObserved(Record, kw_only=True):
+class CookieObserved(Record, frozen=True, kw_only=True):
     """A browser showed how the site is used."""
 
     event_id: EventId
@@ -111,13 +115,13 @@ class CookieObserved(Record, kw_only=True):
     signals: list[str] = []
 
 
-class ConsentStated(Record, kw_only=True, tag_field="type", tag="ConsentStated"):
+class ConsentStated(Record, frozen=True, kw_only=True, tag_field="type", tag="ConsentStated"):
     """Signal: consent given or withdrawn outside a form."""
 
     consents: list[ConsentStatement]
 
 
-class RightsRequested(Record, kw_only=True, tag_field="type", tag="RightsRequested"):
+class RightsRequested(Record, frozen=True, kw_only=True, tag_field="type", tag="RightsRequested"):
     """Signal: a data subject asked for one of their rights (GDPR Art. 15-21)."""
 
     request_id: RequestId
@@ -125,14 +129,14 @@ class RightsRequested(Record, kw_only=True, tag_field="type", tag="RightsRequest
     purposes: list[str] = []
 
 
-class AnchorReached(Record, kw_only=True, tag_field="type", tag="AnchorReached"):
+class AnchorReached(Record, frozen=True, kw_only=True, tag_field="type", tag="AnchorReached"):
     """Signal: the event from which an anchored retention runs has happened."""
 
     anchor: Anchor
     reached_at: Micros
 
 
-class ProcessorNotified(Record, kw_only=True, tag_field="type", tag="ProcessorNotified"):
+class ProcessorNotified(Record, frozen=True, kw_only=True, tag_field="type", tag="ProcessorNotified"):
     """Signal: a processor told us something, about itself or about one of its objects."""
 
     processor: str
@@ -144,7 +148,7 @@ class ProcessorNotified(Record, kw_only=True, tag_field="type", tag="ProcessorNo
 SignalBody = ConsentStated | RightsRequested | AnchorReached | ProcessorNotified
 
 
-class SignalReceived(Record, kw_only=True):
+class SignalReceived(Record, frozen=True, kw_only=True):
     """What changes a person's state without being data about their behaviour."""
 
     event_id: EventId
@@ -155,9 +159,9 @@ class SignalReceived(Record, kw_only=True):
     body: SignalBody
 
 
-# ---- records and decisions: pseudonymous, numbers of the plan ---------------------------------------------------------
-class Link(Record, kw_only=True):
-    """One purpose a record is held for: purpose number of the plan, bucket, and the handle that dies with the bucket."""
+# ---- records and decisions: pseudonymous, numbers of the plan ----
+class Link(Record, frozen=True, kw_only=True):
+    """One purpose a record is held for: its number in the plan, bucket, and the handle that dies with it."""
 
     purpose: int
     period: Period
@@ -165,14 +169,14 @@ class Link(Record, kw_only=True):
     handle: Handle
 
 
-class Wrap(Record, kw_only=True):
+class Wrap(Record, frozen=True, kw_only=True):
     """A content key wrapped under the key of link number `link`; empty where the key is derived."""
 
     link: int
     key: bytes
 
 
-class Compartment(Record, kw_only=True):
+class Compartment(Record, frozen=True, kw_only=True):
     """Fields with the same purpose set, sealed together; `categories` are numbers of the plan."""
 
     categories: list[int]
@@ -180,8 +184,11 @@ class Compartment(Record, kw_only=True):
     wraps: list[Wrap]
 
 
-class RecordTagged(Record, kw_only=True):
-    """An accepted event: sealed, with the purposes it is held for. `source` is `form/<form>`, `email-open` or `cookie`."""
+class RecordTagged(Record, frozen=True, kw_only=True):
+    """An accepted event: sealed, with the purposes it is held for.
+
+    `source` is `form/<form>`, `email-open` or `cookie`.
+    """
 
     record_id: RecordId
     revision: int
@@ -194,14 +201,14 @@ class RecordTagged(Record, kw_only=True):
     compartments: list[Compartment]
 
 
-class VerdictGrant(Record, kw_only=True):
+class VerdictGrant(Record, frozen=True, kw_only=True):
     """A processor may have these categories for the purpose of link number `link`."""
 
     link: int
     categories: list[int]
 
 
-class VerdictRefusal(Record, kw_only=True):
+class VerdictRefusal(Record, frozen=True, kw_only=True):
     """Why a processor does not get something; no category means the whole link."""
 
     link: int
@@ -209,7 +216,7 @@ class VerdictRefusal(Record, kw_only=True):
     code: str
 
 
-class Verdict(Record, kw_only=True):
+class Verdict(Record, frozen=True, kw_only=True):
     """What was decided for one processor (its number in the plan of the entry's `policy`)."""
 
     processor: int
@@ -217,7 +224,7 @@ class Verdict(Record, kw_only=True):
     refusals: list[VerdictRefusal]
 
 
-class RecordDecided(Record, kw_only=True):
+class RecordDecided(Record, frozen=True, kw_only=True):
     """What was decided for one record and why: enough to decide it again later.
 
     `state` is a mask, two bits per purpose number: 0 unknown, 1 live, 2 denied, 3 ended.
@@ -237,13 +244,13 @@ class RecordDecided(Record, kw_only=True):
     verdicts: list[Verdict]
 
 
-class DecisionBatch(Record, kw_only=True):
+class DecisionBatch(Record, frozen=True, kw_only=True):
     """The decisions of one chunk, packed: one message on `decisions`."""
 
     entries: list[RecordDecided]
 
 
-class RequestStepped(Record, kw_only=True):
+class RequestStepped(Record, frozen=True, kw_only=True):
     """On `decisions`: a data subject's request moved on."""
 
     request_id: RequestId
@@ -254,7 +261,7 @@ class RequestStepped(Record, kw_only=True):
     processor: str | None = None
 
 
-class FieldsRevealed(Record, kw_only=True):
+class FieldsRevealed(Record, frozen=True, kw_only=True):
     """On `decisions`: somebody opened a record, for a stated reason."""
 
     reveal_id: bytes
@@ -266,10 +273,11 @@ class FieldsRevealed(Record, kw_only=True):
     at: Micros
 
 
-class Quarantined(Record, kw_only=True):
+class Quarantined(Record, frozen=True, kw_only=True):
     """Unreadable or suspect input, sealed whole under the reserved purpose `quarantine` (at most 14 days).
 
-    `record_id` is derived from topic, partition and offset where no event id could be read. `path` is a schema path.
+    `record_id` is derived from topic, partition and offset where no event id could be read. `path` is a
+    schema path.
     """
 
     record_id: RecordId
@@ -283,15 +291,15 @@ class Quarantined(Record, kw_only=True):
     sealed: bytes
 
 
-# ---- towards processors: names, sealed for one recipient ----------------------------------------------------------------
-class DeliveredWrap(Record, kw_only=True):
+# ---- towards processors: names, sealed for one recipient ----
+class DeliveredWrap(Record, frozen=True, kw_only=True):
     """A delivery's content key wrapped under the key of grant number `grant`."""
 
     grant: int
     key: bytes
 
 
-class DeliveredCompartment(Record, kw_only=True):
+class DeliveredCompartment(Record, frozen=True, kw_only=True):
     """Fields of one category granted by the same set of purposes, sealed together."""
 
     categories: list[str]
@@ -299,8 +307,11 @@ class DeliveredCompartment(Record, kw_only=True):
     wraps: list[DeliveredWrap]
 
 
-class Grant(Record, kw_only=True):
-    """A purpose a processor may use this delivery for, until `use_until`; `decided` is the vault's sequence number."""
+class Grant(Record, frozen=True, kw_only=True):
+    """A purpose a processor may use this delivery for, until `use_until`.
+
+    `decided` is the vault's sequence number.
+    """
 
     purpose: str
     period: Period
@@ -310,7 +321,7 @@ class Grant(Record, kw_only=True):
     use_until: Micros
 
 
-class RecordDelivered(Record, kw_only=True):
+class RecordDelivered(Record, frozen=True, kw_only=True):
     """What one processor may have of one record; opened at the moment of use through the key endpoint."""
 
     delivery_id: DeliveryId
@@ -322,7 +333,7 @@ class RecordDelivered(Record, kw_only=True):
     grants: list[Grant]
 
 
-class BucketScope(Record, kw_only=True, tag_field="type", tag="Bucket"):
+class BucketScope(Record, frozen=True, kw_only=True, tag_field="type", tag="Bucket"):
     """Everything held for this purpose from this period under these terms."""
 
     purpose: str
@@ -330,28 +341,31 @@ class BucketScope(Record, kw_only=True, tag_field="type", tag="Bucket"):
     terms: Terms
 
 
-class SubjectScope(Record, kw_only=True, tag_field="type", tag="Subject"):
-    """One person's data for these purposes; on `lifecycle` the reference is a tag nobody can join with topics."""
+class SubjectScope(Record, frozen=True, kw_only=True, tag_field="type", tag="Subject"):
+    """One person's data for these purposes.
+
+    On `lifecycle` the reference is a tag that nobody can join with other topics.
+    """
 
     subject_ref: SubjectRef
     purposes: list[str]
 
 
-class RecordScope(Record, kw_only=True, tag_field="type", tag="Record"):
+class RecordScope(Record, frozen=True, kw_only=True, tag_field="type", tag="Record"):
     """One delivery, for these purposes."""
 
     delivery_id: DeliveryId
     purposes: list[str]
 
 
-class ProcessorScope(Record, kw_only=True, tag_field="type", tag="Processor"):
+class ProcessorScope(Record, frozen=True, kw_only=True, tag_field="type", tag="Processor"):
     """Everything the processor ever received."""
 
 
 Scope = BucketScope | SubjectScope | RecordScope | ProcessorScope
 
 
-class Depersonalized(Record, kw_only=True):
+class Depersonalized(Record, frozen=True, kw_only=True):
     """Data became unreadable, and whoever received it must remove its copy by `answer_by`.
 
     It reaches only deliveries whose grants were `decided` before `reaches`.
@@ -368,7 +382,7 @@ class Depersonalized(Record, kw_only=True):
     answer_by: Micros | None = None
 
 
-class ReceiptGiven(Record, kw_only=True):
+class ReceiptGiven(Record, frozen=True, kw_only=True):
     """What a processor answers about a delivery or a lapse (`about` is its id); never more than is known."""
 
     receipt_id: bytes
@@ -381,7 +395,7 @@ class ReceiptGiven(Record, kw_only=True):
     signature: bytes | None = None
 
 
-class CheckpointSigned(Record, kw_only=True):
+class CheckpointSigned(Record, frozen=True, kw_only=True):
     """On `lifecycle`: the Merkle root over everything before it, signed by the service key."""
 
     size: int
@@ -391,7 +405,7 @@ class CheckpointSigned(Record, kw_only=True):
     signature: bytes
 
 
-class CellCounted(Record, kw_only=True):
+class CellCounted(Record, frozen=True, kw_only=True):
     """One cell of residue: at least k people, enumerated labels only."""
 
     label: str
@@ -399,15 +413,15 @@ class CellCounted(Record, kw_only=True):
     people: int
 
 
-class ResidueCounted(Record, kw_only=True):
+class ResidueCounted(Record, frozen=True, kw_only=True):
     """What may stay of one period: counts, shuffled, no ids."""
 
     period: str
     cells: list[CellCounted]
 
 
-# ---- control: signed commands, one partition, a total order ---------------------------------------------------------------
-class Command(Record, kw_only=True):
+# ---- control: signed commands, one partition, a total order ----
+class Command(Record, frozen=True, kw_only=True):
     """What every command carries; `signature` is Ed25519 over `schemas.signing.message(command)`."""
 
     command_id: CommandId
@@ -418,7 +432,7 @@ class Command(Record, kw_only=True):
     signature: bytes
 
 
-class PolicyPublished(Command, kw_only=True):
+class PolicyPublished(Command, frozen=True, kw_only=True):
     """A policy version is in force from its effective date; `body` is the YAML text."""
 
     version: int
@@ -426,7 +440,7 @@ class PolicyPublished(Command, kw_only=True):
     body: str
 
 
-class ProcessorApproved(Command, kw_only=True):
+class ProcessorApproved(Command, frozen=True, kw_only=True):
     """A processor may receive (again), under this assurance."""
 
     processor: str
@@ -434,7 +448,7 @@ class ProcessorApproved(Command, kw_only=True):
     evidence: str | None = None
 
 
-class ProcessorSuspended(Command, kw_only=True):
+class ProcessorSuspended(Command, frozen=True, kw_only=True):
     """A processor opens nothing from now on; with `recall` it must give back what it holds."""
 
     processor: str
@@ -442,7 +456,7 @@ class ProcessorSuspended(Command, kw_only=True):
     recall: bool = False
 
 
-class HoldPlaced(Command, kw_only=True):
+class HoldPlaced(Command, frozen=True, kw_only=True):
     """Keep what is held of one person for these purposes readable under this hold's id alone."""
 
     hold_id: bytes
@@ -451,14 +465,17 @@ class HoldPlaced(Command, kw_only=True):
     reason: str
 
 
-class HoldReleased(Command, kw_only=True):
+class HoldReleased(Command, frozen=True, kw_only=True):
     """The hold has ended; what it escrowed is destroyed."""
 
     hold_id: bytes
 
 
-class RequestDecided(Command, kw_only=True):
-    """An officer's decision on a request, or a withdrawal the system applied: enough to do it again after a restore."""
+class RequestDecided(Command, frozen=True, kw_only=True):
+    """An officer's decision on a request, or a withdrawal the system applied.
+
+    It holds enough to do it again after a restore.
+    """
 
     request_id: RequestId
     right: Right
@@ -469,7 +486,7 @@ class RequestDecided(Command, kw_only=True):
     reason: str
 
 
-class RetentionOrdered(Command, kw_only=True):
+class RetentionOrdered(Command, frozen=True, kw_only=True):
     """A purpose's retention becomes shorter; it can never become longer this way."""
 
     purpose: str
