@@ -1,17 +1,19 @@
 """The in-memory twin of the ports: a log of partitions with Kafka's rules, and a source and a sink on it.
 
-It keeps what stages depend on: dense offsets with room for holes, LogAppendTime, a moving log start, topic ids that
-change when a topic is created again, committed offsets per group, redelivery of what was not acknowledged.
+It keeps what stages depend on: dense offsets with room for holes, LogAppendTime, a moving log start, topic
+ids that change when a topic is created again, committed offsets per group, redelivery of what was not
+acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.errors import Bug
+from streams.ledger import Delivery, Ledger, Place
 from streams.ports import MAX_RECORD_BYTES, Chunk, Inbound, Outbound, Placed, record_bytes
 
 CHUNK_RECORDS = 2000
@@ -31,7 +33,7 @@ class _Topic:
 
 
 class MemoryLog:
-    """Topics, partitions and committed offsets; `now_ms` stamps appended records (milliseconds since the epoch)."""
+    """Topics, partitions and committed offsets; `now_ms` stamps records (milliseconds since the epoch)."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -41,7 +43,7 @@ class MemoryLog:
         self._changed = asyncio.Event()
 
     def create_topic(self, name: str, partitions: int = 1) -> bytes:
-        """Create an empty topic under a new topic id, replacing a topic of that name; returns the id (16 bytes)."""
+        """Create an empty topic, in place of one of that name; returns its new topic id (16 bytes)."""
         self.delete_topic(name)
         self._created += 1
         topic_id = self._created.to_bytes(16, "big")
@@ -112,26 +114,11 @@ class MemoryLog:
         await self._changed.wait()
 
 
-@dataclass(slots=True)
-class _Delivery:
-    next_offset: int
-    acked: bool = False
-
-
-@dataclass(slots=True)
-class _Reader:
-    """Where one partition is read and what of it is unsettled; `topic_id` tells a recreated topic."""
-
-    topic_id: bytes
-    position: int
-    delivered: deque[_Delivery] = field(default_factory=deque)
-
-
 class MemorySource:
-    """A consumer of one group; its chunks end when `stop` is called or, with `drain=True`, when nothing is left to read.
+    """A consumer of one group, ended by `stop` or, with `drain=True`, when nothing is left to read.
 
-    `partitions` restricts it (topic -> partitions), so a test can give two workers the same partition, as a zombie has
-    it. With `commit_on_ack=False` acknowledgements stay in memory until `commit()`.
+    `partitions` restricts it (topic -> partitions), so a test can give two workers the same partition, as a
+    zombie has it. With `commit_on_ack=False` acknowledgements stay in memory until `commit()`.
     """
 
     def __init__(
@@ -140,7 +127,7 @@ class MemorySource:
         group: str,
         topics: Sequence[str],
         *,
-        partitions: Mapping[str, Iterable[int]] | None = None,
+        partitions: Mapping[str, Collection[int]] | None = None,
         chunk_records: int = CHUNK_RECORDS,
         drain: bool = False,
         commit_on_ack: bool = True,
@@ -148,11 +135,12 @@ class MemorySource:
         self._log = log
         self._group = group
         self._topics = tuple(topics)
-        self._only = None if partitions is None else {topic: tuple(parts) for topic, parts in partitions.items()}
+        self._only = partitions
         self._chunk_records = chunk_records
         self._drain = drain
         self._commit_on_ack = commit_on_ack
-        self._readers: dict[tuple[str, int], _Reader] = {}
+        self._ledger = Ledger()
+        self._ids: dict[Place, bytes] = {}
         self._turn = 0
         self._stopped = False
 
@@ -171,38 +159,35 @@ class MemorySource:
         """Next chunk if there is one: the step a stateful test takes."""
         places = self._assigned()
         for turn in range(len(places)):
-            topic, partition = places[(self._turn + turn) % len(places)]
-            chunk = self._read(topic, partition)
+            chunk = self._read(places[(self._turn + turn) % len(places)])
             if chunk is not None:
                 self._turn = (self._turn + turn + 1) % len(places)
                 return chunk
         return None
 
     def ack(self, chunk: Chunk) -> None:
-        """Settle one delivery; the committed offset follows the longest settled prefix."""
-        if isinstance(chunk.token, _Delivery):
-            chunk.token.acked = True
+        """See `Source`; the committed offset follows at once unless `commit_on_ack` is off."""
+        if isinstance(chunk.token, Delivery):
+            self._ledger.ack(chunk.token)
         if self._commit_on_ack:
             self.commit()
 
     def commit(self) -> None:
         """Commit what has been acknowledged."""
-        for (topic, partition), reader in self._readers.items():
-            if topic not in self._log.topics() or self._log.topic_id(topic) != reader.topic_id:
-                continue
-            offset = None
-            while reader.delivered and reader.delivered[0].acked:
-                offset = reader.delivered.popleft().next_offset
-            if offset is not None:
-                self._log.commit(self._group, topic, partition, offset)
+        offsets = self._ledger.committable()
+        for place, offset in offsets.items():
+            if place.topic in self._log.topics() and self._log.topic_id(place.topic) == self._ids[place]:
+                self._log.commit(self._group, place.topic, place.partition, offset)
+        self._ledger.committed(offsets)
 
     async def seek(self, topic: str, partition: int, offset: int) -> None:
-        """Read on at `offset`, forgetting unsettled deliveries of the partition."""
-        self._readers[topic, partition] = _Reader(self._log.topic_id(topic), offset)
+        """See `Source`."""
+        self._ledger.seek(Place(topic, partition), offset)
 
     def crash(self) -> None:
-        """Forget everything but the committed offsets, as a killed process does: unacknowledged chunks come again."""
-        self._readers.clear()
+        """Forget all but the committed offsets, as a killed process does: unacknowledged chunks come again."""
+        self._ledger.clear()
+        self._ids.clear()
 
     def stop(self) -> None:
         """End `chunks()`."""
@@ -212,40 +197,36 @@ class MemorySource:
     def lag(self) -> int:
         """Offsets between the committed offsets and the ends of the assigned partitions."""
         total = 0
-        for topic, partition in self._assigned():
-            start, end = self._log.bounds(topic, partition)
-            total += end - max(start, self._log.committed(self._group, topic, partition) or 0)
+        for place in self._assigned():
+            start, end = self._log.bounds(*place)
+            total += end - max(start, self._log.committed(self._group, *place) or 0)
         return total
 
-    def _assigned(self) -> list[tuple[str, int]]:
+    def _assigned(self) -> list[Place]:
         known = self._log.topics()
         return [
-            (topic, partition)
+            Place(topic, partition)
             for topic in self._topics
             for partition in range(known.get(topic, 0))
             if self._only is None or partition in self._only.get(topic, ())
         ]
 
-    def _reader(self, topic: str, partition: int) -> _Reader:
-        topic_id = self._log.topic_id(topic)
-        reader = self._readers.get((topic, partition))
-        if reader is None or reader.topic_id != topic_id:
-            reader = _Reader(topic_id, self._log.committed(self._group, topic, partition) or 0)
-            self._readers[topic, partition] = reader
-        return reader
-
-    def _read(self, topic: str, partition: int) -> Chunk | None:
-        reader = self._reader(topic, partition)
-        start, end = self._log.bounds(topic, partition)
-        if not start <= reader.position <= end:
-            reader.position = start  # auto.offset.reset=earliest
-        records = self._log.read(topic, partition, reader.position, self._chunk_records)
+    def _read(self, place: Place) -> Chunk | None:
+        topic_id = self._log.topic_id(place.topic)
+        if self._ids.get(place) != topic_id:
+            self._ids[place] = topic_id
+            self._ledger.start(place, self._log.committed(self._group, *place) or 0)
+        position = self._ledger.expected(place) or 0
+        start, end = self._log.bounds(*place)
+        if not start <= position <= end:
+            position = start  # auto.offset.reset=earliest
+        records = self._log.read(*place, position, self._chunk_records)
         if not records:
             return None
-        delivery = _Delivery(records[-1].offset + 1)
-        reader.position = delivery.next_offset
-        reader.delivered.append(delivery)
-        return Chunk(topic=topic, topic_id=reader.topic_id, partition=partition, records=records, token=delivery)
+        delivery = self._ledger.deliver(place, records)
+        return Chunk(
+            topic=place.topic, topic_id=topic_id, partition=place.partition, records=records, token=delivery
+        )
 
 
 class MemorySink:
@@ -260,7 +241,7 @@ class MemorySink:
         """Append all records, or those before the planned outage."""
         for record in records:
             if record_bytes(record) > MAX_RECORD_BYTES:
-                raise Bug("oversized", record.topic)
+                raise Bug("bug", f"a record over {MAX_RECORD_BYTES} bytes", record.topic, "split it upstream")
         placed = []
         for record in records:
             if self.outage is not None:

@@ -1,8 +1,8 @@
 """The I/O ports of the flow: whole chunks come in from a `Source`, records go out through a `Sink`.
 
-`streams.engine` implements both on Kafka, `streams.memory` in memory; one contract suite runs on the two.
-A stage is an `async handle(chunk)` and `drive` joins it to a source: a chunk is acknowledged only after `handle` has
-returned, so everything a stage must have done for a chunk happens before it returns `Done`.
+`streams.engine` implements both on Kafka, `streams.memory` in memory; one contract suite runs on the two. A
+stage is an `async handle(chunk)` and `drive` joins it to a source: a chunk is acknowledged only after
+`handle` has returned, so everything a stage must have done for a chunk happens before it returns `Done`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Headers = Sequence[tuple[str, bytes]]
 """Record headers in order; names may repeat."""
 
 MAX_RECORD_BYTES = 1_000_000
-"""Largest key + value + headers a sink accepts, in bytes: brokers refuse batches over 1 MiB (`message.max.bytes`)."""
+"""Largest key + value + headers in bytes a sink accepts: brokers refuse batches over 1 MiB."""
 
 
 class Inbound(NamedTuple):
@@ -98,8 +98,8 @@ class Done:
 class Seek:
     """The chunk was fenced off: drop it unacknowledged and go on reading this partition at `offset`.
 
-    A chunk that lies wholly before the vault's offset is `Done`, not `Seek`: only an acknowledgement moves the
-    group's committed offset.
+    A chunk that lies wholly before the vault's offset is `Done`, not `Seek`: only an acknowledgement moves
+    the group's committed offset.
     """
 
     offset: int
@@ -117,7 +117,7 @@ class Source(Protocol):
         """Yield chunks until the worker stops; one iterator per source."""
 
     def ack(self, chunk: Chunk) -> None:
-        """Let the committed offset pass this chunk once all earlier ones of its partition are acknowledged too.
+        """Let the committed offset pass this chunk once all earlier ones of its partition are acknowledged.
 
         Acknowledging a chunk delivered before a seek, a rebalance or a restart has no effect.
         """

@@ -39,9 +39,9 @@ class _Process(Worker):  # type: ignore[misc]  # Faust ships no types
 def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
     """Run the engine `build` makes until SIGTERM, SIGINT or a crash; returns the exit code, 0 or 1.
 
-    `build` is called after uvloop has become the loop policy, because Faust takes its loops when an app is made.
-    SIGTERM lets the chunk in hand finish, commits and leaves the group. Logging is left alone if the root logger has
-    handlers already.
+    `build` is called after uvloop has become the loop policy, because Faust takes its loops when an app is
+    made. SIGTERM lets the chunk in hand finish, commits and leaves the group. Logging is left alone if the
+    root logger has handlers already.
     """
     if not logging.root.handlers:
         logging.basicConfig(level=level, format=_FORMAT)
@@ -50,9 +50,11 @@ def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
     asyncio.set_event_loop(loop)
     engine = build()
     quieten(level)
+    code = 0
     try:
         _Process(engine, loop).execute_from_commandline()
-    except SystemExit as end:
-        return int(end.code or 0)
+    except SystemExit as end:  # how Faust's worker always ends
+        code = int(end.code or 0)
     finally:
         engine.guard.disarm()
+    return code

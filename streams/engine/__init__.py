@@ -3,10 +3,10 @@
 from streams.engine.access import KafkaAccess
 from streams.engine.app import Engine, Tuning
 from streams.engine.health import EngineHealth
-from streams.engine.ledger import Place
-from streams.engine.patience import discreet, patient
-from streams.engine.poison import BugBudget, bisect, offenders
 from streams.engine.sink import KafkaSink
+from streams.ledger import Place
+from streams.patience import discreet, patient
+from streams.poison import BugBudget, bisect, offenders
 
 __all__ = [
     "BugBudget",

@@ -14,7 +14,7 @@ Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaAccess:
-    """Bootstrap list (`host:port,...`), protocol, and with SASL the mechanism and credentials of one principal."""
+    """Bootstrap list (`host:port,...`), protocol, with SASL the mechanism and a principal's credentials."""
 
     bootstrap: str
     protocol: Protocol = "PLAINTEXT"

@@ -15,12 +15,13 @@ import faust
 from streams.engine.access import KafkaAccess
 from streams.engine.guard import check_libraries
 from streams.engine.health import EngineHealth, Status
-from streams.engine.ledger import Delivery, Place
-from streams.engine.patience import discreet, patient
+from streams.engine.shared import Shared
 from streams.engine.sink import KafkaSink
 from streams.engine.stopping import StopGuard
 from streams.engine.topic_ids import BrokerTopicIds
-from streams.engine.transport import ChunkSchema, Shared, register
+from streams.engine.transport import ChunkSchema, register
+from streams.ledger import Delivery, Place
+from streams.patience import discreet, patient
 from streams.ports import Chunk, Handle, Sink, drive
 
 P = ParamSpec("P")
@@ -44,7 +45,7 @@ SETTINGS: dict[str, Any] = {
     "broker_request_timeout": 20.0,
     "consumer_max_fetch_size": 1 << 20,
     "consumer_auto_offset_reset": "earliest",
-    "consumer_metadata_max_age_ms": 10_000,  # how soon new partitions and topics are noticed; stock: 5 minutes
+    "consumer_metadata_max_age_ms": 10_000,  # how soon new partitions are noticed; stock: 5 minutes
     "producer_metadata_max_age_ms": 10_000,
     "producer_acks": -1,
     "producer_linger": 0.0,
@@ -73,7 +74,7 @@ class Engine:
         access: KafkaAccess,
         workdir: Path,
         now: Callable[[], int],
-        tuning: Tuning = Tuning(),  # noqa: B008 frozen
+        tuning: Tuning = Tuning(),
     ) -> None:
         """`workdir` takes an empty folder Faust insists on; `now` gives microseconds since the epoch."""
         check_libraries()
@@ -127,12 +128,12 @@ class Engine:
         return register_agent
 
     def task(self, function: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """Run the decorated coroutine function beside the agents; an exception in it ends the worker with rc 1."""
+        """Run the decorated coroutine function beside the agents; an exception ends the worker with rc 1."""
         self.app.task(function)
         return function
 
     async def work(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call blocking code (SQL, sealing) on the worker's one thread, so that heartbeats and the loop go on.
+        """Call blocking code (SQL, sealing) on the worker's one thread, so heartbeats and the loop go on.
 
         Always the same thread: connections may be bound to it, and calls do not overlap.
         """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from streams.engine.ledger import Place
+from streams.ledger import Place
 
 STALL = 60_000_000
 """Microseconds without progress, while there is lag, after which a worker is not healthy."""
@@ -14,7 +14,7 @@ STALL = 60_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineHealth:
-    """A snapshot; times in microseconds since the epoch, lag in offsets not yet settled per assigned partition."""
+    """A snapshot; times in microseconds since the epoch, lag in unsettled offsets per assigned partition."""
 
     state: Literal["starting", "running", "waiting", "stopping"]
     assigned: tuple[Place, ...]

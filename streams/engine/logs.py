@@ -40,12 +40,15 @@ class RateLimit(logging.Filter):
 def quieten(level: int = logging.INFO) -> None:
     """Give every logger of the Kafka clients the rate limit and at least this level.
 
-    A filter acts on its own logger only, hence on each; call it after the clients have been imported. Faust's start
-    leaves the root logger at DEBUG, and aiokafka at DEBUG prints records.
+    A filter acts on its own logger only, hence on each; call it after the clients have been imported.
+    Faust's start leaves the root logger at DEBUG, and aiokafka at DEBUG prints records.
     """
     limit = RateLimit()
     for name in [*CLIENTS, *logging.root.manager.loggerDict]:
-        if name.partition(".")[0] in {client.partition(".")[0] for client in CLIENTS} - {"streams"} or name in CLIENTS:
+        if (
+            name.partition(".")[0] in {client.partition(".")[0] for client in CLIENTS} - {"streams"}
+            or name in CLIENTS
+        ):
             logger = logging.getLogger(name)
             if not any(isinstance(old, RateLimit) for old in logger.filters):
                 logger.addFilter(limit)

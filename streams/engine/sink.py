@@ -1,4 +1,4 @@
-"""The Kafka sink: one idempotent producer, batches per partition, nothing returned before everything is on the broker."""
+"""The Kafka sink: one idempotent producer, batches per partition, done when all is on the broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+)
 
 from schemas.errors import Bug, Unavailable
 from streams.ports import MAX_RECORD_BYTES, Outbound, Placed, record_bytes
@@ -18,7 +23,8 @@ SLOW = 5.0
 class KafkaSink:
     """Sends through an aiokafka producer with `enable_idempotence` and `acks=all`.
 
-    `producer` gives the started producer, None while there is none; `note` is told what a slow send waits for.
+    `producer` gives the started producer, None while there is none; `note` is told what a slow send waits
+    for.
     """
 
     def __init__(
@@ -56,7 +62,8 @@ class KafkaSink:
         topic, partition = records[group[0]].topic, records[group[0]].partition
         try:
             sent: list[tuple[Any, list[int]]] = []
-            batch, held = producer.create_batch(), []
+            held: list[int] = []
+            batch = producer.create_batch()
             for at in group:
                 if not _append(batch, records[at]):
                     sent.append((await producer.send_batch(batch, topic, partition=partition), held))
@@ -65,15 +72,26 @@ class KafkaSink:
                 held.append(at)
             sent.append((await producer.send_batch(batch, topic, partition=partition), held))
             for future, positions in sent:
-                base = (await future).offset  # -1 when only a retry was acknowledged: the broker forgets where
+                base = (
+                    await future
+                ).offset  # -1 when only a retry was acknowledged: the broker forgets where
                 for step, at in enumerate(positions):
                     placed[at] = Placed(topic, partition, -1 if base < 0 else base + step)
         except (OutOfOrderSequenceNumber, ProducerFenced) as error:
-            raise Bug("bug", "the producer has lost its sequence and must start anew", f"{topic}/{partition}") from error
+            raise Bug(
+                "bug", "the producer has lost its sequence and must start anew", f"{topic}/{partition}"
+            ) from error
         except TopicAuthorizationFailedError as error:
-            raise Unavailable("unavailable", "not allowed to write", topic, "is the WRITE ACL there?") from error
-        except (KafkaError, AssertionError) as error:  # AssertionError: aiokafka's word for an unknown partition
-            raise Unavailable("unavailable", f"send failed: {type(error).__name__}", f"{topic}/{partition}") from error
+            raise Unavailable(
+                "unavailable", "not allowed to write", topic, "is the WRITE ACL there?"
+            ) from error
+        except (
+            KafkaError,
+            AssertionError,
+        ) as error:  # AssertionError: aiokafka's word for an unknown partition
+            raise Unavailable(
+                "unavailable", f"send failed: {type(error).__name__}", f"{topic}/{partition}"
+            ) from error
 
 
 def _append(batch: Any, record: Outbound) -> bool:
@@ -85,8 +103,14 @@ def _append(batch: Any, record: Outbound) -> bool:
 def _check_size(record: Outbound) -> None:
     """Turn a large record away *before* sending.
 
-    aiokafka 0.14: after one MessageSizeTooLarge every later send of an idempotent producer to that partition fails.
+    aiokafka 0.14: after one MessageSizeTooLarge every later send of an idempotent producer to that
+    partition fails.
     """
     size = record_bytes(record)
     if size > MAX_RECORD_BYTES:
-        raise Bug("bug", f"a record of {size} bytes; {MAX_RECORD_BYTES} is the most", record.topic, "split it upstream")
+        raise Bug(
+            "bug",
+            f"a record of {size} bytes; {MAX_RECORD_BYTES} is the most",
+            record.topic,
+            "split it upstream",
+        )

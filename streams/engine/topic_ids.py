@@ -1,4 +1,4 @@
-"""Kafka's own ids of topics: the only thing that tells a topic from another one created later under its name."""
+"""Kafka's own ids of topics: all that tells a topic from one created later under its name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class TopicIds(Protocol):
     """Looks up topic ids on the broker."""
 
     async def look_up(self, topics: Iterable[str]) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
-        """Ids (16 bytes) of the topics that exist and may be seen, and for the others why not, in a word or two."""
+        """Ids (16 bytes) of the topics that can be seen, and for the others why not, in a word or two."""
 
 
 class BrokerTopicIds:
-    """Look-ups through librdkafka's admin client: aiokafka speaks no request version that carries topic ids."""
+    """Look-ups through librdkafka: aiokafka speaks no request version that carries topic ids."""
 
     def __init__(self, librdkafka: Mapping[str, Any]) -> None:
         self._conf = dict(librdkafka)

@@ -1,50 +1,34 @@
 """The `chunk://` transport: Faust agents that receive the record list of a fetch instead of single events.
 
-Faust makes four asyncio tasks per event; one chunk divides that by its length. App, agents, rebalancing, commit timer
-and supervisors stay Faust's. What is overridden here, and the trap each override closes, stands in docs/engine.md;
-`guard.check_libraries` refuses to start on other versions of the overridden methods.
+Faust makes four asyncio tasks per event; one chunk divides that by its length. App, agents, rebalancing,
+commit timer and supervisors stay Faust's. What is overridden here, and the trap each override closes,
+stands in docs/engine.md; `guard.check_libraries` refuses to start on other versions of the overridden
+methods.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from aiokafka.errors import GroupAuthorizationFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport import drivers
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
 
-from streams.engine.health import Status
-from streams.engine.ledger import Delivery, Ledger, Place
-from streams.engine.stopping import StopGuard
-from streams.engine.topic_ids import TopicIds
+from streams.engine.shared import Shared
+from streams.engine.thread import ChunkConsumerThread
+from streams.ledger import Place
 from streams.ports import Chunk, Inbound
 
-FETCH_MAX_WAIT_MS = 100
-"""Faust's own 1500 ms is hard coded: under back-pressure skewed partitions then fall to a sixth of the speed."""
 DRAIN_TIMEOUT = 10.0
-"""Longest wait in seconds for the chunk in hand before partitions are given up and at stop; `SETTINGS` exceed it."""
+"""Longest wait in seconds for the chunk in hand before partitions are given up, and at stop."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at the group and at the topics' ids."""
-
-
-class Shared:
-    """What the transport shares with its engine: Faust constructs the consumer, so it hangs on the app."""
-
-    def __init__(self, *, group: str, topic_ids: TopicIds, status: Status, guard: StopGuard) -> None:
-        self.group = group
-        self.topic_ids = topic_ids
-        self.status = status
-        self.guard = guard
-        self.ledger = Ledger()
-        self.draining = False
-        self.in_hand: set[Delivery] = set()
-        self.consumer: ChunkConsumer | None = None
 
 
 class ChunkSchema(Schema):  # type: ignore[misc]  # Faust ships no types
@@ -57,59 +41,6 @@ class ChunkSchema(Schema):  # type: ignore[misc]  # Faust ships no types
             return app.create_event(None, message.value, None, message)
 
         return decode
-
-
-class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust ships no types
-    """aiokafka's consumer on a thread of its own, so heartbeats go on whatever the stages do."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 read by AIOKafkaConsumer.start()
-        return consumer
-
-    async def committed(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Offsets committed by the group, 0 where there is none."""
-        consumer = self._ensure_consumer()
-        return {place: await consumer.committed(TopicPartition(*place)) or 0 for place in places}
-
-    async def move(self, offsets: Mapping[Place, int]) -> None:
-        """Seek; offsets outside the log are reset to its start by the broker's answer."""
-        consumer = self._ensure_consumer()
-        for place, offset in offsets.items():
-            consumer.seek(TopicPartition(*place), offset)
-
-    async def group_state(self) -> str | None:
-        """What the group membership waits for, None when there is nothing.
-
-        aiokafka parks a fatal coordination error until somebody polls, which Faust never does without an assignment:
-        the worker hangs without a word. Looking here also lets the coordinator try again.
-        """
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 no public way
-        parked = coordinator._pending_exception  # noqa: SLF001 no public way
-        if parked is not None:
-            try:
-                coordinator.check_errors()
-            except GroupAuthorizationFailedError:
-                return "is the READ ACL on the group there?"
-            except KafkaError as error:
-                return type(error).__name__
-        if getattr(coordinator, "coordinator_id", 0) is None:
-            return "it does not answer"
-        return None
-
-    def ends(self) -> dict[Place, tuple[int, int]]:
-        """Read position and high watermark of each assigned partition, where both are known."""
-        if self._consumer is None:
-            return {}
-        subscription = self._consumer._subscription.subscription  # noqa: SLF001 position() may block, this not
-        if subscription is None or subscription.assignment is None:
-            return {}
-        found = {}
-        for tp in subscription.assignment.tps:
-            state = subscription.assignment.state_value(tp)
-            if state is not None and state.has_valid_position and state.highwater is not None:
-                found[Place(*tp)] = (state.position, state.highwater)
-        return found
 
 
 class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no types
@@ -141,6 +72,9 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
         self._shared.status.joined = True
         super().resume_flow()
 
+    async def perform_seek(self) -> None:
+        """Do nothing: the fetch loop goes to the committed offsets itself, never beside a fetch."""
+
     async def _drain_messages(self, fetcher: Any) -> None:
         epoch = -1
         try:
@@ -162,8 +96,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
     async def _restart_reading(self) -> bool:
         """Learn topic ids and go to the committed offsets; False when that has to be tried again.
 
-        Stock `seek_to_committed` leaves a partition without a commit where it stands: what was fetched of it during a
-        rebalance and thrown away would be skipped.
+        Stock `seek_to_committed` leaves a partition without a commit where it stands: what was fetched of
+        it during a rebalance and thrown away would be skipped.
         """
         shared = self._shared
         places = [Place(*tp) for tp in self.assignment()]
@@ -202,7 +136,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
         self._shared.status.wait_for("topics", reason or None)
 
     async def _fetch_and_deliver(self, epoch: int) -> bool:
-        """One fetch; False if a rebalance came between: then everything is read again from the committed offsets."""
+        """One fetch; False if a rebalance came between: then all is read again from the committed offsets."""
         ledger = self._shared.ledger
         seeks = ledger.take_seeks()
         if seeks:
@@ -223,17 +157,19 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
             if not self.flow_active or epoch != self._epoch:
                 return False
             if records and not ledger.seeking(Place(*tp)):
-                await self._deliver(tp, [Inbound(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records])
+                await self._deliver(
+                    tp, [Inbound(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records]
+                )
         return True
 
     async def _deliver(self, tp: Any, records: list[Inbound]) -> None:
         shared, place = self._shared, Place(*tp)
         expected = shared.ledger.expected(place)
         if expected is not None and records[0].offset < expected:
-            # offsets went back: another topic of that name, or a log cut short. The id must be certain now, because
-            # under the old id these offsets count as done.
+            # offsets went back: another topic of that name, or a log cut short. The id must be certain now,
+            # because under the old id these offsets count as done.
             while not await self._learn_ids({place.topic}):
-                await asyncio.sleep(0.2)
+                await self.sleep(0.2)
             if shared.ledger.seeking(place):
                 return
         delivery = shared.ledger.deliver(place, records)
@@ -245,9 +181,20 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
             token=delivery,
         )
         message = ConsumerMessage(
-            place.topic, place.partition, delivery.after - 1, records[-1].timestamp_ms / 1000, 1, (), None, chunk,
-            None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
-        )  # fmt: skip
+            topic=place.topic,
+            partition=place.partition,
+            offset=delivery.after - 1,
+            timestamp=records[-1].timestamp_ms / 1000,
+            timestamp_type=1,
+            headers=(),
+            key=None,
+            value=chunk,
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
         # blocks while the agent's queue is full; a rebalance interrupts it
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
@@ -283,7 +230,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
             shared.status.stopping = True
             shared.guard.arm()
         deadline = monotonic() + DRAIN_TIMEOUT
-        while shared.in_hand and monotonic() < deadline and not self.app.crashed:
+        while shared.in_hand and monotonic() < deadline and not self.app.crashed:  # noqa: ASYNC110 a clock too
             await asyncio.sleep(0.01)
         await self.maybe_wait_for_commit_to_finish()
         await self.force_commit()
@@ -292,7 +239,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
     # ---- watching
 
     async def _watch(self) -> None:
-        """See what stock Faust never says: why the group is not joined, and that a topic is another one now."""
+        """See what Faust never says: why the group is not joined, and that a topic is another one now."""
         while not self.should_stop:
             await self.sleep(WATCH_EVERY)
             if self.should_stop:

@@ -1,4 +1,4 @@
-"""Poison: finding the records on which a stage breaks, and the budget that keeps a real bug from eating a topic."""
+"""Poison: finding the records that break a stage, and the budget that keeps a bug from eating a topic."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BUGS_PER_MINUTE = 5
 async def bisect(handle: Handle, chunk: Chunk) -> tuple[Inbound, ...]:
     """Records on which `handle` raises anything but `Unavailable`, found by halving the chunk.
 
-    Each offender costs about 2 log2(len) calls. `handle` is called on sub-chunks in offset order and must be harmless
-    to repeat.
+    Each offender costs about 2 log2(len) calls. `handle` is called on sub-chunks in offset order and must
+    be harmless to repeat.
     """
     try:
         await handle(chunk)
@@ -36,7 +36,9 @@ async def _halves(handle: Handle, chunk: Chunk) -> tuple[Inbound, ...]:
     return left + await bisect(handle, replace(chunk, records=chunk.records[middle:], token=None))
 
 
-def offenders(judge: Callable[[Sequence[Inbound]], object], records: Sequence[Inbound]) -> tuple[Inbound, ...]:
+def offenders(
+    judge: Callable[[Sequence[Inbound]], object], records: Sequence[Inbound]
+) -> tuple[Inbound, ...]:
     """Records on which the pure function `judge` raises anything but `Unavailable`, in offset order."""
     if not records:
         return ()
@@ -53,7 +55,7 @@ def offenders(judge: Callable[[Sequence[Inbound]], object], records: Sequence[In
 
 
 class BugBudget:
-    """Counts offenders; `spend` raises `Bug` once there were more than `limit` within a minute of `now` (seconds)."""
+    """Counts offenders; more than `limit` within a minute of `now` (seconds) raise `Bug`."""
 
     def __init__(self, now: Callable[[], float], limit: int = BUGS_PER_MINUTE) -> None:
         self._now = now

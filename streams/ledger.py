@@ -1,8 +1,9 @@
 """What a consumer has handed out and what of it may be committed: pure book-keeping, no I/O.
 
-Both sources keep it. Its three rules are the traps it closes: only the longest acknowledged *prefix* of a partition may
-be committed; an acknowledgement counts only for a delivery that is still on the books (not one from before a seek or
-rebalance); and a committable offset is offered again until the commit is known to have happened.
+Both sources keep it. Its three rules are the traps it closes: only the longest acknowledged *prefix* of a
+partition may be committed; an acknowledgement counts only for a delivery that is still on the books (not
+one from before a seek or rebalance); and a committable offset is offered again until the commit is known to
+have happened.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One chunk handed out: the place, its first offset, the offset after it, and whether it was acknowledged."""
+    """One chunk handed out: its place, first offset, the offset after it, whether it was acknowledged."""
 
     place: Place
     first: int
@@ -34,7 +35,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Book:
-    """`expected` is the next offset to be read, `settled` the committable offset, `committed` the committed one."""
+    """`expected`: next offset to read; `settled`: the committable offset; `committed`: the committed one."""
 
     expected: int | None = None
     settled: int | None = None

@@ -1,4 +1,4 @@
-"""How a stage's failures are met: unavailable means wait and do the chunk again, anything else stops the worker."""
+"""How a stage's failures are met: unavailable means wait and do it again, anything else stops."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ LONGEST_WAIT = 5.0
 _log = logging.getLogger(__name__)
 
 
-def patient(
-    handle: Handle, *, giving_up: Callable[[], bool], note: Callable[[str | None], None]
-) -> Handle:
+def patient(handle: Handle, *, giving_up: Callable[[], bool], note: Callable[[str | None], None]) -> Handle:
     """Do a chunk again while `handle` raises `Unavailable`, until `giving_up()`.
 
-    Meanwhile heartbeats go on and `note` is told what is waited for. A chunk given up (the worker stops, or its
-    partitions are being revoked) is dropped unacknowledged: it comes again, here or elsewhere.
+    Meanwhile heartbeats go on and `note` is told what is waited for. A chunk given up (the worker stops, or
+    its partitions are being revoked) is dropped unacknowledged: it comes again, here or elsewhere.
     """
 
     async def handled(chunk: Chunk) -> Outcome:
