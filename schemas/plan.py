@@ -1,0 +1,328 @@
+"""A policy compiled for the hot path: numbers instead of names, sets instead of searches.
+
+Numbers are positions in the policy's lists and mean something only together with the policy's version;
+outsiders and the vault use names. Purpose number i is bit i of a mask.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from schemas.errors import NotFound
+from schemas.ids import Micros, Period, Terms
+from schemas.models import IdentifierKind, Right
+from schemas.policy_words import COLLECTED_AT, Asker, Basis, Channel, Connector, PixelMode
+from schemas.retention import Anchored, Retention, anchored_due, due
+
+SourceKind = Literal["form", "email-open", "cookie"]
+"""Which record a source's events are."""
+
+_MEMO = 4096
+"""Entries a memo may have before it is emptied: what strangers can vary must not grow without bound."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PurposePlan:
+    """One purpose: why it is lawful, what it covers, and when a period's key dies."""
+
+    number: int
+    name: str
+    title: str
+    says: str | None
+    basis: Basis
+    use: str
+    categories: frozenset[int]
+    retention: Retention
+    width: Micros
+    terms: Terms
+    opt_out: frozenset[str]
+    keeps_on_erasure: bool
+    channel: Channel | None
+    _dues: dict[Period, Micros] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def bit(self) -> int:
+        """Its bit in a mask of purposes."""
+        return 1 << self.number
+
+    def period(self, collected_at: int) -> Period:
+        """Return the index of the period an instant falls into."""
+        return Period(collected_at // self.width)
+
+    def start(self, period: int) -> Micros:
+        """Return a period's first instant."""
+        return Micros(period * self.width)
+
+    def due(self, period: Period) -> Micros:
+        """Return when the period's key dies: start and retention, or the cap of an anchored one."""
+        found = self._dues.get(period)
+        if found is None:
+            if len(self._dues) >= _MEMO:
+                self._dues.clear()
+            found = self._dues[period] = due(self.retention, period * self.width)
+        return found
+
+    def anchored_due(self, reached_at: int, period: int) -> Micros | None:
+        """Return when one person's data of a period lapses after the anchor; None if nothing is anchored."""
+        if not isinstance(self.retention, Anchored):
+            return None
+        return anchored_due(self.retention, reached_at, period * self.width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompartmentPlan:
+    """Fields of one source that the same purposes justify, in sealing order; `collected_at` is the last one.
+
+    `field_categories` runs beside `fields` (-1 for `collected_at`). `links` are positions in the record's list
+    of links, which has one per bit of its mask, lowest purpose first; `purposes` are their purpose numbers.
+    """
+
+    fields: tuple[str, ...]
+    field_categories: tuple[int, ...]
+    categories: tuple[int, ...]
+    links: tuple[int, ...]
+    purposes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourcePlan:
+    """One source: what its fields are, which identify, and the purposes it states."""
+
+    name: str
+    kind: SourceKind
+    title: str
+    fields: dict[str, int]
+    identifiers: dict[str, IdentifierKind]
+    purposes: tuple[int, ...]
+    mask: int
+    notice: str | None = None
+    honeypot: str | None = None
+    minimum_fill: int = 0
+    redirect: str | None = None
+    servers_only: bool = False
+    sites: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessorPlan:
+    """One recipient: what it may have (purpose number -> category numbers), where it is, how it is told."""
+
+    number: int
+    name: str
+    title: str
+    connector: Connector
+    grants: dict[int, frozenset[int]]
+    mask: int
+    region: str
+    safeguards: str | None
+    assurance_until: Micros | None
+    review: Micros | None
+    evidence: str | None
+    suspended: str | None
+    erase_within: Micros
+    lapse: Literal["bucket", "per_delivery"]
+    topic_retention: Micros
+    settings: dict[str, str | int | bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HorizonPlan:
+    """A topic `records.<name>` and how long it keeps, in microseconds."""
+
+    name: str
+    retention: Micros
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResiduePlan:
+    """What may stay: counts in cells of at least `k` people per period of `width`.
+
+    `dimensions`: name -> (field, values counted by name); `by` says which of them, and `source`, make a cell.
+    """
+
+    k: int
+    width: Micros
+    by: tuple[str, ...]
+    dimensions: dict[str, tuple[str, frozenset[str]]]
+
+    def label(self, source: str, fields: Mapping[str, str | None]) -> str:
+        """Return the cell an event counts in, such as `source=form/request-demo country=DE`."""
+        return " ".join(f"{name}={self._value(name, source, fields)}" for name in self.by)
+
+    def _value(self, name: str, source: str, fields: Mapping[str, str | None]) -> str:
+        if name == "source":
+            return source
+        where, values = self.dimensions[name]
+        value = fields.get(where)
+        return value if value in values else "other"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SitePlan:
+    """A web site that publishes."""
+
+    name: str
+    origins: frozenset[str]
+    credential: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CookieCategoryPlan:
+    """A category of the preference centre; accepting it grants its purposes."""
+
+    name: str
+    title: str
+    says: str
+    purposes: tuple[int, ...]
+    cookies: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RightPlan:
+    """Who may exercise a right, and within how many days it is answered."""
+
+    may_ask: tuple[Asker, ...]
+    answer_days: int
+    extension_days: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrakesPlan:
+    """What slows an irreversible step down; spans in microseconds."""
+
+    second_person: bool
+    destroy_per_tick: int
+    hidden_for: Micros
+    clock_step: Micros
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyPlan:
+    """One policy version, compiled."""
+
+    version: int
+    name: str
+    effective: Micros
+    sha256: bytes
+    operators: dict[str, bytes]
+    sites: dict[str, SitePlan]
+    purposes: tuple[PurposePlan, ...]
+    categories: tuple[str, ...]
+    sources: dict[str, SourcePlan]
+    processors: tuple[ProcessorPlan, ...]
+    horizons: tuple[HorizonPlan, ...]
+    pixel_mode: PixelMode
+    last_open: int | None
+    token_life: Micros
+    cookie_categories: dict[str, CookieCategoryPlan]
+    residue: ResiduePlan
+    rights: dict[Right, RightPlan]
+    quarantine: PurposePlan
+    brakes: BrakesPlan
+    link_purpose: int | None
+    shared_after: int
+    proof: Micros
+    longest: Micros
+    purpose_numbers: dict[str, int]
+    category_numbers: dict[str, int]
+    processor_numbers: dict[str, int]
+    _compartments: dict[tuple[str, int], tuple[CompartmentPlan, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def purpose(self, name: str) -> PurposePlan:
+        """Return the purpose of this name, `quarantine` among them; NotFound if there is none."""
+        if name == self.quarantine.name:
+            return self.quarantine
+        number = self.purpose_numbers.get(name)
+        if number is None:
+            raise NotFound(
+                "unknown_purpose", "the policy has no purpose of this name", f"policy {self.version}"
+            )
+        return self.purposes[number]
+
+    def processor(self, name: str) -> ProcessorPlan:
+        """Return the processor of this name; NotFound if there is none."""
+        number = self.processor_numbers.get(name)
+        if number is None:
+            raise NotFound("not_found", "the policy has no processor of this name", f"policy {self.version}")
+        return self.processors[number]
+
+    def category_id(self, name: str) -> int:
+        """Return the number of a field's category; NotFound if no source has a field of it."""
+        number = self.category_numbers.get(name)
+        if number is None:
+            raise NotFound("not_found", "no source has a field of this category", f"policy {self.version}")
+        return number
+
+    def compartments(self, source: str, mask: int) -> tuple[CompartmentPlan, ...]:
+        """Return how an event of a source in `sources`, admitted for the purposes in `mask`, is cut up.
+
+        Fields that no purpose of the mask justifies are in no compartment: they are dropped, not sealed.
+        """
+        key = (source, mask)
+        found = self._compartments.get(key)
+        if found is None:
+            if len(self._compartments) >= _MEMO:
+                self._compartments.clear()
+            found = self._compartments[key] = _cut(self.sources[source], self.purposes, mask)
+        return found
+
+    def horizon(self, span: int) -> str:
+        """Return the shortest horizon that is long enough for `span` microseconds more."""
+        return next((h.name for h in self.horizons if h.retention >= span), self.horizons[-1].name)
+
+
+class Plans:
+    """Every published version of a policy, and which of them is in force when."""
+
+    def __init__(self, plans: Iterable[PolicyPlan]) -> None:
+        self._by_version = {plan.version: plan for plan in sorted(plans, key=lambda plan: plan.version)}
+
+    @property
+    def latest(self) -> PolicyPlan:
+        """The highest version, in force or about to be; NotFound if there is none."""
+        if not self._by_version:
+            raise NotFound("not_found", "no policy is published", "", "publish one")
+        return next(reversed(self._by_version.values()))
+
+    def version(self, number: int) -> PolicyPlan:
+        """Return one version; NotFound if it was never published."""
+        found = self._by_version.get(number)
+        if found is None:
+            raise NotFound("not_found", "no such policy version", f"policy {number}")
+        return found
+
+    def in_force(self, at: int) -> PolicyPlan | None:
+        """Return the version in force at an instant: the highest that is effective; None before the first."""
+        found = None
+        for plan in self._by_version.values():
+            if plan.effective <= at:
+                found = plan
+        return found
+
+    def __iter__(self) -> Iterator[PolicyPlan]:
+        return iter(self._by_version.values())
+
+    def __len__(self) -> int:
+        return len(self._by_version)
+
+
+def _cut(source: SourcePlan, purposes: tuple[PurposePlan, ...], mask: int) -> tuple[CompartmentPlan, ...]:
+    """Group a source's fields by the set of purposes that justify them."""
+    numbers = [purpose.number for purpose in purposes if mask & purpose.bit]
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, category in source.fields.items():
+        by = tuple(n for n in numbers if source.mask >> n & 1 and category in purposes[n].categories)
+        if by:
+            groups.setdefault(by, []).append(name)
+    return tuple(
+        CompartmentPlan(
+            fields=(*names, COLLECTED_AT),
+            field_categories=(*(source.fields[name] for name in names), -1),
+            categories=tuple(sorted({source.fields[name] for name in names})),
+            links=tuple(numbers.index(n) for n in by),
+            purposes=by,
+        )
+        for by, names in groups.items()
+    )
