@@ -71,10 +71,10 @@ class PurposePlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompartmentPlan:
-    """Fields of one source that the same purposes justify, in sealing order; `collected_at` is the last one.
+    """Fields of one source that the same purposes justify, in sealing order; last comes `collected_at`.
 
     `field_categories` runs beside `fields` (-1 for `collected_at`). `links` are positions in the record's list
-    of links, which has one per bit of its mask, lowest purpose first; `purposes` are their purpose numbers.
+    of links, which has one per bit of its mask, lowest purpose first; `purposes` are their numbers.
     """
 
     fields: tuple[str, ...]
@@ -97,10 +97,29 @@ class SourcePlan:
     mask: int
     notice: str | None = None
     honeypot: str | None = None
-    minimum_fill: int = 0
+    min_fill: int = 0
     redirect: str | None = None
     servers_only: bool = False
     sites: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookPlan:
+    """Where a business partner takes events and erasures; no address: the composition root knows it."""
+
+    url: str | None
+    erasure_url: str | None
+    allow_private: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KafkaPlan:
+    """Where clear records go: `plain.<name>` here, or a topic of another cluster; kept for `retention`."""
+
+    format: Literal["json", "avro"]
+    bootstrap: str | None
+    topic: str
+    retention: Micros
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +141,8 @@ class ProcessorPlan:
     erase_within: Micros
     lapse: Literal["bucket", "per_delivery"]
     topic_retention: Micros
+    webhook: WebhookPlan | None
+    kafka: KafkaPlan | None
     settings: dict[str, str | int | bool]
 
 

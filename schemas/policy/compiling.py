@@ -8,6 +8,7 @@ from schemas.plan import (
     BrakesPlan,
     CookieCategoryPlan,
     HorizonPlan,
+    KafkaPlan,
     PolicyPlan,
     ProcessorPlan,
     PurposePlan,
@@ -16,8 +17,19 @@ from schemas.plan import (
     SitePlan,
     SourceKind,
     SourcePlan,
+    WebhookPlan,
 )
-from schemas.policy.model import FieldRule, Fields, Form, Policy, Processor, Purpose, RightRule
+from schemas.policy.model import (
+    FieldRule,
+    Fields,
+    Form,
+    Kafka,
+    Policy,
+    Processor,
+    Purpose,
+    RightRule,
+    Webhook,
+)
 from schemas.policy_words import OUTLIVES_ERASURE, RESERVED, RIGHTS, covers
 from schemas.retention import Fixed, longest
 
@@ -161,7 +173,7 @@ class _Compiler:
             mask=sum(1 << number for number in numbers),
             notice=form.notice if form else None,
             honeypot=form.honeypot if form else None,
-            minimum_fill=Micros(form.minimum_fill.micros if form and form.minimum_fill else 0),
+            min_fill=form.minimum_fill.micros if form and form.minimum_fill else 0,
             redirect=form.redirect if form else None,
             servers_only=form is not None and form.published_by == "servers",
             sites=frozenset(form.sites if form else ()),
@@ -185,6 +197,8 @@ class _Compiler:
             erase_within=Micros(found.erase_within.shortest),
             lapse=found.lapse,
             topic_retention=Micros(found.topic_retention.longest),
+            webhook=_webhook(found),
+            kafka=_kafka(name, found),
             settings=found.settings,
         )
 
@@ -240,4 +254,24 @@ class _Compiler:
 def _right(found: RightRule) -> RightPlan:
     return RightPlan(
         may_ask=found.may_ask, answer_days=found.answer_days, extension_days=found.extension_days
+    )
+
+
+def _webhook(found: Processor) -> WebhookPlan | None:
+    if found.connector != "webhook":
+        return None
+    hook = found.webhook or Webhook()
+    erasure = hook.erasure_url or (hook.url and f"{hook.url.rstrip('/')}/requests")
+    return WebhookPlan(url=hook.url, erasure_url=erasure, allow_private=hook.allow_private)
+
+
+def _kafka(name: str, found: Processor) -> KafkaPlan | None:
+    if found.connector != "kafka":
+        return None
+    there = found.kafka or Kafka()
+    return KafkaPlan(
+        format=there.format,
+        bootstrap=there.bootstrap,
+        topic=there.topic or f"plain.{name}",
+        retention=Micros(there.retention.longest),
     )

@@ -56,6 +56,20 @@ def _address(value: str) -> str:
     return value
 
 
+def _endpoint(value: str) -> str:
+    host = value.partition("://")[2].split("/")[0]
+    local = host.split(":")[0] in {"localhost", "127.0.0.1"}
+    if (
+        "@" in host
+        or not host
+        or not (value.startswith("https://") or (value.startswith("http://") and local))
+    ):
+        raise complaint(
+            "this is not an https address", "write https://host/path, without a name or password in it"
+        )
+    return value
+
+
 def _public_key(value: str) -> str:
     try:
         raw = base64.b64decode(value, validate=True)
@@ -188,6 +202,23 @@ class SubProcessor(Part):
     safeguards: Safeguards | None = None
 
 
+class Webhook(Part):
+    """Where a business partner takes signed events; without an address the installation knows it."""
+
+    url: Annotated[str, AfterValidator(_endpoint)] | None = None
+    erasure_url: Annotated[str, AfterValidator(_endpoint)] | None = None
+    allow_private: bool = False
+
+
+class Kafka(Part):
+    """Where clear records go, and how long they may lie there."""
+
+    format: Literal["json", "avro"] = "json"
+    bootstrap: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_-]{1,500}$")] | None = None
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] | None = None
+    retention: Duration = Duration.parse("P1D")
+
+
 class Processor(Part):
     """A recipient: what it may have and for which purposes, where it is, and what it undertakes."""
 
@@ -204,6 +235,8 @@ class Processor(Part):
     erase_within: Duration = Duration.parse("P30D")
     lapse: Literal["bucket", "per_delivery"] = "bucket"
     topic_retention: Duration = Duration.parse("P7D")
+    webhook: Webhook | None = None
+    kafka: Kafka | None = None
     settings: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_.]{0,63}$")], str | int | bool] = {}
     suspended: Words | None = None
 

@@ -1,8 +1,8 @@
 """A small, strict reading of YAML: plain data with the line of every value, and none of YAML's surprises.
 
 Refused: duplicate keys, anchors, aliases, tags, merge keys, several documents, keys that are no strings,
-control characters, deep nesting and large files. Only `true` and `false` are booleans, so that the country NO stays a
-country; dates stay text and mean what the policy's model says.
+control characters, deep nesting and large files. Only `true` and `false` are booleans, so that the country NO
+stays a country; dates stay text and mean what the policy's model says.
 """
 
 import re
