@@ -183,8 +183,14 @@ fenced: error
     Another worker has taken over the partition.
     Nothing; this worker seeks to where the other one is.
 unsigned: error refused
-    The command carries no valid signature of a key in the policy.
+    The command carries no signature.
     Sign with an operator's key that the policy names.
+bad_signature: error refused
+    The signature does not fit the command and the key it names.
+    Sign the command as it is sent, with the key named in `key_id`.
+unknown_key: error refused
+    The policy names no operator's key of this id.
+    Publish a policy with the key, or sign with one it has.
 replayed: error refused
     A command of this id was already carried out.
     Give every command a fresh id.

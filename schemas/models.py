@@ -333,6 +333,29 @@ class RecordDelivered(Record, frozen=True, kw_only=True):
     grants: list[Grant]
 
 
+class OpenedPurpose(Record, frozen=True, kw_only=True):
+    """A purpose an opened delivery may be used for, until `use_until`."""
+
+    purpose: str
+    use_until: Micros
+
+
+class RecordOpened(Record, frozen=True, kw_only=True):
+    """On `plain.<name>`: a delivery in clear, for a consumer that cannot ask for keys; kept at most 24 h.
+
+    `decided` is the largest of its grants' sequence numbers.
+    """
+
+    delivery_id: DeliveryId
+    subject_ref: SubjectRef
+    revision: int
+    source: str
+    fields: dict[str, str]
+    purposes: list[OpenedPurpose]
+    decided: Sequence
+    opened_at: Micros
+
+
 class BucketScope(Record, frozen=True, kw_only=True, tag_field="type", tag="Bucket"):
     """Everything held for this purpose from this period under these terms."""
 
