@@ -17,10 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Self
 
-from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from lapse.broker.connection import BrokerAddress, Credentials
+from lapse.broker.probe import probe
 from lapse.broker.properties import ADMIN_USER, BROKER_USER, MECHANISM, Node, render, server_properties
 from schemas.errors import Refused, Unavailable
 
@@ -86,7 +84,8 @@ class EmbeddedKafka:
     def start(self, timeout: float = 60.0) -> BrokerAddress:
         """Format the folder if it is new, run the broker and return once it answers its super user.
 
-        Raises `Refused` if another living process owns the folder, `Unavailable` if the broker does not come up.
+        Raises `Refused` if another living process owns the folder, `Unavailable` if the broker does not come
+        up.
         """
         if self.pid is not None:
             return self.address
@@ -264,20 +263,12 @@ class EmbeddedKafka:
         while time.monotonic() < deadline:
             if (code := self._process.poll()) is not None:
                 raise self._failed(f"it ended with code {code}: {self._log_tail()}")
-            if _listening(self._node.host, self._node.port) and self._answers():
+            # Its first users are in its log: until that is replayed, the right password is refused too.
+            with contextlib.suppress(Refused, Unavailable):
+                probe(self.address, self.admin, timeout=_POLL_SECONDS)
                 return
             time.sleep(_POLL_SECONDS)
         raise self._failed("it did not answer in time")
-
-    def _answers(self) -> bool:
-        """Whether the super user gets an answer: the log is replayed and SCRAM users are known."""
-        try:
-            with KafkaAdminClient(
-                **self.address.kafka_python(self.admin), bootstrap_timeout_ms=2000
-            ) as client:
-                return bool(client.describe_cluster()["brokers"])
-        except KafkaError:
-            return False
 
     def _log_tail(self) -> str:
         with contextlib.suppress(FileNotFoundError):
@@ -314,14 +305,6 @@ def _runs(pid: int, properties_file: Path) -> bool:
 def _free(host: str, port: int) -> bool:
     try:
         socket.create_server((host, port)).close()
-    except OSError:
-        return False
-    return True
-
-
-def _listening(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=1.0).close()
     except OSError:
         return False
     return True

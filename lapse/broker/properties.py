@@ -76,7 +76,8 @@ _SINGLE_NODE = {
     "share.coordinator.state.topic.num.partitions": "4",
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
-    # After a SIGKILL the controller lets the node back in only when its old session has run out (default 9 s).
+    # After a SIGKILL the controller lets the node back in only when its old session has run out (default 9
+    # s).
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
