@@ -19,7 +19,7 @@ help:
 setup: $(READY) ## once: .venv from the hashed lock, Kafka's jars by Maven (the other targets run it when needed)
 
 # The lock decides when the environment is stale; sources are installed in place and never make it so.
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt
 	@.ci/setup
 	touch $@
 
