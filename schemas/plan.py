@@ -4,18 +4,46 @@ Numbers are positions in the policy's lists and mean something only together wit
 outsiders and the vault use names. Purpose number i is bit i of a mask.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 from schemas.errors import NotFound
 from schemas.ids import Micros, Period, Terms
-from schemas.models import IdentifierKind, Right
-from schemas.policy_words import COLLECTED_AT, Asker, Basis, Channel, Connector, PixelMode
+from schemas.models import Right
+from schemas.plan_parts import (
+    BrakesPlan,
+    CompartmentPlan,
+    CookieCategoryPlan,
+    HorizonPlan,
+    KafkaPlan,
+    ProcessorPlan,
+    ResiduePlan,
+    RightPlan,
+    SitePlan,
+    SourceKind,
+    SourcePlan,
+    WebhookPlan,
+)
+from schemas.policy_words import COLLECTED_AT, Basis, Channel, PixelMode
 from schemas.retention import Anchored, Retention, anchored_due, due
 
-SourceKind = Literal["form", "email-open", "cookie"]
-"""Which record a source's events are."""
+__all__ = [
+    "BrakesPlan",
+    "CompartmentPlan",
+    "CookieCategoryPlan",
+    "HorizonPlan",
+    "KafkaPlan",
+    "Plans",
+    "PolicyPlan",
+    "ProcessorPlan",
+    "PurposePlan",
+    "ResiduePlan",
+    "RightPlan",
+    "SitePlan",
+    "SourceKind",
+    "SourcePlan",
+    "WebhookPlan",
+]
 
 _MEMO = 4096
 """Entries a memo may have before it is emptied: what strangers can vary must not grow without bound."""
@@ -67,154 +95,6 @@ class PurposePlan:
         if not isinstance(self.retention, Anchored):
             return None
         return anchored_due(self.retention, reached_at, period * self.width)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompartmentPlan:
-    """Fields of one source that the same purposes justify, in sealing order; last comes `collected_at`.
-
-    `field_categories` runs beside `fields` (-1 for `collected_at`). `links` are positions in the record's list
-    of links, which has one per bit of its mask, lowest purpose first; `purposes` are their numbers.
-    """
-
-    fields: tuple[str, ...]
-    field_categories: tuple[int, ...]
-    categories: tuple[int, ...]
-    links: tuple[int, ...]
-    purposes: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourcePlan:
-    """One source: what its fields are, which identify, and the purposes it states."""
-
-    name: str
-    kind: SourceKind
-    title: str
-    fields: dict[str, int]
-    identifiers: dict[str, IdentifierKind]
-    purposes: tuple[int, ...]
-    mask: int
-    notice: str | None = None
-    honeypot: str | None = None
-    min_fill: int = 0
-    redirect: str | None = None
-    servers_only: bool = False
-    sites: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WebhookPlan:
-    """Where a business partner takes events and erasures; no address: the composition root knows it."""
-
-    url: str | None
-    erasure_url: str | None
-    allow_private: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KafkaPlan:
-    """Where clear records go: `plain.<name>` here, or a topic of another cluster; kept for `retention`."""
-
-    format: Literal["json", "avro"]
-    bootstrap: str | None
-    topic: str
-    retention: Micros
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessorPlan:
-    """One recipient: what it may have (purpose number -> category numbers), where it is, how it is told."""
-
-    number: int
-    name: str
-    title: str
-    connector: Connector
-    grants: dict[int, frozenset[int]]
-    mask: int
-    region: str
-    safeguards: str | None
-    assurance_until: Micros | None
-    review: Micros | None
-    evidence: str | None
-    suspended: str | None
-    erase_within: Micros
-    lapse: Literal["bucket", "per_delivery"]
-    topic_retention: Micros
-    webhook: WebhookPlan | None
-    kafka: KafkaPlan | None
-    settings: dict[str, str | int | bool]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HorizonPlan:
-    """A topic `records.<name>` and how long it keeps, in microseconds."""
-
-    name: str
-    retention: Micros
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ResiduePlan:
-    """What may stay: counts in cells of at least `k` people per period of `width`.
-
-    `dimensions`: name -> (field, values counted by name); `by` says which of them, and `source`, make a cell.
-    """
-
-    k: int
-    width: Micros
-    by: tuple[str, ...]
-    dimensions: dict[str, tuple[str, frozenset[str]]]
-
-    def label(self, source: str, fields: Mapping[str, str | None]) -> str:
-        """Return the cell an event counts in, such as `source=form/request-demo country=DE`."""
-        return " ".join(f"{name}={self._value(name, source, fields)}" for name in self.by)
-
-    def _value(self, name: str, source: str, fields: Mapping[str, str | None]) -> str:
-        if name == "source":
-            return source
-        where, values = self.dimensions[name]
-        value = fields.get(where)
-        return value if value in values else "other"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SitePlan:
-    """A web site that publishes."""
-
-    name: str
-    origins: frozenset[str]
-    credential: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CookieCategoryPlan:
-    """A category of the preference centre; accepting it grants its purposes."""
-
-    name: str
-    title: str
-    says: str
-    purposes: tuple[int, ...]
-    cookies: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RightPlan:
-    """Who may exercise a right, and within how many days it is answered."""
-
-    may_ask: tuple[Asker, ...]
-    answer_days: int
-    extension_days: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BrakesPlan:
-    """What slows an irreversible step down; spans in microseconds."""
-
-    second_person: bool
-    destroy_per_tick: int
-    hidden_for: Micros
-    clock_step: Micros
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,17 +19,8 @@ from schemas.plan import (
     SourcePlan,
     WebhookPlan,
 )
-from schemas.policy.model import (
-    FieldRule,
-    Fields,
-    Form,
-    Kafka,
-    Policy,
-    Processor,
-    Purpose,
-    RightRule,
-    Webhook,
-)
+from schemas.policy.model import FieldRule, Fields, Form, Policy, Purpose, RightRule
+from schemas.policy.recipients import Kafka, Processor, Webhook
 from schemas.policy_words import OUTLIVES_ERASURE, RESERVED, RIGHTS, covers
 from schemas.retention import Fixed, longest
 

@@ -4,92 +4,33 @@ Only shapes are checked here; what contradicts what is found by `schemas.policy.
 fields are the keys of the file; `schemas/policy.schema.json` is generated from these models.
 """
 
-import base64
-import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag
 
 from schemas.models import IdentifierKind, Right
+from schemas.policy.part import Part, address, one_or_many, origin, public_key
+from schemas.policy.recipients import Processor
 from schemas.policy_words import (
     Asker,
-    Assurance,
     Basis,
     CategoryOfCookies,
     Channel,
-    Connector,
     FieldName,
     Key,
-    Mechanism,
     PixelMode,
     PurposeName,
-    Region,
     Signal,
     Slug,
     Words,
 )
-from schemas.retention import Duration, Instant, Retention, complaint
-
-
-class Part(BaseModel):
-    """Any part of a policy: frozen, exact about types, refusing unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-def _origin(value: str) -> str:
-    scheme, _, host = value.partition("://")
-    local = host.split(":")[0] in {"localhost", "127.0.0.1"}
-    plain = host and not set(host) & set("/?#@*") and host == host.lower() and host.isascii()
-    if not plain or (scheme != "https" and not (scheme == "http" and local)):
-        raise complaint(
-            "this is not an exact origin", "write https://host or https://host:port, without a path or *"
-        )
-    return value
-
-
-def _address(value: str) -> str:
-    if not value.startswith(("https://", "http://localhost", "http://127.0.0.1", "/")) or value.startswith(
-        "//"
-    ):
-        raise complaint("this address is neither https nor a path of the site", "write https://… or /thanks")
-    return value
-
-
-def _endpoint(value: str) -> str:
-    host = value.partition("://")[2].split("/")[0]
-    local = host.split(":")[0] in {"localhost", "127.0.0.1"}
-    if (
-        "@" in host
-        or not host
-        or not (value.startswith("https://") or (value.startswith("http://") and local))
-    ):
-        raise complaint(
-            "this is not an https address", "write https://host/path, without a name or password in it"
-        )
-    return value
-
-
-def _public_key(value: str) -> str:
-    try:
-        raw = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != 32:
-        raise complaint(
-            "this is not an Ed25519 public key", "write its 32 bytes in base64, as `lapse init` prints them"
-        )
-    return value
-
-
-def _one_or_many(value: object) -> str:
-    return "#one" if isinstance(value, str) else "#many"
+from schemas.retention import Duration, Instant, Retention
 
 
 class Site(Part):
     """A web site that publishes: the exact origins its browsers send, and the name of its credential."""
 
-    origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = ()
+    origins: tuple[Annotated[str, AfterValidator(origin)], ...] = ()
     credential: Slug | None = None
 
 
@@ -102,7 +43,7 @@ class FieldRule(Part):
 
 Fields = dict[
     FieldName,
-    Annotated[Annotated[Key, Tag("#one")] | Annotated[FieldRule, Tag("#many")], Discriminator(_one_or_many)],
+    Annotated[Annotated[Key, Tag("#one")] | Annotated[FieldRule, Tag("#many")], Discriminator(one_or_many)],
 ]
 """Field -> category, or category and identifier."""
 
@@ -150,7 +91,7 @@ class Purpose(Part):
     opt_out: (
         Annotated[
             Annotated[Signal, Tag("#one")] | Annotated[tuple[Signal, ...], Tag("#many")],
-            Discriminator(_one_or_many),
+            Discriminator(one_or_many),
         ]
         | None
     ) = None
@@ -168,7 +109,7 @@ class Form(Part):
     published_by: Literal["anyone", "servers"] = "anyone"
     honeypot: FieldName | None = None
     minimum_fill: Duration | None = None
-    redirect: Annotated[str, AfterValidator(_address)] | None = None
+    redirect: Annotated[str, AfterValidator(address)] | None = None
 
 
 class CookieCategory(Part):
@@ -188,59 +129,6 @@ class Pixel(Part):
     token_life: Duration = Duration.parse("P180D")
 
 
-class Safeguards(Part):
-    """What carries a transfer to a third country."""
-
-    mechanism: Mechanism
-    since: Instant | None = None
-
-
-class SubProcessor(Part):
-    """Somebody a processor passes data on to."""
-
-    region: Region
-    safeguards: Safeguards | None = None
-
-
-class Webhook(Part):
-    """Where a business partner takes signed events; without an address the installation knows it."""
-
-    url: Annotated[str, AfterValidator(_endpoint)] | None = None
-    erasure_url: Annotated[str, AfterValidator(_endpoint)] | None = None
-    allow_private: bool = False
-
-
-class Kafka(Part):
-    """Where clear records go, and how long they may lie there."""
-
-    format: Literal["json", "avro"] = "json"
-    bootstrap: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:,_-]{1,500}$")] | None = None
-    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] | None = None
-    retention: Duration = Duration.parse("P1D")
-
-
-class Processor(Part):
-    """A recipient: what it may have and for which purposes, where it is, and what it undertakes."""
-
-    title: Words
-    connector: Connector = "pull"
-    grants: dict[PurposeName, Annotated[tuple[Key, ...], Field(min_length=1)]] = Field(min_length=1)
-    region: Region
-    safeguards: Safeguards | None = None
-    assures: tuple[Assurance, ...]
-    assurance_until: Instant | None = None
-    review: Instant | None = None
-    evidence: Words | None = None
-    sub_processors: dict[Slug, SubProcessor] = {}
-    erase_within: Duration = Duration.parse("P30D")
-    lapse: Literal["bucket", "per_delivery"] = "bucket"
-    topic_retention: Duration = Duration.parse("P7D")
-    webhook: Webhook | None = None
-    kafka: Kafka | None = None
-    settings: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9_.]{0,63}$")], str | int | bool] = {}
-    suspended: Words | None = None
-
-
 class Dimension(Part):
     """A field whose value is counted, if it is one of these; anything else counts as `other`."""
 
@@ -254,7 +142,7 @@ class Residue(Part):
     k: int = Field(default=10, ge=10)
     period: Duration = Duration.parse("P1D")
     by: tuple[FieldName, ...] = ("source",)
-    dimensions: dict[FieldName, Dimension] = {}
+    dimensions: dict[FieldName, Dimension] = Field(default_factory=dict)
 
 
 class RightRule(Part):
@@ -305,17 +193,17 @@ class Policy(Part):
     effective: Instant
     material: bool = False
     announced: Instant | None = None
-    operators: dict[Slug, Annotated[str, AfterValidator(_public_key)]] = {}
+    operators: dict[Slug, Annotated[str, AfterValidator(public_key)]] = Field(default_factory=dict)
     sites: dict[Slug, Site] = Field(min_length=1)
     sources: Sources = Sources()
     purposes: dict[PurposeName, Purpose] = Field(min_length=1)
-    forms: dict[Slug, Form] = {}
-    cookie_categories: dict[CategoryOfCookies, CookieCategory] = {}
+    forms: dict[Slug, Form] = Field(default_factory=dict)
+    cookie_categories: dict[CategoryOfCookies, CookieCategory] = Field(default_factory=dict)
     pixel: Pixel = Pixel()
-    processors: dict[Slug, Processor] = {}
+    processors: dict[Slug, Processor] = Field(default_factory=dict)
     horizons: dict[Slug, Duration] = Field(min_length=1)
     residue: Residue = Residue()
-    rights: dict[Right, RightRule] = {}
+    rights: dict[Right, RightRule] = Field(default_factory=dict)
     quarantine: Quarantine = Quarantine()
     brakes: Brakes = Brakes()
     identity: Identity = Identity()
