@@ -1,0 +1,130 @@
+"""Requests and answers on plain ASGI, and the one shape of every error: RFC 9457 problem details.
+
+No text here ever quotes a request: a code, a sentence of ours and a JSON pointer to the member at fault.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from schemas.codes import CODES
+from schemas.errors import LapseError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+
+PROBLEM_TYPE = b"application/problem+json"
+_ONCE = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "idempotency-key",
+        "origin",
+        "x-lapse-site-key",
+    }
+)
+"""Headers that mean nothing when they come twice."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+class Problem(LapseError):
+    """A request that is refused: HTTP status and a code of `schemas.codes`; `where` is a JSON pointer."""
+
+    exit_code = 2
+
+    def __init__(
+        self, status: int, code: str, what: str, where: str = "", headers: Headers = (), do: str = ""
+    ) -> None:
+        super().__init__(code, what, where, do)
+        self.status = status
+        self.headers = headers
+
+    def response(self) -> "Response":
+        """The answer: `{type, title, status, detail, pointer?}`."""
+        document: dict[str, object] = {
+            "type": f"urn:lapse:error:{self.code}",
+            "title": CODES[self.code].meaning,
+            "status": self.status,
+            "detail": self.what,
+        }
+        if self.where:
+            document["pointer"] = self.where
+        body = msgspec.json.encode(document)
+        return Response(status=self.status, body=body, media_type=PROBLEM_TYPE, headers=self.headers)
+
+
+def pointer(base: str, name: object) -> str:
+    """A JSON pointer to a member of `base`; names that could be somebody's data are left out (RFC 6901)."""
+    text = str(name)
+    return f"{base}/{text}" if isinstance(name, int) or _NAME.fullmatch(text) else base
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer, whole."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    media_type: bytes | None = None
+    headers: Headers = ()
+
+    async def send(self, send: Send) -> None:
+        """Write it."""
+        headers = [(b"content-length", str(len(self.body)).encode()), *self.headers]
+        if self.media_type:
+            headers.append((b"content-type", self.media_type))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def json_response(status: int, document: object, headers: Headers = ()) -> Response:
+    """An answer in JSON."""
+    return Response(
+        status=status, body=msgspec.json.encode(document), media_type=b"application/json", headers=headers
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What came in but for its body; header names are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    address: str | None = field(repr=False)
+    """The peer's address, or the one a trusted proxy vouches for."""
+    receive: Receive = field(repr=False)
+
+
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Join repeated headers (RFC 9110, 5.3); raises Problem 400 for those that must stand alone."""
+    headers: dict[str, str] = {}
+    for name_bytes, value_bytes in raw:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
+        if name not in headers:
+            headers[name] = value
+        elif name in _ONCE:
+            raise Problem(400, "malformed", f"the header {name} came twice")
+        else:
+            headers[name] = f"{headers[name]}, {value}"
+    return headers
+
+
+def read_query(raw: bytes) -> dict[str, str]:
+    """The query's parameters, the last of each name; raises Problem 400 where it is not UTF-8."""
+    try:
+        return dict(
+            parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+        )
+    except ValueError:
+        raise Problem(400, "malformed", "the query cannot be read") from None

@@ -1,0 +1,27 @@
+"""Token buckets per key, in bounded memory. Pure but for its own state: time is an argument, in seconds."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+
+class Rates:
+    """`burst` at once, `rate` a second in the long run, for each key; the least used keys are forgotten."""
+
+    def __init__(self, rate: float, burst: int, keys: int = 50_000) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._keys = keys
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: Hashable, now: float) -> float:
+        """Take one token: 0 if there was one, else the seconds until there is."""
+        level, since = self._buckets.pop(key, (float(self._burst), now))
+        level = min(self._burst, level + max(0.0, now - since) * self._rate)
+        taken = level >= 1
+        self._buckets[key] = (level - 1 if taken else level, now)
+        if len(self._buckets) > self._keys:
+            self._buckets.popitem(last=False)
+        return 0.0 if taken else (1 - level) / self._rate
+
+    def __len__(self) -> int:
+        return len(self._buckets)
