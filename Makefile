@@ -56,6 +56,7 @@ lock: ## resolve the locks anew from pyproject.toml
 	compile="$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options"
 	$$compile --extra dev -o requirements/dev.txt pyproject.toml
 	$$compile -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+	$$compile -c requirements/dev.txt -o requirements/build.txt requirements/build.in
 	! grep -nE '://|find-links|index-url' requirements/*.txt || { echo 'the lock names an address'; exit 1; }
 
 clean: ## remove the environment and every build product (not the cached Kafka jars, not data)
