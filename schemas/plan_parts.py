@@ -29,7 +29,11 @@ class CompartmentPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourcePlan:
-    """One source: what its fields are, which identify, and the purposes it states."""
+    """One source: what its fields are, which identify, and the purposes it states.
+
+    `purposes` (and `mask`) justify at least one of its fields; `asks` are the purposes for which consent may be
+    stated here, also where the data comes from elsewhere.
+    """
 
     name: str
     kind: SourceKind
@@ -38,6 +42,7 @@ class SourcePlan:
     identifiers: dict[str, IdentifierKind]
     purposes: tuple[int, ...]
     mask: int
+    asks: tuple[int, ...] = ()
     notice: str | None = None
     honeypot: str | None = None
     min_fill: int = 0

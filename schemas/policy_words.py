@@ -56,6 +56,16 @@ MAY_OBJECT: frozenset[Basis] = frozenset({"consent", "legitimate_interests"})
 """Bases on which a browser's signal can end a purpose; the law or a contract does not ask."""
 OUTLIVES_ERASURE: frozenset[Basis] = frozenset({"legal_obligation", "legal_claims"})
 """Bases that stand against erasure (GDPR Art. 17(3)(b) and (e))."""
+SPECIAL = (
+    "user.biometric",
+    "user.health_and_medical",
+    "user.demographic.political_opinion",
+    "user.demographic.race_ethnicity",
+    "user.demographic.religious_belief",
+)
+"""Categories that GDPR Art. 9 protects."""
+SPECIAL_BASES: frozenset[Basis] = frozenset({"consent", "legal_obligation", "legal_claims", "vital"})
+"""Bases with a counterpart in GDPR Art. 9(2)."""
 RIGHTS: tuple[Right, ...] = (
     "access",
     "erasure",

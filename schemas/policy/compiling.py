@@ -150,7 +150,15 @@ class _Compiler:
 
     def source(self, name: str, kind: SourceKind, title: str, form: Form | None) -> SourcePlan:
         rules = self.rules[name]
-        numbers = tuple(self.purpose_numbers[purpose] for purpose in self.stated[name])
+        named = {
+            self.purpose_numbers[purpose]: self.policy.purposes[purpose] for purpose in self.stated[name]
+        }
+        held = [found.category for found in rules.values()]
+        numbers = tuple(
+            number
+            for number, purpose in named.items()
+            if any(covers(key, category) for key in purpose.categories for category in held)
+        )
         identifiers: dict[str, IdentifierKind] = {
             field: found.identifier for field, found in rules.items() if found.identifier
         }
@@ -162,6 +170,7 @@ class _Compiler:
             identifiers=identifiers,
             purposes=numbers,
             mask=sum(1 << number for number in numbers),
+            asks=tuple(number for number, purpose in named.items() if purpose.basis == "consent"),
             notice=form.notice if form else None,
             honeypot=form.honeypot if form else None,
             min_fill=form.minimum_fill.micros if form and form.minimum_fill else 0,
