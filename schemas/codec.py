@@ -156,12 +156,12 @@ class Codec:
 
     def _open(self, data: bytes) -> _Reader:
         schema_id, _ = framing.unframe(data)
-        writer = parse(self._ids.schema(schema_id))
-        name = writer["name"].removeprefix(f"{NAMESPACE}.")
-        model = MODELS.get(name)
-        if model is None:
-            raise Rejected("schema_unknown", "the schema is not one of ours", "schema id")
-        ours = self._ids.id_of(name)
+        writer, name = _known(self._ids.schema(schema_id))
+        model = MODELS[name]
+        try:
+            ours = self._ids.id_of(name)
+        except BadInput:
+            raise _unknown() from None
         reader = None if ours == schema_id else parse(self._ids.schema(ours))
         opened = _Reader(schema_id, name, writer, reader, _unions(reader or writer), model)
         self._readers[data[: framing.HEADER]] = opened
@@ -186,6 +186,22 @@ MODELS: Mapping[str, type[Record]] = _travelling()
 def parse(schema: dict[str, Any]) -> dict[str, Any]:
     """Return fastavro's parsed form of a schema, without logical types."""
     return cast(dict[str, Any], fastavro.parse_schema(_plain(schema), {}))
+
+
+def _known(schema: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return a schema parsed, and the name of our model it is for; Rejected where it is none of ours."""
+    try:
+        parsed = parse(schema)
+    except (fastavro.schema.SchemaParseException, ValueError, KeyError, TypeError):
+        raise _unknown() from None
+    namespace, _, name = str(parsed["name"]).rpartition(".")
+    if namespace != NAMESPACE or name not in MODELS:
+        raise _unknown()
+    return parsed, name
+
+
+def _unknown() -> Rejected:
+    return Rejected("schema_unknown", "the schema is not one of ours", "schema id")
 
 
 def _plain(schema: Any) -> Any:
