@@ -1,9 +1,9 @@
 """The vault as everybody else sees it: `Vault`, its transactions `Tx`, and the ports it stands on.
 
-A transaction is serializable, short, and belongs to one thread: no sealing, no network, no `await` inside. What it
-read is true when it commits. A write transaction takes a fresh `seq`; whatever destroys goes through `vault.ending`
-and `vault.holds`. Errors: `Unavailable` when the store does not answer, `Conflict` when a subject row changed since
-it was read elsewhere. Wherever a mapping is returned, what does not exist is absent from it.
+A transaction is serializable, short, and belongs to one thread: no sealing, no network, no `await` inside.
+What it read is true when it commits. A write transaction takes a fresh `seq`; whatever destroys goes through
+`vault.ending` and `vault.holds`. Errors: `Unavailable` when the store does not answer, `Conflict` when a
+subject row changed since it was read elsewhere. Wherever a mapping is returned, what is unknown is absent.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -369,7 +369,7 @@ class RecipientTx(Protocol):
     def objects_of_bucket(
         self, processor: str, bucket: BucketId, reaches: Seq, *, after: bytes = b"", limit: int = 500
     ) -> list[bytes]:
-        """Return refs > `after`, ascending, with a holding of the bucket, `decided` < `reaches`, not ending."""
+        """Return refs > `after`, ascending, with a living holding of the bucket decided before `reaches`."""
         ...
 
     def objects_of_subject(
@@ -382,7 +382,7 @@ class RecipientTx(Protocol):
         after: bytes = b"",
         limit: int = 500,
     ) -> list[bytes]:
-        """Return refs > `after`, ascending, with a holding of that person and a purpose, likewise."""
+        """Return refs > `after`, ascending, with such a holding of that person and a purpose."""
         ...
 
     def objects_of_delivery(

@@ -86,6 +86,10 @@ class PurposeState(Value, frozen=True, kw_only=True, omit_defaults=True):
     oldest: Micros | None = None
     restricted: bool = False
     due: Micros | None = None
+    erased: bool = False
+
+    def __repr__(self) -> str:  # keys must not reach a log by way of a traceback
+        return f"PurposeState(generation={self.generation}, granted={self.granted})"
 
 
 class SubjectState(Value, frozen=True, kw_only=True, omit_defaults=True):
@@ -125,6 +129,9 @@ class Ended(Value, frozen=True, kw_only=True):
     purpose: str
     generation: int
     key: bytes
+
+    def __repr__(self) -> str:  # as above
+        return f"Ended({self.purpose}, {self.generation})"
 
 
 class Purpose(Protocol):
@@ -286,6 +293,9 @@ class HeldKey(Value, frozen=True, kw_only=True):
 
     pair: HeldPair
     k: bytes
+
+    def __repr__(self) -> str:  # as above
+        return f"HeldKey({self.pair.bucket})"
 
 
 # ---- what connectors keep (model m5) ---

@@ -1,0 +1,97 @@
+"""Names that lead nowhere without the vault: record and delivery ids, pseudonyms, slots, and the handle.
+
+All are HMAC-SHA256 under a secret of the vault, cut to 16 bytes, over a label and length-prefixed parts; a
+handle is one AES-256 block. Pure: secrets are arguments. Layouts: docs/wire.md.
+"""
+
+import hmac
+from collections.abc import Iterable, Sequence
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from schemas.ids import SLOTS, DeliveryId, EventId, Handle, RecordId, Slot, SubjectNumber, SubjectRef
+from vault.keys import ID_BYTES, INFO_HANDLE, hkdf_expand
+
+_BLOCK = 16
+_LOW = 2**32 - 1
+
+
+def packed(text: str) -> bytes:
+    """Encode a string so that concatenations are unambiguous: two bytes of length, then UTF-8."""
+    raw = text.encode()
+    return len(raw).to_bytes(2, "big") + raw
+
+
+def _name(key: bytes, label: bytes, rest: bytes) -> bytes:
+    return hmac.digest(key, label + rest, "sha256")[:ID_BYTES]
+
+
+def record_id(key: bytes, site: str, kind: str, event_id: EventId) -> RecordId:
+    """Name the record of an event; `kind` is the source kind (form, email-open, cookie, signal)."""
+    return RecordId(_name(key, b"lapse/v1/record-id", packed(site) + packed(kind) + event_id))
+
+
+def delivery_id(processor_secret: bytes, record: RecordId) -> DeliveryId:
+    """Name a record towards one processor."""
+    return DeliveryId(_name(processor_secret, b"lapse/v1/delivery-id", record))
+
+
+def subject_ref(processor_secret: bytes, number: SubjectNumber) -> SubjectRef:
+    """Name a person towards one processor."""
+    return SubjectRef(_name(processor_secret, b"lapse/v1/subject-ref", number.to_bytes(8, "big")))
+
+
+def lifecycle_tag(lifecycle_key: bytes, number: SubjectNumber, purpose: str, generation: int) -> SubjectRef:
+    """Name one ended generation of one person on `lifecycle`, joined with nothing else."""
+    rest = number.to_bytes(8, "big") + generation.to_bytes(4, "big") + packed(purpose)
+    return SubjectRef(_name(lifecycle_key, b"lapse/v1/lifecycle", rest))
+
+
+def alias_hash(alias_key: bytes, kind: str, value: str) -> bytes:
+    """Name a normalised identifier inside the vault and on `control` (16 bytes)."""
+    return _name(alias_key, b"lapse/v1/alias", packed(kind) + packed(value))
+
+
+def slot_of(slot_key: bytes, number: SubjectNumber) -> Slot:
+    """Return a person's virtual partition."""
+    return Slot(hmac.digest(slot_key, b"lapse/v1/slot" + number.to_bytes(8, "big"), "sha256")[0] % SLOTS)
+
+
+def partition_of(slot: Slot, partitions: int) -> int:
+    """Map a slot to a Kafka partition: contiguous ranges, so that doubling splits each in two."""
+    return slot * partitions // SLOTS
+
+
+def handle_key(bucket_key: bytes) -> bytes:
+    """The key of a bucket's handles; it dies with the bucket."""
+    return hkdf_expand(bucket_key, INFO_HANDLE)
+
+
+def make_handles(key: bytes, named: Iterable[tuple[SubjectNumber, int, bytes]]) -> list[Handle]:
+    """Encrypt (number, generation, record or delivery id) in bulk: one block each."""
+    clear = b"".join(
+        ((number << 64 | generation << 32) ^ int.from_bytes(name, "big")).to_bytes(_BLOCK, "big")
+        for number, generation, name in named
+    )
+    out = _ecb(key).encryptor().update(clear)
+    return [Handle(out[i : i + _BLOCK]) for i in range(0, len(out), _BLOCK)]
+
+
+def read_handles(
+    key: bytes, handles: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[SubjectNumber, int] | None]:
+    """Decrypt (handle, id) pairs in bulk; None where the handle does not belong to the id or the bucket."""
+    clear = (
+        _ecb(key).decryptor().update(b"".join(h if len(h) == _BLOCK else bytes(_BLOCK) for h, _ in handles))
+    )
+    found: list[tuple[SubjectNumber, int] | None] = []
+    for i, (handle, name) in enumerate(handles):
+        block = int.from_bytes(clear[i * _BLOCK : (i + 1) * _BLOCK], "big") ^ int.from_bytes(name, "big")
+        fits = len(handle) == _BLOCK and len(name) == ID_BYTES and not block & _LOW
+        found.append((SubjectNumber(block >> 64), block >> 32 & _LOW) if fits else None)
+    return found
+
+
+def _ecb(key: bytes) -> Cipher[modes.ECB]:
+    # One block per handle, and no two clear blocks of a bucket are equal, because record ids differ.
+    return Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305
