@@ -46,8 +46,12 @@ class Credentials:
             bearer = authorization[: len(_BEARER)].lower() == _BEARER
             site = self._tokens.get(_digest(authorization[len(_BEARER) :].strip())) if bearer else None
             return self._known(site), True
+        return self._known(self.site_of_key(request)), False
+
+    def site_of_key(self, request: Request) -> str | None:
+        """The site whose public key stands in the header or the address (`?k=`), if there is one."""
         key = request.headers.get("x-lapse-site-key") or request.query.get("k", "")
-        return self._known(self._keys.get(_digest(key))), False
+        return self._keys.get(_digest(key))
 
     @staticmethod
     def _known(site: str | None) -> str:

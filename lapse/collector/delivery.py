@@ -40,9 +40,9 @@ class Delivery:
         return not self._closing and (self._well or self._spool.has_room)
 
     @property
-    def draining(self) -> bool:
-        """Whether anything is still spooled."""
-        return not self._spool.empty
+    def spooling(self) -> bool:
+        """Whether events go to the spool, or some still lie there."""
+        return not self._direct
 
     async def start(self) -> None:
         """Open the spool, see whether Kafka is there, and begin to watch it."""

@@ -1,4 +1,4 @@
-"""What would happen to a payload under the policy, without a person's state: publishes nothing, reads no vault."""
+"""What would happen to a payload under the policy, a person's state aside: nothing is published or read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from lapse.collector.wire import rfc3339
 from schemas.ids import Micros
 from schemas.models import ConsentStatement
 from schemas.plan import PolicyPlan, ProcessorPlan, PurposePlan, SourcePlan
-from schemas.policy.words import COLLECTED_AT, MAY_OBJECT
+from schemas.policy_words import COLLECTED_AT, MAY_OBJECT
 
 Document = dict[str, object]
 
@@ -25,8 +25,8 @@ class Payload:
 def foresee(payload: Payload, source: SourcePlan, plan: PolicyPlan, now: Micros) -> Document:
     """Purposes held and refused, fields and until when, and what each processor would get.
 
-    A purpose resting on consent that the payload does not state is refused here; an earlier grant would admit it,
-    which only the vault knows.
+    A purpose resting on consent that the payload does not state is refused here; an earlier grant would admit
+    it, which only the vault knows.
     """
     judged = [(plan.purposes[n], _refusal(plan.purposes[n], payload, now)) for n in source.purposes]
     held = {purpose.number: purpose for purpose, code in judged if code is None}

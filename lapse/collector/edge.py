@@ -14,7 +14,7 @@ from lapse.collector.rates import Rates
 from lapse.collector.settings import CollectorSettings
 from schemas.errors import Unavailable
 from schemas.ids import Micros
-from schemas.plan import PolicyPlan, Plans
+from schemas.plan import Plans, PolicyPlan
 from vault.tokens import PixelKeys
 
 LONGEST_KEY = 256

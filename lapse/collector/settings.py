@@ -72,5 +72,7 @@ class CollectorSettings:
     """Networks of known mail scanners, one a line."""
     drain_seconds: float = 0.5
     """How long readiness has failed before the collector stops accepting (SIGTERM)."""
-    flush_seconds: float = 15.0
+    finish_seconds: float = 8.0
+    """How long requests under way may take once it no longer accepts new ones."""
+    flush_seconds: float = 5.0
     """How long the last acknowledgements are waited for before what is left goes to the spool."""

@@ -1,4 +1,4 @@
-"""An intake record as it goes to Kafka: Confluent framing, CloudEvents headers in binary mode, nothing personal."""
+"""An intake record as it goes to Kafka: Confluent framing, CloudEvents binary headers, nothing personal."""
 
 from datetime import UTC, datetime, timedelta
 

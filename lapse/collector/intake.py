@@ -1,0 +1,187 @@
+"""The routes that take something in: forms, browser events, signals and unsubscriptions."""
+
+from collections.abc import Sequence
+from math import ceil
+
+from lapse.collector import beacons, forms, metrics, signals, values
+from lapse.collector.access import prefix_of
+from lapse.collector.arrival import Arrival
+from lapse.collector.body import Body, read_body, read_json, read_pairs
+from lapse.collector.dryrun import Payload, foresee
+from lapse.collector.edge import Edge
+from lapse.collector.http import Problem, Request, Response, json_response
+from lapse.collector.rates import Rates
+from lapse.collector.wire import to_send
+from schemas.models import CookieObserved, FormSubmitted
+from schemas.plan import SourcePlan
+from vault import tokens
+
+_TRUE = {"1", "true"}
+_ONE_CLICK = ("List-Unsubscribe", "One-Click")
+_MOST_TOKENS = 500
+_LONGEST_LIFE = 3650
+
+
+def _limit(rates: Rates, key: tuple[str, ...], arrival: Arrival) -> None:
+    """Raise Problem 429 for a browser over the rate; servers speak for many people from one address."""
+    if arrival.server:
+        return
+    wait = rates.take((*key, prefix_of(arrival.address)), arrival.at / 1_000_000)
+    if wait:
+        retry = ((b"retry-after", str(max(1, ceil(wait))).encode()),)
+        raise Problem(429, "rate_limited", "too many requests from this network", headers=retry)
+
+
+def _dry(request: Request) -> bool:
+    return request.query.get("dry_run", "") in _TRUE
+
+
+def _names(event: FormSubmitted | CookieObserved) -> frozenset[str]:
+    """The fields an event brings, as the policy names them."""
+    if isinstance(event, FormSubmitted):
+        return frozenset(event.fields)
+    members = ("cookie_id", "name", "url", "referrer", "ip", "user_agent")
+    properties = (f"properties.{name}" for name in event.properties)
+    return frozenset((*(name for name in members if getattr(event, name) is not None), *properties))
+
+
+def _foreseen(
+    events: Sequence[FormSubmitted | CookieObserved], source: SourcePlan, arrival: Arrival
+) -> Response:
+    """200 with what would happen to each event; nothing is published."""
+    found = [
+        foresee(
+            Payload(
+                fields=_names(event),
+                consents=event.consents,
+                signals=event.signals,
+                collected_at=min(event.collected_at, arrival.at),
+            ),
+            source,
+            arrival.plan,
+            arrival.at,
+        )
+        for event in events
+    ]
+    return json_response(200, {"dry_run": True, "events": found})
+
+
+# ---- forms -----------------------------------------------------------------------------------------------
+def _form(name: str, arrival: Arrival) -> SourcePlan:
+    """The form's plan; Problem 404 for one the policy or site does not have, 401 for one servers publish."""
+    source = arrival.plan.sources.get(f"form/{name}")
+    if source is None or (source.sites and arrival.site not in source.sites):
+        raise Problem(404, "unknown_form", "the policy knows no such form of this site")
+    if source.servers_only and not arrival.server:
+        raise Problem(401, "unauthorized", "only a server's bearer token may send this form")
+    return source
+
+
+async def take_form(edge: Edge, request: Request, name: str) -> Response:
+    """POST /f/{form}: 202 with the event id, or 303 to the form's page after a plain HTML post."""
+    arrival = edge.arrival(request)
+    source = _form(name, arrival)
+    _limit(edge.form_rates, (arrival.site, name), arrival)
+    limits = edge.settings.limits
+    body = await read_body(request, limits, ("json", "urlencoded", "multipart"))
+    if body.media == "json":
+        submission = forms.from_json(read_json(body.data), limits.fields)
+    else:
+        submission = forms.from_pairs(read_pairs(body, limits), source)
+    event = forms.submitted(submission, name, source, arrival, edge.random)
+    if _dry(request):
+        return _foreseen([event], source, arrival)
+    for signal in event.signals:
+        if signal.startswith("bot:"):
+            metrics.SUSPECT.labels(signal.removeprefix("bot:")).inc()
+    stored = await edge.delivery.store([to_send(event)])
+    page = _page(request, body, source, arrival)
+    if page is not None:
+        return Response(status=303, headers=((b"location", page.encode()),))
+    return json_response(202, {"event_id": event.event_id.hex(), "stored": stored})
+
+
+def _page(request: Request, body: Body, source: SourcePlan, arrival: Arrival) -> str | None:
+    """Where a browser that posted a plain form goes next; None for scripts or without a configured page."""
+    navigates = request.headers.get("sec-fetch-mode") == "navigate"
+    asks_html = "text/html" in request.headers.get("accept", "")
+    if source.redirect is None or body.media == "json" or not (navigates or asks_html):
+        return None
+    if not source.redirect.startswith("/"):
+        return source.redirect
+    origin = request.headers.get("origin", "")
+    plan = arrival.plan.sites.get(arrival.site)
+    origins = sorted(plan.origins) if plan else []
+    # A path is the site's, not the collector's.
+    home = origin if origin in origins else origins[0] if origins else ""
+    return home + source.redirect
+
+
+# ---- browser events --------------------------------------------------------------------------------------
+async def take_beacons(edge: Edge, request: Request) -> Response:
+    """POST /e: 204, or 202 with the ids where `?ids=1` asks for them."""
+    arrival = edge.arrival(request)
+    source = arrival.plan.sources.get("cookie")
+    if source is None:
+        raise Problem(404, "unknown_source", "the policy takes no browser events")
+    _limit(edge.beacon_rates, (arrival.site, "e"), arrival)
+    limits = edge.settings.limits
+    body = await read_body(request, limits, ("json", "text"))
+    events = beacons.observed(read_json(body.data), source, arrival, limits, edge.random)
+    if _dry(request):
+        return _foreseen(events, source, arrival)
+    stored = await edge.delivery.store([to_send(event) for event in events]) if events else "kafka"
+    if request.query.get("ids", "") in _TRUE:
+        ids = [event.event_id.hex() for event in events]
+        return json_response(202, {"event_ids": ids, "stored": stored})
+    return Response(status=204)
+
+
+# ---- signals ---------------------------------------------------------------------------------------------
+async def take_signal(edge: Edge, request: Request) -> Response:
+    """POST /s and POST or PUT /c: consent stated outside a form; 202 with the event id."""
+    arrival = edge.arrival(request)
+    _limit(edge.form_rates, (arrival.site, "s"), arrival)
+    limits = edge.settings.limits
+    body = await read_body(request, limits, ("json", "text"))
+    event = signals.stated(read_json(body.data), arrival, limits, edge.random)
+    stored = await edge.delivery.store([to_send(event)])
+    return json_response(202, {"event_id": event.event_id.hex(), "stored": stored})
+
+
+async def unsubscribe(edge: Edge, request: Request, token: str) -> Response:
+    """POST /u/{token}: RFC 8058's one click; no redirect, no cookie, no login, as often as one likes.
+
+    An expired token still unsubscribes: nobody is kept on a list because a mail is old.
+    """
+    read = tokens.read(token, edge.pixel_keys, edge.credentials.sites)
+    if read is None:
+        raise Problem(404, "token_invalid", "no mail carries this link")
+    limits = edge.settings.limits
+    body = await read_body(request, limits, ("urlencoded", "multipart"))
+    if _ONE_CLICK not in read_pairs(body, limits):
+        raise Problem(422, "bad_argument", "the body must be List-Unsubscribe=One-Click")
+    at = edge.now()
+    event_id = tokens.unsubscribe_id(edge.pixel_keys, read.message_id, at // 1_000_000)
+    event = signals.unsubscribed(read, event_id, at, edge.plan())
+    stored = await edge.delivery.store([to_send(event)])
+    return json_response(200, {"event_id": event.event_id.hex(), "stored": stored})
+
+
+async def mint(edge: Edge, request: Request) -> Response:
+    """POST /t `{count?, days?}`: tokens for a server's mails, `{tokens: [{token, message_id}]}`."""
+    arrival = edge.arrival(request)
+    arrival.only_servers(True, "")
+    limits = edge.settings.limits
+    body = await read_body(request, limits, ("json",))
+    members = values.only(read_json(body.data), ("count", "days"), "")
+    life = arrival.plan.token_life // tokens.DAY
+    count = values.number(members.get("count", 1), "/count", 1, _MOST_TOKENS)
+    days = values.number(members.get("days", life), "/days", 0, _LONGEST_LIFE)
+    minted = []
+    for _ in range(count):
+        message_id = edge.random(tokens.MESSAGE_ID_BYTES)
+        day = tokens.expiry_day(arrival.at, days)
+        token = tokens.mint(edge.pixel_keys, site=arrival.site, message_id=message_id, expires_day=day)
+        minted.append({"token": token, "message_id": message_id.hex()})
+    return json_response(200, {"tokens": minted})

@@ -1,0 +1,159 @@
+"""A collector process: uvicorn on uvloop around the application, started and stopped in the right order."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+import uvicorn
+import uvloop
+
+from lapse.collector.access import Credentials, SiteCredential
+from lapse.collector.app import CollectorApp, create_app
+from lapse.collector.delivery import Delivery
+from lapse.collector.edge import Edge
+from lapse.collector.opens import Sources
+from lapse.collector.producer import KafkaProducer, Producer
+from lapse.collector.protocol import EdgeProtocol, WithoutPayload
+from lapse.collector.settings import CollectorSettings
+from lapse.collector.spool import Spool
+from schemas.plan import Plans
+from vault.tokens import PixelKeys
+
+_REFRESH_SECONDS = 60.0
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: readiness must fail before it stops accepting."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when requests are answered."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+class Collector:
+    """One running collector on the current event loop; `producer` stands in for Kafka's where it is given."""
+
+    def __init__(
+        self,
+        settings: CollectorSettings,
+        *,
+        plans: Callable[[], Plans],
+        credentials: Sequence[SiteCredential],
+        pixel_keys: PixelKeys,
+        producer: Producer | None = None,
+    ) -> None:
+        self.settings = settings
+        sources = Sources.load(settings.apple_egress, settings.google_networks, settings.scanners)
+        self.edge = Edge(
+            settings=settings,
+            plans=plans,
+            delivery=Delivery(
+                producer or KafkaProducer(settings.kafka), Spool(settings.spool), settings.kafka
+            ),
+            credentials=Credentials(credentials),
+            pixel_keys=pixel_keys,
+            sources=sources,
+        )
+        self.app: CollectorApp = create_app(self.edge)
+        self.port = 0
+        self._server: _Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> int:
+        """Open the spool, listen, and return the port once requests are answered; OSError if it is taken."""
+        logging.getLogger("uvicorn.error").addFilter(WithoutPayload())
+        listener = _listen(self.settings.host, self.settings.port)
+        self.port = int(listener.getsockname()[1])
+        await self.edge.delivery.start()
+        config = uvicorn.Config(
+            self.app,
+            http=EdgeProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=10,
+            timeout_graceful_shutdown=max(1, round(self.settings.finish_seconds)),
+        )
+        self._server = _Server(config)
+        self._tasks = [
+            asyncio.create_task(self._server.serve([listener]), name="http"),
+            asyncio.create_task(self._refresh(), name="refresh"),
+        ]
+        await self._server.listening.wait()
+        return self.port
+
+    async def stop(self) -> None:
+        """Fail readiness, finish what is under way, flush; what Kafka does not take stays in the spool."""
+        self.edge.draining = True
+        await asyncio.sleep(self.settings.drain_seconds)
+        if self._server is not None:
+            self._server.should_exit = True
+            await self._tasks[0]
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self._tasks[1:], return_exceptions=True)
+        await self.edge.delivery.close(self.settings.flush_seconds)
+        await self.app.pixels.close(self.settings.flush_seconds)
+        self.edge.delivery.close_spool()
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            await asyncio.to_thread(self.edge.sources.refresh)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def serve(
+    settings: CollectorSettings,
+    *,
+    plans: Callable[[], Plans],
+    credentials: Sequence[SiteCredential],
+    pixel_keys: PixelKeys,
+    on_ready: Callable[[int], None] = lambda _port: None,
+) -> int:
+    """Run a collector until SIGTERM or SIGINT and return its exit code; `on_ready` gets the port.
+
+    `plans` is asked at every request: hand in something that follows published policies.
+    """
+
+    async def run() -> int:
+        collector = Collector(settings, plans=plans, credentials=credentials, pixel_keys=pixel_keys)
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        on_ready(await collector.start())
+        await stop.wait()
+        await collector.stop()
+        return 0
+
+    return uvloop.run(run())
