@@ -170,6 +170,9 @@ length_required: error
 media_type: error
     The media type is not one of those the endpoint takes.
     Send JSON, urlencoded or multipart form data.
+bad_method: error
+    The address exists but does not take this method.
+    Use a method the Allow header names.
 rate_limited: error
     Too many requests from this address or credential.
     Wait as long as Retry-After says.
@@ -206,6 +209,37 @@ incompatible_schema: error
 wrong_data_folder: error refused
     The data folder belongs to another policy, clock or broker.
     Publish the policy there, or use another folder.
+# answers of recipients
+vendor_busy: error
+    The recipient takes no more for now.
+    Nothing; it is tried again, not sooner than the recipient asks.
+vendor_down: error
+    The recipient does not answer, or says that it cannot.
+    Nothing; it is tried again. A circuit that stays open is worth a call to the recipient.
+vendor_timeout: error
+    No answer came in time; what was asked may have been done.
+    Nothing; it is asked again, and counted as a copy until the recipient says otherwise.
+vendor_answer: error
+    The recipient's answer is not what its interface promises.
+    Look at what stands between us and the recipient (a proxy, a login page).
+vendor_kept: error
+    The recipient reports an erasure, but the object can still be read there.
+    Nothing; it is asked again.
+vendor_refused: error
+    The recipient refuses this object for good.
+    Look at the receipt's evidence; a refused erasure is asked again every day.
+vendor_closed: error
+    The recipient has closed its endpoint for good (HTTP 410).
+    Agree on a new address with the recipient, then restart the connector.
+vendor_login: error
+    The recipient does not accept our credentials.
+    Renew the secret's file, then restart the connector.
+vendor_redirect: error
+    The recipient answers with a redirect, which is never followed.
+    Put the final address into the policy.
+address_refused: error
+    The address is private, or not HTTPS, and the policy does not allow it.
+    Use a public https address, or allow private ones in a test set-up.
 """
 
 
