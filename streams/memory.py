@@ -185,7 +185,7 @@ class MemorySource:
         self._ledger.seek(Place(topic, partition), offset)
 
     def crash(self) -> None:
-        """Forget all but the committed offsets, as a killed process does: unacknowledged chunks come again."""
+        """Forget all but the committed offsets, as a killed process does: the rest comes again."""
         self._ledger.clear()
         self._ids.clear()
 

@@ -249,7 +249,7 @@ def _runs(runs: list[tuple[str, int, list[Inbound]]], start: Start, end: End) ->
 
 
 def _between(records: list[Inbound], after: int | None, before: int | None) -> list[Inbound]:
-    """From the first record at or after `after` up to the first at or after `before`, as offsets by time work."""
+    """From the first record at or after `after` to the first at or after `before`, as offsets by time work."""
     first = 0 if after is None else _index(records, after)
     last = len(records) if before is None else _index(records, before)
     return records[first:last]

@@ -144,11 +144,10 @@ class Engine:
         """What the worker knows about itself now."""
         consumer = self._shared.consumer
         if self.app.producer_only:
-            self._status.joined = self._producer() is not None
-        if consumer is None or not self._status.joined:
+            self._status.joined = bool(self.app.started) and self._producer() is not None
+        if self.app.producer_only or consumer is None:
             return self._status.snapshot((), {})
-        assigned = tuple(sorted(Place(*tp) for tp in consumer.assignment()))
-        return self._status.snapshot(assigned, consumer.lag())
+        return self._status.snapshot(consumer.places(), consumer.lag())
 
     def _producer(self) -> Any | None:
         return getattr(self.app.producer, "_producer", None)

@@ -22,6 +22,13 @@ class EngineHealth:
     lag: Mapping[Place, int]
     waiting_for: str | None
 
+    @property
+    def total_lag(self) -> int | None:
+        """Sum over the assigned partitions, None while the end of one is not known yet."""
+        if self.state != "running" and not self.assigned:
+            return None
+        return sum(self.lag.values()) if set(self.lag) >= set(self.assigned) else None
+
     def healthy(self, now: int) -> bool:
         """Whether the worker waits for nothing and, if it has lag, has got on within the last minute."""
         if self.state == "stopping":

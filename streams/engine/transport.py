@@ -15,6 +15,7 @@ from typing import Any
 
 from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
+from faust.exceptions import ConsumerNotStarted
 from faust.serializers.schemas import Schema
 from faust.transport import drivers
 from faust.transport.drivers import aiokafka as driver
@@ -255,9 +256,12 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Do nothing: Faust's guesses about slow streams know no chunks, `EngineHealth` tells progress."""
 
-    def seek_place(self, place: Place, offset: int) -> None:
-        """Go on at `offset`, at the next fetch."""
-        self._shared.ledger.seek(place, offset)
+    def places(self) -> tuple[Place, ...]:
+        """Partitions assigned now, in order."""
+        try:
+            return tuple(sorted(Place(*tp) for tp in self.assignment()))
+        except ConsumerNotStarted:
+            return ()
 
     def lag(self) -> dict[Place, int]:
         """Offsets not yet settled, per assigned partition whose end is known."""
