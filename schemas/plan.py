@@ -5,9 +5,11 @@ outsiders and the vault use names. Purpose number i is bit i of a mask.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from schemas.errors import NotFound
+from pydantic import ValidationError
+
+from schemas.errors import BadInput, NotFound, Refused
 from schemas.ids import Micros, Period, Terms
 from schemas.models import Right
 from schemas.plan_parts import (
@@ -25,7 +27,7 @@ from schemas.plan_parts import (
     WebhookPlan,
 )
 from schemas.policy_words import COLLECTED_AT, Basis, Channel, PixelMode
-from schemas.retention import Anchored, Retention, anchored_due, due
+from schemas.retention import Anchored, Fixed, Retention, anchored_due, due, never_longer
 
 __all__ = [
     "BrakesPlan",
@@ -168,6 +170,29 @@ class PolicyPlan:
                 self._compartments.clear()
             found = self._compartments[key] = _cut(self.sources[source], self.purposes, mask)
         return found
+
+    def shortened(self, purpose: str, terms: int, retention: str) -> "PolicyPlan":
+        """Return the plan after a `RetentionOrdered`: the purpose is held for `retention` (ISO 8601) alone.
+
+        An order about other terms than the plan's changes nothing here. BadInput for what is no span, Refused
+        for what could end later than before, NotFound for an unknown purpose.
+        """
+        old = self.purpose(purpose)
+        if old.terms != terms:
+            return self
+        try:
+            new = Fixed.model_validate({"for": retention})
+        except ValidationError:
+            do = "write it like P6M, P30D or PT20S"
+            raise BadInput("bad_argument", "this is not an ISO 8601 duration", "retention", do) from None
+        if not new.for_.shortest or not never_longer(new, old.retention):
+            do = "order a shorter one; a longer retention is a new policy version with new terms"
+            raise Refused("bad_policy", "the retention would not be shorter than before", "retention", do)
+        shorter = replace(old, retention=new, _dues={})
+        if shorter.number < 0:
+            return replace(self, quarantine=shorter)
+        purposes = tuple(shorter if p.number == shorter.number else p for p in self.purposes)
+        return replace(self, purposes=purposes, _compartments={})
 
     def horizon(self, span: int) -> str:
         """Return the shortest horizon that is long enough for `span` microseconds more."""

@@ -31,8 +31,8 @@ class CompartmentPlan:
 class SourcePlan:
     """One source: what its fields are, which identify, and the purposes it states.
 
-    `purposes` (and `mask`) justify at least one of its fields; `asks` are the purposes for which consent may be
-    stated here, also where the data comes from elsewhere.
+    `purposes` (and `mask`) justify at least one of its fields; `asks` are the purposes for which consent may
+    be stated here, also where the data comes from elsewhere.
     """
 
     name: str

@@ -231,6 +231,22 @@ def shortest(retention: Retention, since: int) -> int:
     return min(retention.for_.shortest, cap(retention).shortest)
 
 
+def never_longer(new: Retention, old: Retention) -> bool:
+    """Tell whether `new` ends no later than `old`, whatever is collected; False where it cannot be told."""
+    if isinstance(new, UntilReview) or isinstance(old, UntilReview):
+        both = isinstance(new, UntilReview) and isinstance(old, UntilReview)
+        return both and due(new, 0) <= due(old, 0)
+    if isinstance(new, Anchored) and isinstance(old, Anchored) and new.after == old.after:
+        return _shorter(new.for_, old.for_) and _shorter(new.at_most, old.at_most)
+    # Another anchor may be reached at any time: only the cap of the new bounds it, only the span of the old.
+    return _shorter(cap(new), old.for_) and _shorter(cap(new), cap(old))
+
+
+def _shorter(new: Duration, old: Duration) -> bool:
+    by_parts = new.months <= old.months and new.micros <= old.micros
+    return by_parts or new.longest <= old.shortest
+
+
 def spans(retention: Retention) -> tuple[Duration, ...]:
     """Return the durations a retention is made of; a review date has none."""
     if isinstance(retention, UntilReview):

@@ -64,6 +64,12 @@ def stated(policy: Policy) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def keeps_on_erasure(purpose: Purpose) -> bool:
+    """Tell whether what is held for a purpose stays, restricted, when the person is erased."""
+    said = purpose.keeps_on_erasure
+    return purpose.basis in OUTLIVES_ERASURE if said is None else said
+
+
 class _Compiler:
     """Holds the numbering while the parts are compiled."""
 
@@ -118,7 +124,6 @@ class _Compiler:
         )
 
     def purpose(self, name: str, purpose: Purpose) -> PurposePlan:
-        keeps = purpose.keeps_on_erasure
         signals = (purpose.opt_out,) if isinstance(purpose.opt_out, str) else purpose.opt_out
         return PurposePlan(
             number=self.purpose_numbers[name],
@@ -132,7 +137,7 @@ class _Compiler:
             width=Micros(purpose.period.micros),
             terms=Terms(purpose.terms),
             opt_out=frozenset(signals or ()),
-            keeps_on_erasure=purpose.basis in OUTLIVES_ERASURE if keeps is None else keeps,
+            keeps_on_erasure=keeps_on_erasure(purpose),
             channel=purpose.channel,
         )
 
