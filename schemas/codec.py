@@ -77,17 +77,20 @@ class Codec:
 
     def encode(self, record: Record) -> bytes:
         """Return the framed record; BadInput where it breaks its own schema or is over the size limit."""
-        return self.encode_raw(type(record), msgspec.to_builtins(record, builtin_types=(bytes,)))
+        try:
+            raw = msgspec.to_builtins(record, builtin_types=(bytes,))
+        except (TypeError, ValueError):
+            raw = {}
+        return self.encode_raw(type(record), raw)
 
     def encode_raw(self, cls: type[Record], raw: Raw) -> bytes:
         """Return the framed record from plain values, for hot paths that need no model."""
         writer = self._writers.get(cls) or self._writer(cls)
-        for name in writer.unions:
-            branch = raw[name]
-            raw = {**raw, name: (f"{NAMESPACE}.{branch['type']}", branch)}
         out = BytesIO()
         out.write(writer.header)
         try:
+            for name in writer.unions:
+                raw = {**raw, name: (f"{NAMESPACE}.{raw[name]['type']}", raw[name])}
             fastavro.schemaless_writer(out, writer.schema, raw)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, IndexError):
             written = False

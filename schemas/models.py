@@ -5,7 +5,7 @@ towards outsiders names. msgspec, because a decoded dict becomes a checked model
 takes 1.5.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -54,8 +54,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
 
+class Clear(Record, frozen=True, kw_only=True):
+    """A record that holds personal data in clear: its repr names the kind alone, because reprs reach logs."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []
+
+
 # ---- intake: in clear, null keys ----
-class Identifier(Record, frozen=True, kw_only=True):
+class Identifier(Clear, frozen=True, kw_only=True):
     """A name by which a data subject is known outside."""
 
     kind: IdentifierKind
@@ -70,7 +80,7 @@ class ConsentStatement(Record, frozen=True, kw_only=True):
     notice: str | None = None
 
 
-class FormSubmitted(Record, frozen=True, kw_only=True):
+class FormSubmitted(Clear, frozen=True, kw_only=True):
     """A form a person sent; `notice` is the version of the privacy notice shown beside it."""
 
     event_id: EventId
@@ -85,7 +95,7 @@ class FormSubmitted(Record, frozen=True, kw_only=True):
     backfill: bool = False
 
 
-class EmailOpened(Record, frozen=True, kw_only=True):
+class EmailOpened(Clear, frozen=True, kw_only=True):
     """A mail's clear gif was fetched; `token` leads to a person only inside the vault."""
 
     event_id: EventId
@@ -97,7 +107,7 @@ class EmailOpened(Record, frozen=True, kw_only=True):
     user_agent: str | None = None
 
 
-class CookieObserved(Record, frozen=True, kw_only=True):
+class CookieObserved(Clear, frozen=True, kw_only=True):
     """A browser showed how the site is used."""
 
     event_id: EventId
@@ -136,7 +146,7 @@ class AnchorReached(Record, frozen=True, kw_only=True, tag_field="type", tag="An
     reached_at: Micros
 
 
-class ProcessorNotified(Record, frozen=True, kw_only=True, tag_field="type", tag="ProcessorNotified"):
+class ProcessorNotified(Clear, frozen=True, kw_only=True, tag_field="type", tag="ProcessorNotified"):
     """Signal: a processor told us something, about itself or about one of its objects."""
 
     processor: str
@@ -148,7 +158,7 @@ class ProcessorNotified(Record, frozen=True, kw_only=True, tag_field="type", tag
 SignalBody = ConsentStated | RightsRequested | AnchorReached | ProcessorNotified
 
 
-class SignalReceived(Record, frozen=True, kw_only=True):
+class SignalReceived(Clear, frozen=True, kw_only=True):
     """What changes a person's state without being data about their behaviour."""
 
     event_id: EventId
@@ -340,7 +350,7 @@ class OpenedPurpose(Record, frozen=True, kw_only=True):
     use_until: Micros
 
 
-class RecordOpened(Record, frozen=True, kw_only=True):
+class RecordOpened(Clear, frozen=True, kw_only=True):
     """On `plain.<name>`: a delivery in clear, for a consumer that cannot ask for keys; kept at most 24 h.
 
     `decided` is the largest of its grants' sequence numbers.
