@@ -1,0 +1,324 @@
+"""One processor's connector: chunks of its topic in, calls within a budget out, and a loop for what had to
+wait.
+
+A chunk is done once everything in it is entered in the vault and was attempted once; what the recipient did
+not take waits there, object by object, and blocks nobody. Only when very much waits does a chunk wait too,
+so that the rest stays in Kafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from processors import metrics
+from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
+from processors.backoff import seconds
+from processors.calls import Call, Erase
+from processors.gate import Gate
+from processors.ledger import Ledger
+from processors.recipient import Recipient
+from processors.values import Answered, Claim, Place
+from schemas.codec import decode
+from schemas.errors import Rejected, Unavailable
+from schemas.ids import Micros
+from schemas.models import Depersonalized, RecordDelivered
+from vault.port import Vault
+
+log = logging.getLogger(__name__)
+
+
+class InboundLike(Protocol):
+    """One record of a chunk (`streams.ports.Inbound`)."""
+
+    @property
+    def offset(self) -> int:
+        """Where it lies."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The framed record; None for a tick, which only rolls a segment."""
+
+
+class ChunkLike(Protocol):
+    """A chunk (`streams.ports.Chunk`)."""
+
+    @property
+    def topic_id(self) -> bytes:
+        """Kafka's id of the topic."""
+
+    @property
+    def partition(self) -> int:
+        """The partition."""
+
+    @property
+    def records(self) -> Sequence[InboundLike]:
+        """Not empty, offsets ascending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a connector does at once."""
+
+    in_flight: int = 16
+    """Calls under way: the budget a recipient grants us."""
+    batch: int = 200
+    """Deliveries entered by one transaction."""
+    waiting: int = 10_000
+    """Objects that may wait before chunks do."""
+    poll: float = 0.2
+    """Seconds between two looks at what waits."""
+    look_again: Micros = seconds(30)
+    """How soon objects are looked at again while nothing may be called."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Surroundings:
+    """What a connector takes from outside: the wall clock and randomness."""
+
+    wall: Callable[[], Micros]
+    random: random.Random = field(default_factory=random.SystemRandom)
+
+
+class Connector:
+    """Runs one recipient. `handle` and `run` may be called side by side; leases keep attempts on an object
+    apart.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        vault: Vault,
+        recipient: Recipient,
+        ledger: Ledger,
+        around: Surroundings,
+        call_deadline: Micros,
+        limits: Limits | None = None,
+        gate: Gate | None = None,
+    ) -> None:
+        self._name, self._vault, self._recipient, self._ledger = name, vault, recipient, ledger
+        self._around, self._deadline = around, call_deadline / 1_000_000
+        self._limits = limits or Limits()
+        self.gate = gate or Gate()
+        self._slots = asyncio.Semaphore(self._limits.in_flight)
+
+    # ---- the topic
+    # ----------------------------------------------------------------------------------------------
+    async def handle(self, chunk: ChunkLike) -> int | None:
+        """Do one chunk; None when everything is durable, else the offset at which another worker has gone on.
+
+        Raises Unavailable when the vault is away and Rejected for a record that is not of this topic; the
+        chunk is then to be done again.
+        """
+        place, topic = Place(topic_id=chunk.topic_id, partition=chunk.partition), chunk.topic_id.hex()
+        with self._vault.transaction(write=False) as tx:
+            start = tx.progress(topic, chunk.partition)
+        records = [r for r in chunk.records if start is None or r.offset >= start]
+        if not records:
+            return None
+        await self._room()
+        for piece in _pieces(records, self._limits.batch):
+            if isinstance(piece, Depersonalized):
+                await self._lapse(piece, place)
+            else:
+                await self.attempt(self._register(piece))
+        with self._vault.transaction() as tx:
+            now = tx.progress(topic, chunk.partition)
+            if now != start:
+                return now
+            tx.set_progress(topic, chunk.partition, records[-1].offset + 1)
+        return None
+
+    async def _room(self) -> None:
+        while True:
+            if self.waiting() < self._limits.waiting:
+                return
+            await asyncio.sleep(self._limits.poll)
+
+    def waiting(self) -> int:
+        """Return how many objects have still something to be done for them at the recipient."""
+        with self._vault.transaction(write=False) as tx:
+            return tx.objects_waiting(self._name)
+
+    def _register(self, deliveries: Sequence[tuple[RecordDelivered, bytes]]) -> list[bytes]:
+        with self._vault.transaction() as tx:
+            return self._ledger.register(tx, deliveries, self._around.wall())
+
+    async def _lapse(self, lapse: Depersonalized, place: Place) -> None:
+        after: bytes | None = b""
+        refs: list[bytes] = []
+        while after is not None:
+            with self._vault.transaction() as tx:
+                page, after = self._ledger.mark(tx, lapse, place, after, self._around.wall())
+            refs += page[: self._limits.batch - len(refs)]
+            await asyncio.sleep(0)  # a bucket of a million objects must not starve the loop
+        await self.attempt(refs)  # the rest of a large lapse waits for the loop, entered as due
+
+    # ---- what waits
+    # -----------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Attempt for ever what is due; cancel it to stop."""
+        while True:
+            try:
+                busy = await self.tick()
+            except Unavailable as error:
+                log.warning(
+                    "connector waits for the vault", extra={"processor": self._name, "code": error.code}
+                )
+                busy = 0
+            if not busy:
+                await asyncio.sleep(self._limits.poll)
+
+    async def tick(self) -> int:
+        """Attempt what is due now, once; return how many objects were looked at."""
+        with self._vault.transaction(write=False) as tx:
+            any_due = self._ledger.any_due(tx, self._around.wall())
+        metrics.WAITING.labels(self._name).set(self.waiting())
+        if not any_due:
+            return 0
+        with self._vault.transaction() as tx:
+            refs = self._ledger.due(tx, self._around.wall(), self._limits.batch)
+        await self.attempt(refs)
+        return len(refs)
+
+    # ---- attempts
+    # -------------------------------------------------------------------------------------------------
+    async def attempt(self, refs: Collection[bytes]) -> None:
+        """Attempt each object once, as many at a time as the budget allows."""
+        queue, running = deque(dict.fromkeys(refs)), dict[asyncio.Task[Answer], Claim]()
+        try:
+            while queue or running:
+                slots = await self._take(len(queue), wait=not running)
+                finished = [t for t in running if t.done()]
+                answered = [self._answered(running.pop(t), t.result()) for t in finished]
+                try:
+                    claims = self._step(queue, slots, answered)
+                finally:
+                    self._give_back(len(finished))
+                self._give_back(slots - len(claims))
+                running |= {asyncio.create_task(self._call(claim)): claim for claim in claims}
+                if running:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in running:
+                task.cancel()
+            self._give_back(len(running))
+
+    async def _take(self, want: int, *, wait: bool) -> int:
+        """Take up to `want` free slots of the budget; with `wait` at least one."""
+        taken = 0
+        while taken < want and (not self._slots.locked() or (wait and not taken)):
+            await self._slots.acquire()
+            taken += 1
+        return taken
+
+    def _give_back(self, slots: int) -> None:
+        for _ in range(slots):
+            self._slots.release()
+
+    def _step(self, queue: deque[bytes], slots: int, answered: list[Answered]) -> list[Claim]:
+        """In one transaction enter the answers that came and claim as many objects as there are slots."""
+        wall = self._around.wall()
+        opens_at = self._opens_at(wall)
+        take, postponed = [], []
+        if opens_at > wall:
+            postponed = list(queue)
+            queue.clear()
+        else:
+            take = [queue.popleft() for _ in range(slots)]
+        if not (take or answered or postponed):
+            return []
+        with self._vault.transaction() as tx:
+            again = self._ledger.finish(tx, answered, wall)
+            self._ledger.postpone(tx, postponed, opens_at)
+            claims = self._ledger.claim(tx, take, wall, self._owners()) if take else []
+        queue.extend(again)
+        return claims
+
+    def _opens_at(self, wall: Micros) -> Micros:
+        """When to look again; a connector disabled for good is looked at too, in case somebody enables it."""
+        return min(self.gate.opens_at(wall), Micros(wall + self._limits.look_again))
+
+    def _owners(self) -> Iterator[bytes]:
+        while True:
+            yield self._around.random.randbytes(16)
+
+    def _answered(self, claim: Claim, answer: Answer) -> Answered:
+        opens_at = self._opens_at(self._around.wall())
+        return Answered(claim=claim, answer=answer, draw=self._around.random.random(), opens_at=opens_at)
+
+    async def _call(self, claim: Claim) -> Answer:
+        """Make one call within its deadline and tell the gate how it went."""
+        call = claim.attempt.call
+        assert call is not None
+        if not self.gate.enter(self._around.wall()):
+            return Retry(code="vendor_down", landed=False)
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer = await self._ask(call)
+        except TimeoutError:
+            answer = Retry(code="vendor_timeout")
+        wall = self._around.wall()
+        if isinstance(answer, Done | Permanent):
+            self.gate.succeeded()
+        elif isinstance(answer, Pause):
+            self.gate.pause(wall, answer.code, answer.after)
+            log.warning("connector paused", extra={"processor": self._name, "code": answer.code})
+        elif isinstance(answer, Retry):
+            self.gate.failed(wall, answer.code)
+        metrics.CALLS.labels(self._name, type(answer).__name__.lower()).inc()
+        return answer
+
+    async def _ask(self, call: Call) -> Answer:
+        answer = await self._recipient.call(call)
+        if isinstance(answer, Refresh):
+            await self._recipient.refresh()
+            answer = await self._recipient.call(call)
+        if isinstance(answer, Refresh):
+            return Pause(code=answer.code)
+        if (
+            isinstance(answer, Done)
+            and isinstance(call, Erase)
+            and answer.outcome in ("completed", "already_absent")
+        ):
+            left = await self._recipient.present(call.key, call.vendor_id)
+            if left:
+                return Retry(code="vendor_kept")
+        return answer
+
+    async def close(self) -> None:
+        """Release the recipient's connections."""
+        await self._recipient.close()
+
+
+def _pieces(
+    records: Sequence[InboundLike], batch: int
+) -> Iterator[Depersonalized | list[tuple[RecordDelivered, bytes]]]:
+    """Split a chunk where lapses stand: what was delivered before one is entered before it is marked."""
+    run: list[tuple[RecordDelivered, bytes]] = []
+    for record in records:
+        if record.value is None:  # a tick: it only rolls a segment
+            continue
+        match decode(record.value):
+            case RecordDelivered() as delivery:
+                run.append((delivery, record.value))
+            case Depersonalized() as lapse:
+                if run:
+                    yield run
+                    run = []
+                yield lapse
+            case _:
+                raise Rejected(
+                    "schema_mismatch", "not a record of a processor's topic", f"offset {record.offset}"
+                )
+        if len(run) >= batch:
+            yield run
+            run = []
+    if run:
+        yield run

@@ -1,0 +1,265 @@
+"""What a connector remembers: deliveries entered, lapses marked, attempts claimed and finished.
+
+Each method is one step of the checked model m5 inside one write transaction; nothing here waits for a
+recipient. Receipts go through the vault's outbox in the same transaction, so no crash can lose or invent
+one. Times called `wall` are the real clock's: a lease and a deadline must run even where a test's clock
+stands still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from processors.answers import Answer, Done, Pause, Permanent, Retry
+from processors.calls import Attempt, Opened, OpenedPart, Told, finish, plan, wanted
+from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
+from processors.recipient import Recipient
+from processors.scopes import holdings, reach, reached_objects
+from processors.telling import Teller, cancelled
+from processors.values import Answered, Claim, Opener, Place, Timing
+from schemas.codec import decode_as
+from schemas.ids import Micros
+from schemas.models import Depersonalized, RecordDelivered
+from vault.port import Tx
+from vault.values import VendorObject
+
+PAGE = 500
+"""Objects marked by one transaction of a lapse."""
+
+
+class Ledger:
+    """The vault side of one connector; `secret` keys the references of its objects."""
+
+    def __init__(
+        self,
+        *,
+        processor: str,
+        recipient: Recipient,
+        opener: Opener,
+        secret: bytes,
+        receipt_partitions: int,
+        timing: Timing,
+    ) -> None:
+        self._processor, self._recipient, self._opener = processor, recipient, opener
+        self._secret, self._timing = secret, timing
+        self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions, grace=timing.grace)
+        # What waits only for something closed to open again sleeps here, and does not count as waiting.
+        self._asleep = f"{processor}#asleep"
+
+    def ref(self, key: str) -> bytes:
+        """Return the vault's reference of the object a recipient knows by this key."""
+        return object_ref(self._secret, key)
+
+    # ---- what comes
+    # -----------------------------------------------------------------------------------------
+    def register(
+        self, tx: Tx, deliveries: Iterable[tuple[RecordDelivered, bytes]], wall: Micros
+    ) -> list[bytes]:
+        """Enter deliveries on their objects; return those to be attempted now, parked ones not among them."""
+        keyed: dict[bytes, tuple[str, list[tuple[RecordDelivered, bytes]]]] = {}
+        for delivery, sealed in deliveries:
+            key = self._recipient.key(delivery)
+            keyed.setdefault(self.ref(key), (key, []))[1].append((delivery, sealed))
+        rows = tx.objects(self._processor, list(keyed))
+        touched, work = [], []
+        for ref, (key, entries) in keyed.items():
+            row = rows.get(ref) or VendorObject(processor=self._processor, ref=ref, document=b"")
+            before = doc = _document(row) if row.document else Document(key=key)
+            for delivery, sealed in entries:
+                doc = register(doc, delivery, sealed)
+            parked = before.works and row.due is not None and row.due > wall
+            if doc.works and not parked:
+                work.append(ref)
+            if doc is not before:
+                doc = replace(doc, version=tx.seq)
+                touched.append(_row(row, doc, due=row.due if parked or not doc.works else wall))
+        tx.put_objects(touched)
+        return work
+
+    def mark(
+        self, tx: Tx, lapse: Depersonalized, place: Place, after: bytes, wall: Micros
+    ) -> tuple[list[bytes], bytes | None]:
+        """Mark one page of what a lapse reaches; return its objects and where to go on, None when all are."""
+        lref, progress = self._teller.lapse(tx, lapse, place)
+        if not progress.marking:
+            return [], None
+        refs = reached_objects(tx, self._processor, lapse, after, PAGE)
+        ending = Ending(lapse=lref, lapse_id=lapse.lapse_id, cause=lapse.cause)
+        rows, fresh = [], 0
+        for row in tx.objects(self._processor, refs).values():
+            before = _document(row)
+            marked = end(before, ending, reach(lapse))
+            if marked is not before:
+                fresh += all(e.lapse != lref for e in before.endings)
+                marked = replace(marked, version=tx.seq)
+                rows.append(_row(row, marked, due=row.due if _leased(row, wall) else wall))
+        tx.put_objects(rows)
+        onward = refs[-1] if len(refs) == PAGE else None
+        counted = replace(progress, remaining=progress.remaining + fresh, marking=onward is not None)
+        self._teller.put(tx, lref, counted, wall)
+        return [row.ref for row in rows], onward
+
+    # ---- attempts
+    # -------------------------------------------------------------------------------------------
+    def claim(self, tx: Tx, refs: Sequence[bytes], wall: Micros, owners: Iterator[bytes]) -> list[Claim]:
+        """Open what these objects need and take their leases; what needs no call is finished on the spot."""
+        free = [r for r in tx.objects(self._processor, refs).values() if not _leased(r, wall)]
+        docs = {row.ref: _document(row) for row in free}
+        opened = self._open(tx, docs)
+        claims, stored = [], []
+        for row in free:
+            doc = docs[row.ref]
+            if not doc.works:
+                stored.append(_released(row, doc, due=None))
+                continue
+            doc, attempt, never = plan(doc, opened[row.ref])
+            self._teller.tell(tx, never)
+            if attempt.call is None:
+                nothing = Done(outcome="not_applicable")
+                stored.append(self._finished(tx, row, doc, attempt, nothing, wall, wall))
+                continue
+            until = Micros(wall + self._timing.lease)
+            claim = Claim(ref=row.ref, owner=next(owners), until=until, attempt=attempt)
+            stored.append(replace(_row(row, doc, due=until), lease=claim.owner, lease_until=until))
+            claims.append(claim)
+        self._store(tx, stored)
+        return claims
+
+    def finish(self, tx: Tx, answers: Sequence[Answered], wall: Micros) -> list[bytes]:
+        """Enter what recipients answered; return the objects that can be attempted again at once."""
+        rows = tx.objects(self._processor, [a.claim.ref for a in answers])
+        stored = []
+        for given in answers:
+            row = rows.get(given.claim.ref)
+            if row is None or row.lease != given.claim.owner:
+                continue  # the lease ran out and another attempt has begun: what it finds is what counts
+            doc = _document(row)
+            later = self._later(given, doc.attempts + 1, wall)
+            stored.append(self._finished(tx, row, doc, given.claim.attempt, given.answer, later, wall))
+        self._store(tx, stored)
+        return [row.ref for row in stored if row.due is not None and row.due <= wall]
+
+    def due(self, tx: Tx, wall: Micros, limit: int) -> list[bytes]:
+        """Return objects whose time has come, the sleeping ones only while the processor may open at all."""
+        self._teller.forget(tx, wall, limit)
+        refs = tx.objects_due(self._processor, wall, limit)
+        if self._opener.shut(tx) is None:
+            woken = tx.objects_due(self._asleep, wall, limit)
+            tx.drop_objects(self._asleep, woken)
+            refs += [ref for ref in woken if ref not in refs]
+        return refs
+
+    def any_due(self, tx: Tx, wall: Micros) -> bool:
+        """Return whether `due` would return or change anything: a read, for a loop that looks often."""
+        awake = bool(tx.objects_due(self._processor, wall, 1)) or self._teller.any_due(tx, wall)
+        return awake or (bool(tx.objects_due(self._asleep, wall, 1)) and self._opener.shut(tx) is None)
+
+    def postpone(self, tx: Tx, refs: Sequence[bytes], until: Micros) -> None:
+        """Leave objects alone until then: nothing can be called now."""
+        rows = tx.objects(self._processor, refs).values()
+        tx.put_objects([replace(r, due=until) for r in rows if r.lease is None and _document(r).works])
+
+    def reported(self, tx: Tx, ref: bytes, request: str, answer: Done | Permanent, wall: Micros) -> bool:
+        """Enter that the recipient has ended what it had accepted; False where nothing such is awaited."""
+        row = tx.objects(self._processor, [ref]).get(ref)
+        doc = _document(row) if row else None
+        entry = next((a for a in doc.awaited if a.request == request), None) if doc else None
+        if row is None or doc is None or entry is None:
+            return False
+        kept = replace(doc, awaited=tuple(a for a in doc.awaited if a is not entry))
+        self._store(tx, [_row(row, kept, due=row.due)])
+        outcome = answer.outcome if isinstance(answer, Done) else "failed_permanent"
+        code = answer.code if isinstance(answer, Permanent) else None
+        told = Told(about=b"", outcome=outcome, code=code, evidence=answer.evidence)
+        for lref in entry.lapses:
+            self._teller.fold(tx, lref, told, wall, remaining=0, awaiting=-1)
+        return True
+
+    # ---- inside
+    # ---------------------------------------------------------------------------------------------
+    def _open(self, tx: Tx, docs: Mapping[bytes, Document]) -> dict[bytes, Opened]:
+        asked = [(ref, copy) for ref, doc in docs.items() if doc.works for copy in wanted(doc)]
+        answers = self._opener.open(tx, [_restricted(copy) for _, copy in asked]) if asked else []
+        opened: dict[bytes, dict[bytes, tuple[OpenedPart, ...]]] = {ref: {} for ref in docs}
+        for (ref, copy), parts in zip(asked, answers, strict=True):
+            opened[ref][copy.delivery_id] = parts
+        return dict(opened)
+
+    def _finished(
+        self,
+        tx: Tx,
+        row: VendorObject,
+        doc: Document,
+        attempt: Attempt,
+        answer: Answer,
+        later: Micros,
+        wall: Micros,
+    ) -> VendorObject:
+        if isinstance(answer, Retry) and answer.tries is not None and doc.attempts + 1 >= answer.tries:
+            answer, later = Permanent(code=answer.code), Micros(wall + self._timing.refused)
+        after, told = finish(doc, attempt, answer)
+        self._teller.tell(tx, [*told, *cancelled(doc, after)])
+        self._teller.settled(tx, doc, after, answer, wall)
+        if isinstance(answer, Done | Permanent):
+            after = replace(after, version=tx.seq)
+        if not after.works:
+            return _released(row, after, due=None)
+        at_once = isinstance(answer, Done) and (attempt.bare or doc.version != attempt.version)
+        if at_once or (isinstance(answer, Permanent) and not any(e.told for e in after.endings)):
+            return _released(row, after, due=wall)
+        if isinstance(answer, Done):
+            self._sleep(tx, row.ref, wall)
+            return _released(row, after, due=None)
+        return _released(row, after, due=later)
+
+    def _sleep(self, tx: Tx, ref: bytes, wall: Micros) -> None:
+        """What is left is closed for now: look again later, at once after a suspension."""
+        wait = self._timing.shut if self._opener.shut(tx) is not None else self._timing.closed
+        due = Micros(wall + wait)
+        tx.put_objects([VendorObject(processor=self._asleep, ref=ref, document=b"", due=due)])
+
+    def _later(self, given: Answered, attempts: int, wall: Micros) -> Micros:
+        answer, timing = given.answer, self._timing
+        if isinstance(answer, Retry):
+            wait = timing.backoff.wait(attempts, given.draw, answer.after)
+            return Micros(max(wall + wait, given.opens_at))
+        if isinstance(answer, Permanent):
+            return Micros(wall + timing.refused)
+        if isinstance(answer, Pause):
+            return Micros(max(given.opens_at, wall + timing.backoff.least))
+        return wall
+
+    def _store(self, tx: Tx, rows: Sequence[VendorObject]) -> None:
+        gone = {r.ref for r in rows if _document(r).empty}
+        tx.put_objects([r for r in rows if r.ref not in gone])
+        tx.drop_objects(self._processor, gone)
+
+
+def _document(row: VendorObject) -> Document:
+    doc = unpack(row.document)
+    assert isinstance(doc, Document)
+    return doc
+
+
+def _restricted(copy: Copy) -> RecordDelivered:
+    """Return the delivery with only those wraps that a held grant stands behind: an ended one opens
+    nothing.
+    """
+    delivery = decode_as(RecordDelivered, copy.sealed)
+    held = {n for n, grant in enumerate(copy.grants) if grant.state == "held"}
+    parts = [replace(c, wraps=[w for w in c.wraps if w.grant in held]) for c in delivery.compartments]
+    return replace(delivery, compartments=parts)
+
+
+def _row(row: VendorObject, doc: Document, *, due: Micros | None) -> VendorObject:
+    return replace(row, document=pack(doc), due=due, holdings=holdings(doc))
+
+
+def _released(row: VendorObject, doc: Document, *, due: Micros | None) -> VendorObject:
+    return replace(_row(row, doc, due=due), lease=None, lease_until=Micros(0))
+
+
+def _leased(row: VendorObject, wall: Micros) -> bool:
+    return row.lease is not None and row.lease_until > wall

@@ -1,0 +1,286 @@
+"""One object at a recipient as we know it: which deliveries stand on it, and which of its fields may stay.
+
+A recipient's copy is an object, not a record: several deliveries may write the same fields. A `Document` says
+
+- `copies`: the deliveries on the object, sealed as they came, with their grants. A grant is *held* until a
+  lapse marks it *ending*; it is *gone* once the recipient has answered. Nothing opened is ever kept here.
+- `wrote`: per field every delivery that may have written it last: one, or several while an answer is missing.
+- `touched`: whether a call may have reached the recipient since it last held nothing.
+
+These are the rows of the checked model m5: a copy is entered before the call, a lapse marks before it calls
+and removes after the answer, and a field stays only if whoever may have written it last still has a held
+grant for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.ids import Micros, Period, Sequence, Terms
+from schemas.models import Cause, Grant, ReceiptOutcome, RecordDelivered
+
+State = Literal["held", "ending", "gone"]
+
+
+class HeldGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One purpose for which a copy stands on the object, and how far its end has come."""
+
+    purpose: str
+    period: Period
+    terms: Terms
+    decided: Sequence
+    use_until: Micros
+    state: State = "held"
+    lapse: bytes = b""
+    """Reference of the lapse that ends it, while it is ending."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One compartment of a copy: the numbers of the grants that open it, and its fields once they were
+    seen.
+    """
+
+    grants: tuple[int, ...]
+    fields: tuple[str, ...] = ()
+
+
+class Copy(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery on the object; `order` says which of two wrote later."""
+
+    delivery_id: bytes
+    subject_ref: bytes
+    revision: int
+    order: int
+    sealed: bytes
+    grants: tuple[HeldGrant, ...]
+    parts: tuple[Part, ...]
+    owed: bool = True
+    """Something of it has still to be written."""
+    maybe: bool = False
+    """A call with it may have taken effect although its answer was lost."""
+
+    def holds(self, part: Part) -> bool:
+        """Return whether a held grant justifies the part."""
+        return any(self.grants[n].state == "held" for n in part.grants)
+
+    @property
+    def living(self) -> bool:
+        """Whether any grant is held."""
+        return any(grant.state == "held" for grant in self.grants)
+
+    @property
+    def over(self) -> bool:
+        """Whether every grant is gone."""
+        return all(grant.state == "gone" for grant in self.grants)
+
+    @property
+    def held_fields(self) -> frozenset[str]:
+        """The fields that a held grant justifies, as far as they were ever seen."""
+        return frozenset(name for part in self.parts if self.holds(part) for name in part.fields)
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """A lapse that this object has still to be rid of; `told` once a receipt said that it failed for good."""
+
+    lapse: bytes
+    lapse_id: bytes
+    cause: Cause
+    told: bool = False
+
+
+class Awaited(msgspec.Struct, frozen=True, kw_only=True):
+    """An erasure the recipient has accepted and will report as done later."""
+
+    request: str
+    lapses: tuple[bytes, ...]
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, tag="object", tag_field="is"):
+    """Everything known of one object.
+
+    `version` is the vault's sequence number of what last changed it. It names calls: the same version is the
+    same call made again, and no later one ever bears a smaller number, not even of an object forgotten in
+    between.
+    """
+
+    key: str
+    vendor_id: str | None = None
+    version: int = 0
+    wrote: dict[str, tuple[bytes, ...]] = {}
+    touched: bool = False
+    copies: tuple[Copy, ...] = ()
+    endings: tuple[Ending, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
+    revised: bool = False
+    """A copy was replaced by a newer revision: what only the old one had must be blanked."""
+    attempts: int = 0
+    one_by_one: bool = False
+    """A call with several deliveries was refused: find out which one it was."""
+
+    @property
+    def settling(self) -> bool:
+        """Whether something has to be taken back from the recipient."""
+        return self.revised or bool(self.endings) or (self.touched and not self.copies)
+
+    @property
+    def works(self) -> bool:
+        """Whether there is anything to do at the recipient."""
+        return self.settling or any(copy.owed and copy.living for copy in self.copies)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing needs to be remembered."""
+        return not (self.copies or self.endings or self.awaited or self.touched)
+
+
+def _grants(grants: Iterable[Grant]) -> tuple[HeldGrant, ...]:
+    return tuple(
+        HeldGrant(purpose=g.purpose, period=g.period, terms=g.terms, decided=g.decided, use_until=g.use_until)
+        for g in grants
+    )
+
+
+def register(doc: Document, delivery: RecordDelivered, sealed: bytes) -> Document:
+    """Enter a delivery; the same again, or an older revision, changes nothing, a newer one takes its
+    place.
+    """
+    known = next((c for c in doc.copies if c.delivery_id == delivery.delivery_id), None)
+    if known is not None and known.revision >= delivery.revision:
+        return doc
+    copy = Copy(
+        delivery_id=delivery.delivery_id,
+        subject_ref=delivery.subject_ref,
+        revision=delivery.revision,
+        order=1 + max((c.order for c in doc.copies), default=0),
+        sealed=sealed,
+        grants=_grants(delivery.grants),
+        parts=tuple(Part(grants=tuple(w.grant for w in c.wraps)) for c in delivery.compartments),
+    )
+    others = tuple(c for c in doc.copies if c is not known)
+    revised = doc.revised or known is not None
+    return replace(doc, copies=(*others, copy), revised=revised)
+
+
+Reached = Callable[[Copy, HeldGrant], bool]
+"""Says whether a lapse reaches this grant of this copy."""
+
+
+def end(doc: Document, ending: Ending, reached: Reached) -> Document:
+    """Mark every held grant that the lapse reaches as ending; the same document if there is none."""
+    hit = False
+
+    def mark(copy: Copy, grant: HeldGrant) -> HeldGrant:
+        nonlocal hit
+        if grant.state != "held" or not reached(copy, grant):
+            return grant
+        hit = True
+        return replace(grant, state="ending", lapse=ending.lapse)
+
+    copies = tuple(replace(c, grants=tuple(mark(c, g) for g in c.grants)) for c in doc.copies)
+    if not hit:
+        return doc
+    endings = (*(e for e in doc.endings if e.lapse != ending.lapse), ending)
+    return replace(doc, copies=copies, endings=endings, attempts=0)
+
+
+def ending_grants(doc: Document) -> frozenset[tuple[bytes, int, int]]:
+    """Return (delivery, revision, number of the grant) of everything that is ending now."""
+    return frozenset(
+        (c.delivery_id, c.revision, n)
+        for c in doc.copies
+        for n, grant in enumerate(c.grants)
+        if grant.state == "ending"
+    )
+
+
+def remove_ended(doc: Document, ended: frozenset[tuple[bytes, int, int]]) -> Document:
+    """After the recipient's answer: these grants are gone, copies without any grant and lapses done with
+    them.
+    """
+
+    def settle(copy: Copy) -> Copy:
+        grants = tuple(
+            replace(grant, state="gone", lapse=b"")
+            if (copy.delivery_id, copy.revision, n) in ended and grant.state == "ending"
+            else grant
+            for n, grant in enumerate(copy.grants)
+        )
+        return replace(copy, grants=grants)
+
+    copies = tuple(c for c in map(settle, doc.copies) if not c.over)
+    open_still = {g.lapse for c in copies for g in c.grants if g.state == "ending"}
+    return replace(doc, copies=copies, endings=tuple(e for e in doc.endings if e.lapse in open_still))
+
+
+def stays(doc: Document, name: str) -> bool:
+    """Return whether a field may stay as it is: everyone who may have written it last still holds it."""
+    fields = {copy.delivery_id: copy.held_fields for copy in doc.copies}
+    return all(name in fields.get(writer, ()) for writer in doc.wrote[name])
+
+
+_STRONGEST: tuple[Cause, ...] = ("retention", "rectification", "recall", "withdrawal", "objection", "erasure")
+
+
+def strongest(causes: Iterable[Cause]) -> Cause:
+    """Return the cause that asks for most: erasure asks for the strongest deletion a recipient has."""
+    return max(causes, key=_STRONGEST.index, default="retention")
+
+
+# ---- a lapse over many objects
+# ----------------------------------------------------------------------------------
+class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_field="is"):
+    """How far one lapse, as it lay on one partition, has come over all objects it reached."""
+
+    lapse_id: bytes
+    topic_id: bytes
+    partition: int
+    marking: bool = True
+    remaining: int = 0
+    awaiting: int = 0
+    outcome: ReceiptOutcome = "not_applicable"
+    evidence: bytes = b""
+    code: str | None = None
+    answered: ReceiptOutcome | None = None
+    """The outcome of the receipt that was last sent for it."""
+
+    @property
+    def to_answer(self) -> ReceiptOutcome | None:
+        """The outcome to be told now, None while objects remain or when it was told already."""
+        if self.marking or self.remaining:
+            return None
+        outcome: ReceiptOutcome = self.outcome
+        if outcome == "accepted_async" and not self.awaiting:
+            outcome = "completed"
+        return outcome if outcome != self.answered else None
+
+
+def lapse_ref(lapse_id: bytes, topic_id: bytes, partition: int) -> bytes:
+    """Return the reference of a lapse as it lay on one partition: 17 bytes, apart from every object's."""
+    return b"L" + hashlib.sha256(lapse_id + topic_id + partition.to_bytes(4)).digest()[:16]
+
+
+def object_ref(secret: bytes, key: str) -> bytes:
+    """Return the vault's reference of an object: 17 bytes; keyed, because a recipient's key may be an
+    address.
+    """
+    return b"O" + hashlib.blake2b(key.encode(), key=secret[:64], digest_size=16).digest()
+
+
+_DECODER = msgspec.msgpack.Decoder(Document | LapseDocument)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def pack(document: Document | LapseDocument) -> bytes:
+    """Encode a document for the vault."""
+    return _ENCODER.encode(document)
+
+
+def unpack(data: bytes) -> Document | LapseDocument:
+    """Decode what `pack` wrote."""
+    document: Document | LapseDocument = _DECODER.decode(data)
+    return document
