@@ -1,8 +1,8 @@
 """The chunk protocol every stage follows: commit 1 -> produce -> acknowledged -> commit 2 -> Kafka commit.
 
-Both commits are fenced by the vault's `progress` of the topic id and partition, so a zombie's chunk has no effect. A
-stage that plans writes what it has judged in commit 1; a redelivery repeats the plan, so it never changes an outcome.
-(Checked by `docs/model/m1_tag.py` and `m2_route.py`.)
+Both commits are fenced by the vault's `progress` of the topic id and partition, so a zombie's chunk has no
+effect. A stage that plans writes what it has judged in commit 1; a redelivery repeats the plan, so it never
+changes an outcome. (Checked by `docs/model/m1_tag.py` and `m2_route.py`.)
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import msgspec
 from schemas.codec import encode
 from schemas.errors import Bug
 from schemas.ids import Sequence as VaultSequence
+from schemas.ids import Slot
 from schemas.models import DecisionBatch, RecordDecided
 from streams.ports import Chunk, Done, Inbound, Outbound, Outcome, Seek, Sink
+from vault.handles import partition_of
 from vault.port import Tx, Vault
 
 TICK = "lapse-tick"
@@ -46,11 +48,14 @@ class Finding(Protocol):
 
 
 class Stage(Protocol[Work]):
-    """One stage's three steps for a part of a chunk. `spoilt` holds the offsets a bug was bisected to."""
+    """One stage's steps for a part of a chunk; `entry` is the type of its plan's entries, None if it plans nothing."""
 
-    def judge(
-        self, tx: Tx, part: Part, planned: Mapping[int, Any] | None, spoilt: frozenset[int]
-    ) -> Work:
+    entry: Any
+
+    def read(self, part: Part, spoilt: frozenset[int]) -> Any:
+        """Decode, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
+
+    def judge(self, tx: Tx, part: Part, read: Any, planned: Mapping[int, Any] | None) -> Work:
         """Commit 1: read, fold, write; with `planned`, repeat what it says. No sealing, no I/O but `tx`."""
 
     async def produce(self, part: Part, work: Work) -> None:
@@ -59,12 +64,15 @@ class Stage(Protocol[Work]):
     def settle(self, tx: Tx, part: Part, work: Work) -> None:
         """Commit 2: count what was judged."""
 
+    async def settled(self, part: Part, work: Work) -> None:
+        """Wait for what must be on the log before the chunk is acknowledged."""
+
 
 class Part(NamedTuple):
     """Records of one partition done under one plan, and where they end."""
 
     topic: str
-    topic_id: bytes
+    log: str
     partition: int
     records: Sequence[Inbound]
 
@@ -95,13 +103,6 @@ class Fenced(NamedTuple):
     offset: int
 
 
-class _Plan(msgspec.Struct, array_like=True):
-    """The stored plan: offset after the part, and its entries by offset."""
-
-    next: int
-    entries: dict[int, Any]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Commit1(Generic[Work]):
     part: Part
@@ -118,18 +119,17 @@ class Chunks(Generic[Work]):
         *,
         finding: Finding,
         spend: Callable[[], None],
-        plans: bool = False,
     ) -> None:
         self._vault = vault
         self._stage = stage
         self._finding = finding
         self._spend = spend
-        self._plans = plans
-        self._sought: dict[tuple[bytes, int], int] = {}
+        self._plan_type = None if stage.entry is None else _plan_of(stage.entry)
+        self._sought: dict[tuple[str, int], int] = {}
 
     async def __call__(self, chunk: Chunk) -> Outcome:
         """Do one chunk; `Seek` where the vault says that this worker is not where the partition is."""
-        rest: Part | None = Part(chunk.topic, chunk.topic_id, chunk.partition, chunk.records)
+        rest: Part | None = Part(chunk.topic, chunk.topic_id.hex(), chunk.partition, chunk.records)
         while rest is not None and rest.records:
             done = await self._part(rest, frozenset())
             if isinstance(done, Fenced):
@@ -141,19 +141,23 @@ class Chunks(Generic[Work]):
         if part.next <= fenced.offset:
             return Done()
         if part.start > fenced.offset:
-            self._sought[part.topic_id, part.partition] = fenced.offset
+            self._sought[part.log, part.partition] = fenced.offset
         return Seek(fenced.offset)
 
     async def _part(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
         """Do the first part of what is left: the offset done up to, or where the partition really is."""
         try:
-            first = self._commit1(part, spoilt)
+            read = self._stage.read(part, spoilt)
+            first = self._commit1(part, read)
             if isinstance(first, Fenced):
                 return first
             await self._stage.produce(first.part, first.work)
         except POISON:
             return await self._bisect(part, spoilt)
-        return self._commit2(first)
+        done = self._commit2(first)
+        if not isinstance(done, Fenced):
+            await self._stage.settled(first.part, first.work)
+        return done
 
     async def _bisect(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
         """Halve until one record stands alone; it is judged again as spoilt, and a second failure stops the worker."""
@@ -165,21 +169,21 @@ class Chunks(Generic[Work]):
         self._finding("bug", part.place)
         return await self._part(part, spoilt | {part.start})
 
-    def _commit1(self, part: Part, spoilt: frozenset[int]) -> _Commit1[Work] | Fenced:
+    def _commit1(self, part: Part, read: Any) -> _Commit1[Work] | Fenced:
         with self._vault.transaction() as tx:
             fenced = self._fence(tx, part)
             if isinstance(fenced, Fenced):
                 return fenced
             part, planned = self._planned(tx, fenced)
-            work = self._stage.judge(tx, part, planned, spoilt)
-            if self._plans and planned is None:
-                plan = msgspec.msgpack.encode(_Plan(next=part.next, entries=work.plan))
-                tx.put_plan(part.topic_id, part.partition, plan)
+            work = self._stage.judge(tx, part, read, planned)
+            if self._plan_type and planned is None:
+                plan = msgspec.msgpack.encode((part.next, work.plan))
+                tx.put_plan(part.log, part.partition, plan)
             return _Commit1(part=part, work=work)
 
     def _fence(self, tx: Tx, part: Part) -> Part | Fenced:
         """Skip the prefix that is done; accept a gap only where the log itself has one, as a finding."""
-        place = (part.topic_id, part.partition)
+        place = (part.log, part.partition)
         progress = tx.progress(*place)
         if progress is None:
             if part.start > 0:
@@ -198,36 +202,48 @@ class Chunks(Generic[Work]):
 
     def _planned(self, tx: Tx, part: Part) -> tuple[Part, Mapping[int, Any] | None]:
         """Cut the part to the plan that an earlier attempt left, if there is one."""
-        blob = tx.plan(part.topic_id, part.partition) if self._plans else None
+        found = self._stored_plan(tx, part)
+        if found is None:
+            return part, None
+        end, entries = found
+        if end <= part.start:  # the log lost what was planned
+            tx.drop_plan(part.log, part.partition)
+            return part, None
+        return part._replace(records=[r for r in part.records if r.offset < end]), entries
+
+    def _stored_plan(self, tx: Tx, part: Part) -> tuple[int, dict[int, Any]] | None:
+        blob = tx.plan(part.log, part.partition) if self._plan_type else None
         if blob is None:
-            return part, None
-        plan = msgspec.msgpack.decode(blob, type=_Plan)
-        if plan.next <= part.start:  # the log lost what was planned
-            tx.drop_plan(part.topic_id, part.partition)
-            return part, None
-        return part._replace(records=[r for r in part.records if r.offset < plan.next]), plan.entries
+            return None
+        found: tuple[int, dict[int, Any]] = msgspec.msgpack.decode(blob, type=self._plan_type)
+        return found
 
     def _commit2(self, first: _Commit1[Work]) -> int | Fenced:
         part = first.part
         with self._vault.transaction() as tx:
-            progress = tx.progress(part.topic_id, part.partition)
+            progress = tx.progress(part.log, part.partition)
             if progress != part.start:
                 return Fenced(progress or 0)
             self._stage.settle(tx, part, first.work)
             self._keep_rest_of_plan(tx, part)
-            tx.set_progress(part.topic_id, part.partition, part.next)
+            tx.set_progress(part.log, part.partition, part.next)
         return part.next
 
     def _keep_rest_of_plan(self, tx: Tx, part: Part) -> None:
-        blob = tx.plan(part.topic_id, part.partition) if self._plans else None
-        if blob is None:
+        found = self._stored_plan(tx, part)
+        if found is None:
             return
-        plan = msgspec.msgpack.decode(blob, type=_Plan)
-        if plan.next <= part.next:
-            tx.drop_plan(part.topic_id, part.partition)
+        end, entries = found
+        if end <= part.next:
+            tx.drop_plan(part.log, part.partition)
             return
-        plan.entries = {offset: entry for offset, entry in plan.entries.items() if offset >= part.next}
-        tx.put_plan(part.topic_id, part.partition, msgspec.msgpack.encode(plan))
+        rest = {offset: entry for offset, entry in entries.items() if offset >= part.next}
+        tx.put_plan(part.log, part.partition, msgspec.msgpack.encode((end, rest)))
+
+
+def _plan_of(entry: Any) -> Any:
+    """Type of a stored plan: the offset after it, and its entries by offset."""
+    return tuple[int, dict[int, entry]]
 
 
 def is_tick(record: Inbound) -> bool:
@@ -255,10 +271,16 @@ class Out:
     sink: Sink
     partitions: Callable[[str], int]
 
-    def to(self, topic: str, place: int, value: bytes, *, key: bytes | None = None, flag: str | None = None) -> Outbound:
-        """Address a record to the partition that `place` (a slot, a partition, a number) falls on."""
+    def to_slot(
+        self, topic: str, slot: Slot, value: bytes, *, key: bytes | None = None, flag: str | None = None
+    ) -> Outbound:
+        """Address a record to the partition of a slot; `flag` is what is said about an accepted record."""
         headers = [(FLAG, flag.encode())] if flag else []
-        return Outbound(topic, place % self.partitions(topic), key, value, headers)
+        return Outbound(topic, partition_of(slot, self.partitions(topic)), key, value, headers)
+
+    def to_partition(self, topic: str, partition: int, value: bytes) -> Outbound:
+        """Address a record to a partition as good as any, such as that of what caused it."""
+        return Outbound(topic, partition % self.partitions(topic), None, value)
 
     async def send(self, records: Sequence[Outbound]) -> None:
         """Send and wait until all are acknowledged."""

@@ -1,0 +1,322 @@
+"""The tag stage's judgement of a part: commit 1 decides and makes keys durable, commit 2 counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
+from schemas.plan import Plans, PolicyPlan, PurposePlan
+from schemas.retention import Anchored
+from streams import residue, tagging
+from streams.chunks import Judged
+from streams.intake import Arrived
+from streams.people import People
+from vault.port import Tx
+from vault.values import BucketId, BucketRow, BucketWanted, ResidueEntry, SubjectState
+
+REVISION = 1
+"""Revision of what was submitted; a rectification is one more."""
+QUARANTINE = -1
+"""Purpose number of the reserved purpose in a plan's links."""
+Fate = Literal["tagged", "kept", "discarded", "quarantined", "swallowed"]
+
+
+class LinkPlan(msgspec.Struct, frozen=True, array_like=True):
+    """One planned link: purpose number of the plan's policy, its bucket, and the generation of the subject key."""
+
+    purpose: int
+    period: Period
+    terms: Terms
+    generation: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What commit 1 has decided about one offset: every redelivery repeats it. The vault seals it at rest."""
+
+    record_id: RecordId
+    fate: Fate
+    code: str | None = None
+    path: str | None = None
+    at: Micros = Micros(0)
+    policy: int = 0
+    subject: SubjectNumber | None = None
+    links: tuple[LinkPlan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The keys a link is sealed under; only of links that live at the end of commit 1."""
+
+    link: LinkPlan
+    due: Micros
+    bucket: bytes = field(repr=False)
+    subject: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """An arrival, what was decided, and the living keys of its links."""
+
+    arrived: Arrived
+    entry: Entry
+    keys: tuple[Keys, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class TagWork(Judged):
+    """A judged part; `destroyed`: its commit owes the outbox something."""
+
+    items: list[Item]
+    now: Micros
+    control_offset: int
+    destroyed: bool = False
+
+
+@dataclass(slots=True)
+class _Pad:
+    """What judging one part has gathered so far."""
+
+    now: Micros
+    people: People
+    seen: dict[RecordId, bytes]
+    shut: frozenset[BucketId]
+    wanted: dict[BucketId, BucketWanted] = field(default_factory=dict)
+    fresh: dict[RecordId, bytes] = field(default_factory=dict)
+
+    def want(self, purpose: PurposePlan, bound: tagging.Bound) -> None:
+        """Have the bucket made when the part is written."""
+        cap = bound.due if isinstance(purpose.retention, Anchored) else None
+        self.wanted[bound.bucket] = BucketWanted(id=bound.bucket, due=bound.due, cap=cap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagJudge:
+    """Decides parts of intake inside transactions; `end` destroys keys and owes the outbox what follows."""
+
+    new_key: Callable[[], bytes]
+    end: Callable[[Tx, People], None]
+
+    def decide(self, tx: Tx, arrived: Sequence[Arrived], plans: Plans) -> TagWork:
+        """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
+        hashes = {hash_ for each in arrived for hash_ in each.hashes}
+        ids = {each.record_id for each in arrived if each.event is not None}
+        pad = _Pad(
+            now=tx.now,
+            people=People.read(tx, hashes, self.new_key),
+            seen=dict(tx.seen(ids)),
+            shut=shut_buckets(tx, _candidates(arrived)),
+        )
+        entries = [self._entry(each, pad, plans) for each in arrived]
+        pad.people.write()
+        self.end(tx, pad.people)
+        tx.ensure_buckets(pad.wanted.values())
+        tx.put_seen(pad.fresh)
+        return self._work(tx, arrived, entries, pad.people.states, plans, bool(pad.people.destroyed))
+
+    def repeat(
+        self, tx: Tx, arrived: Sequence[Arrived], planned: Mapping[int, Entry], plans: Plans
+    ) -> TagWork:
+        """Commit 1 of a redelivery: what was planned, with the keys that still live; a fresh bug overrules."""
+        bugs = {each.record.offset: self._quarantine(each, plans, tx.now) for each in arrived if each.code == "bug"}
+        tx.ensure_buckets(bugs.values())
+        entries = [
+            _quarantined(each, tagging.Quarantined(code="bug"), bugs[each.record.offset].id, plans.latest.version)
+            if each.record.offset in bugs
+            else planned[each.record.offset]
+            for each in arrived
+        ]
+        states = tx.subjects({entry.subject for entry in entries if entry.subject is not None})
+        return self._work(tx, arrived, entries, states, plans, True)
+
+    def _work(
+        self,
+        tx: Tx,
+        arrived: Sequence[Arrived],
+        entries: Sequence[Entry],
+        states: Mapping[SubjectNumber, SubjectState],
+        plans: Plans,
+        destroyed: bool,
+    ) -> TagWork:
+        named = {entry.policy: plans.version(entry.policy) for entry in entries if entry.links}
+        wanted = {bucket_of(named[entry.policy], link) for entry in entries for link in entry.links}
+        buckets, keys = tx.buckets(wanted), tx.bucket_keys(wanted)
+        items = []
+        for each, entry in zip(arrived, entries, strict=True):
+            state = states.get(entry.subject) if entry.subject is not None else None
+            living = (_living(named[entry.policy], link, state, buckets, keys) for link in entry.links)
+            items.append(Item(arrived=each, entry=entry, keys=tuple(key for key in living if key is not None)))
+        return TagWork(
+            seq=tx.seq,
+            plan={each.record.offset: entry for each, entry in zip(arrived, entries, strict=True)},
+            items=items,
+            now=tx.now,
+            control_offset=tx.control_offset,
+            destroyed=destroyed,
+        )
+
+    def _entry(self, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
+        if each.event is not None and not each.released:
+            before = pad.seen.get(each.record_id)
+            if before is not None:
+                fate: Fate = "swallowed" if before == each.digest else "discarded"
+                return self._turned(each, fate, None if fate == "swallowed" else "conflicting_event_id")
+            pad.seen[each.record_id] = pad.fresh[each.record_id] = each.digest
+        verdict, number = self._verdict(each, pad)
+        match verdict:
+            case tagging.Tagged():
+                return self._accepted(each, verdict, number, pad)
+            case tagging.Kept():
+                return self._kept(each, verdict, number, pad)
+            case tagging.Discarded():
+                return self._turned(each, "discarded", verdict.code)
+            case tagging.Quarantined():
+                wanted = self._quarantine(each, plans, pad.now)
+                pad.wanted[wanted.id] = wanted
+                return _quarantined(each, verdict, wanted.id, (each.policy or plans.latest).version)
+
+    def _verdict(self, each: Arrived, pad: _Pad) -> tuple[tagging.Verdict, SubjectNumber | None]:
+        event, policy, when = each.event, each.policy, each.when
+        if event is None or when is None:
+            return tagging.Quarantined(code=each.code or "bug", path=each.path), None
+        wrong = tagging.screen(event, policy, each.received, trusted=each.released)
+        if isinstance(wrong, tagging.Quarantined) or policy is None:
+            return wrong or tagging.Discarded(code="no_basis"), None
+        number, closed = pad.people.find(each.hashes, when.at, all_count=policy.link_purpose is not None)
+        if closed:
+            return tagging.Discarded(code="erased"), None
+        said = tagging.statements(event, policy, when.at)
+        wrong = wrong or (tagging.Discarded(code=each.code) if each.code else None)
+        if wrong is not None:
+            if number is not None:  # what a person takes back counts even where the rest is of no use
+                pad.people.say(number, [each_said for each_said in said if not each_said.granted], policy)
+            return wrong, None
+        if number is None and said and each.hashes:
+            number = pad.people.create()
+        if number is not None and said:
+            pad.people.say(number, said, policy)
+            pad.people.link(each.hashes, number, when.at, policy)
+        person = tagging.Person(
+            state=None if number is None else pad.people.states[number],
+            may_be_new=bool(each.hashes) and tagging.kind_of(event) == "form",
+        )
+        return tagging.tag(event, policy, person, pad.now, when, pad.shut), number
+
+    def _accepted(
+        self, each: Arrived, verdict: tagging.Tagged, number: SubjectNumber | None, pad: _Pad
+    ) -> Entry:
+        policy, when = each.policy, each.when
+        assert policy is not None and when is not None
+        if number is None:
+            number = pad.people.create()
+        links = []
+        for bound in verdict.bounds:
+            purpose = policy.purposes[bound.purpose]
+            pad.want(purpose, bound)
+            generation = pad.people.hold(number, purpose, when.at)
+            links.append(LinkPlan(bound.purpose, bound.bucket.period, bound.bucket.terms, generation))
+        pad.people.link(each.hashes, number, when.at, policy)
+        return Entry(
+            record_id=each.record_id,
+            fate="tagged",
+            code=verdict.flag,
+            at=when.at,
+            policy=policy.version,
+            subject=number,
+            links=tuple(links),
+        )
+
+    def _kept(self, each: Arrived, verdict: tagging.Kept, number: SubjectNumber | None, pad: _Pad) -> Entry:
+        policy, when = each.policy, each.when
+        assert policy is not None and when is not None and number is not None and policy.last_open is not None
+        pad.people.opened_mail(number, policy.purposes[policy.last_open], when.at)
+        return Entry(
+            record_id=each.record_id, fate="kept", code=verdict.flag, at=when.at, policy=policy.version, subject=number
+        )
+
+    def _turned(self, each: Arrived, fate: Fate, code: str | None) -> Entry:
+        version = each.policy.version if each.policy else 0
+        return Entry(record_id=each.record_id, fate=fate, code=code, at=each.received, policy=version)
+
+    def _quarantine(self, each: Arrived, plans: Plans, now: Micros) -> BucketWanted:
+        """Bucket of the reserved purpose: it runs from when the input was set aside, however old its event is."""
+        purpose = (each.policy or plans.latest).quarantine
+        bound = tagging.bind(purpose, now)
+        return BucketWanted(id=bound.bucket, due=bound.due)
+
+
+def _quarantined(each: Arrived, verdict: tagging.Quarantined, bucket: BucketId, policy: int) -> Entry:
+    link = LinkPlan(QUARANTINE, bucket.period, bucket.terms)
+    return Entry(
+        record_id=each.record_id,
+        fate="quarantined",
+        code=verdict.code,
+        path=verdict.path,
+        at=each.received,
+        policy=policy,
+        links=(link,),
+    )
+
+
+def _candidates(arrived: Iterable[Arrived]) -> set[BucketId]:
+    """Every bucket the events may fall into."""
+    found = set()
+    for each in arrived:
+        if each.event is None or each.policy is None or each.when is None:
+            continue
+        source = each.policy.sources.get(tagging.source_of(each.event))
+        for number in source.purposes if source else ():
+            found.add(tagging.bind(each.policy.purposes[number], each.when.at).bucket)
+    return found
+
+
+def shut_buckets(tx: Tx, ids: Iterable[BucketId]) -> frozenset[BucketId]:
+    """Those of the buckets that exist and take nothing any more: hidden, ended, or due."""
+    return frozenset(row.id for row in tx.buckets(ids).values() if not row.usable(tx.now))
+
+
+def bucket_of(policy: PolicyPlan, link: LinkPlan) -> BucketId:
+    """The bucket a planned link hangs on."""
+    purpose = policy.quarantine if link.purpose == QUARANTINE else policy.purposes[link.purpose]
+    return BucketId(purpose.name, link.period, link.terms)
+
+
+def _living(
+    policy: PolicyPlan,
+    link: LinkPlan,
+    state: SubjectState | None,
+    buckets: Mapping[BucketId, BucketRow],
+    keys: Mapping[BucketId, bytes],
+) -> Keys | None:
+    """The keys of a link, None if one of them has died since it was planned."""
+    bucket = bucket_of(policy, link)
+    if bucket not in keys:
+        return None
+    if link.purpose == QUARANTINE:
+        return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=b"")
+    held = state.purpose(bucket.purpose) if state is not None else None
+    if held is None or held.key is None or held.generation != link.generation:
+        return None
+    return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=held.key)
+
+
+def settle(tx: Tx, work: TagWork, plans: Plans) -> None:
+    """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
+    tally: Counter[BucketId] = Counter()
+    cells: list[ResidueEntry] = []
+    plan = plans.in_force(tx.now) or plans.latest
+    period = residue.period_of(plan.residue, tx.now)
+    for item in work.items:
+        entry, event = item.entry, item.arrived.event
+        if entry.fate not in ("tagged", "kept") or event is None:
+            continue
+        policy = plans.version(entry.policy)
+        tally.update(bucket_of(policy, link) for link in entry.links)
+        label = plan.residue.label(tagging.source_of(event), tagging.clear_fields(event))
+        cells.append(ResidueEntry(period=period, label=label, subject=entry.subject))
+    tx.add_tally(tally)
+    tx.count_residue(cells)
