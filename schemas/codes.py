@@ -206,9 +206,88 @@ second_person: error refused
 incompatible_schema: error
     The schema would break readers or writers of an earlier version.
     Give new fields a default and remove none that has none.
-wrong_data_folder: error refused
-    The data folder belongs to another policy, clock or broker.
-    Publish the policy there, or use another folder.
+# set-up and commands
+usage: error
+    The command was called without something it needs, or with something it does not take.
+    See the command's help.
+bad_id: error
+    An id is not 32 hexadecimal digits.
+    Copy it from the answer that named it.
+bad_identifier: error
+    A person is named as KIND:VALUE, for example email:ann@example.org.
+    Use one of the kinds the message lists.
+bad_key_file: error
+    The file holds no key of the kind its place asks for.
+    Restore the file from its backup.
+bad_setting: error
+    A setting is outside what it may be.
+    See docs/operating.md, Settings.
+unknown_site: error
+    The policy names no such site.
+    Name one of the policy's sites, or publish a policy that has it.
+no_data: error
+    The folder is not a data folder of Lapse.
+    Make one with `lapse init`.
+no_file: error
+    The file named cannot be read.
+    Name a readable file.
+no_keys: error
+    The folder of keys is gone; without it nothing opens.
+    Restore it from its own backup.
+not_empty: error
+    A new data folder was asked for where something else lies.
+    Name an empty or a new folder.
+other_policy: error
+    The data was made under another policy than the file given.
+    Start with the published policy, then publish the new one.
+policy_refused: error
+    The new policy changes what may not change, such as a longer retention under old terms.
+    Publish what may change; longer retention needs new terms.
+not_confirmed: error
+    The step changes much or destroys something and was not confirmed.
+    Read what it would do, then say --yes.
+clock_jumped: error
+    The clock was to jump without confirmation; the brake holds and the time has not moved.
+    Say --confirm to step through everything that is due on the way.
+not_manual: error
+    The installation runs on the system's clock.
+    Use data made with `lapse init --test` and `lapse up --clock manual`.
+not_test_data: error
+    A manual clock or a fault point was asked for on data that is not for tests.
+    Make other data with `lapse init --test`.
+released: error closed
+    The hold was released and what it kept is destroyed.
+    Nothing brings it back.
+already_up: error
+    Another `lapse up` runs on this data.
+    Stop it first.
+not_running: error
+    The installation is not up.
+    Start it with `lapse up`.
+not_ready: error
+    A role was not ready in time.
+    Look into the log the message names.
+broker: error
+    The broker did not take a command.
+    `lapse doctor` says what is wrong.
+broker_failed: error
+    The embedded Kafka did not start.
+    Read its log, or name another Kafka in LAPSE_BOOTSTRAP.
+broker_in_use: error
+    Another process runs the broker of this data folder.
+    Stop that process, or use another data folder.
+port_taken: error
+    A port is in use.
+    Choose another one, or 0 for a free one.
+java_missing: error
+    The embedded Kafka needs Java and none that is new enough was found.
+    Install it, or name another Kafka in LAPSE_BOOTSTRAP.
+maven_missing: error
+    Kafka's jars are not here yet and there is no Maven to fetch them.
+    Install it, or name another Kafka in LAPSE_BOOTSTRAP.
+maven_failed: error
+    Maven could not fetch Kafka's jars.
+    Look at its access to a repository, or name another Kafka in LAPSE_BOOTSTRAP.
 # answers of recipients
 vendor_busy: error
     The recipient takes no more for now.
