@@ -33,7 +33,7 @@ test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
 check: $(READY) ## what needs no broker: format, lint, types, import contract, unit tests (about a minute)
 	@rc=0; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT
 	run() { name=$$1; shift; if "$$@" >"$$dir/$$name" 2>&1; then echo "ok      $$name"; else echo "FAILED  $$name"; cat "$$dir/$$name"; return 1; fi; }
-	static() { bad=0; run format $(BIN)/ruff format --check . || bad=1; run lint $(BIN)/ruff check . || bad=1; run imports $(BIN)/lint-imports || bad=1; run types $(BIN)/mypy || bad=1; return $$bad; }
+	static() { bad=0; run format $(BIN)/ruff format --check . || bad=1; run lint $(BIN)/ruff check --output-format concise . || bad=1; run imports $(BIN)/lint-imports || bad=1; run types $(BIN)/mypy || bad=1; return $$bad; }
 	static & job=$$!
 	run unit $(BIN)/python -m pytest -q tests/unit $(ARGS) || rc=1
 	tail -n 1 "$$dir/unit"

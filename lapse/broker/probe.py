@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from lapse.broker.connection import BrokerAddress, Credentials
-from schemas.errors import Refused, Unavailable
+from schemas.errors import BadInput, Refused, Unavailable
 
 _REFUSED = {
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's own public name for its local error code
@@ -25,8 +25,10 @@ _QUIET.propagate = False
 
 
 def probe(address: BrokerAddress, login: Credentials | None, *, timeout: float) -> str:
-    """Return the cluster's id once it answers; raises `Refused` (log-in) at once, `Unavailable` after
-    `timeout`.
+    """Return the cluster's id once it answers.
+
+    Raises `Refused` (log-in) and `BadInput` (unusable settings) at once, `Unavailable` after `timeout`
+    seconds.
     """
     refusals: list[KafkaError] = []
 
@@ -34,9 +36,16 @@ def probe(address: BrokerAddress, login: Credentials | None, *, timeout: float) 
         if error.code() in _REFUSED:
             refusals.append(error)
 
-    client = AdminClient(
-        {**address.librdkafka(login), "error_cb": on_error, "reconnect.backoff.max.ms": 500}, logger=_QUIET
-    )
+    settings = {**address.librdkafka(login), "error_cb": on_error, "reconnect.backoff.max.ms": 500}
+    try:
+        client = AdminClient(settings, logger=_QUIET)
+    except KafkaException as unusable:
+        raise BadInput(
+            code="bad_argument",
+            what=f"these settings make no Kafka client ({unusable.args[0].name()})",
+            where=address.bootstrap,
+            do="give user and password together, not empty, and a CA file that exists",
+        ) from unusable
     deadline = time.monotonic() + timeout
     while True:
         left = deadline - time.monotonic()

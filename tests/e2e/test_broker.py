@@ -168,6 +168,12 @@ def test_the_auditor_reads_all_but_intake_in_a_group_of_its_own(kafka: EmbeddedK
     assert refused_as(error) == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
+def test_empty_credentials_are_a_mistake_not_a_crash(kafka: EmbeddedKafka) -> None:
+    """What librdkafka does not take as settings is our `BadInput`."""
+    with pytest.raises(BadInput):
+        Admin(kafka.address, Credentials(username="admin", password=""), timeout=5)
+
+
 @pytest.mark.parametrize("role", ["route", "connect", "keys", "govern", "expire"])
 def test_only_tag_reads_forms(kafka: EmbeddedKafka, role: str) -> None:
     """No other role reads clear forms, in no group."""
