@@ -237,6 +237,9 @@ no_keys: error
 not_empty: error
     A new data folder was asked for where something else lies.
     Name an empty or a new folder.
+wrong_data_folder: error refused
+    What lies in the data folder does not fit what was started on it.
+    Name the folder it belongs to, or make a new one.
 other_policy: error
     The data was made under another policy than the file given.
     Start with the published policy, then publish the new one.
