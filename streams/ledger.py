@@ -25,9 +25,10 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One chunk handed out: its place, first offset, the offset after it, whether it was acknowledged."""
+    """One chunk handed out: place, reader's position before, first offset, offset after, acknowledged."""
 
     place: Place
+    position: int | None
     first: int
     after: int
     acked: bool = False
@@ -63,7 +64,7 @@ class Ledger:
     def deliver(self, place: Place, records: Sequence[Inbound]) -> Delivery:
         """Enter a chunk; `records` is not empty."""
         book = self._books.setdefault(place, _Book())
-        delivery = Delivery(place, records[0].offset, records[-1].offset + 1)
+        delivery = Delivery(place, book.expected, records[0].offset, records[-1].offset + 1)
         book.expected = delivery.after
         book.open.append(delivery)
         return delivery

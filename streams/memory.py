@@ -225,7 +225,12 @@ class MemorySource:
             return None
         delivery = self._ledger.deliver(place, records)
         return Chunk(
-            topic=place.topic, topic_id=topic_id, partition=place.partition, records=records, token=delivery
+            topic=place.topic,
+            topic_id=topic_id,
+            partition=place.partition,
+            records=records,
+            position=delivery.position,
+            token=delivery,
         )
 
 

@@ -72,6 +72,8 @@ class Chunk:
     topic_id: bytes
     partition: int
     records: Sequence[Inbound] = field(repr=False)
+    position: int | None = None
+    """Where the source stood: the log holds nothing from here to the first record (holes, moved log start)."""
     token: object = field(default=None, repr=False, compare=False)
     """The source's own handle of this delivery; nobody else reads it."""
 

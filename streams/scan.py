@@ -89,6 +89,7 @@ def scan(
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 50,  # the end of a partition is told by an empty fetch
             "log_level": 2,
         },
         logger=logging.getLogger("streams.librdkafka"),
@@ -158,7 +159,7 @@ def _read(consumer: Any, bounds: Mapping[tuple[str, int], tuple[int, int]]) -> I
     try:
         consumer.assign([TopicPartition(*place, bounds[place][0]) for place in ends])
         while ends:
-            messages = consumer.consume(num_messages=BATCH, timeout=0.5)
+            messages = consumer.consume(num_messages=BATCH, timeout=0.05)
             if messages:
                 heard = time.monotonic()
             elif time.monotonic() - heard > PATIENCE:
@@ -249,7 +250,7 @@ def _runs(runs: list[tuple[str, int, list[Inbound]]], start: Start, end: End) ->
 
 
 def _between(records: list[Inbound], after: int | None, before: int | None) -> list[Inbound]:
-    """From the first record at or after `after` to the first at or after `before`, as offsets by time work."""
+    """From the first record at or after `after` to the first at or after `before`, as offsets by time go."""
     first = 0 if after is None else _index(records, after)
     last = len(records) if before is None else _index(records, before)
     return records[first:last]

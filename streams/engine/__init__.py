@@ -3,7 +3,7 @@
 from streams.engine.access import KafkaAccess
 from streams.engine.app import Engine, Tuning
 from streams.engine.health import EngineHealth
-from streams.engine.sink import KafkaSink
+from streams.engine.sink import KafkaSink, open_sink
 from streams.ledger import Place
 from streams.patience import discreet, patient
 from streams.poison import BugBudget, bisect, offenders
@@ -19,5 +19,6 @@ __all__ = [
     "bisect",
     "discreet",
     "offenders",
+    "open_sink",
     "patient",
 ]

@@ -32,6 +32,21 @@ class KafkaAccess:
         urls = [f"chunk://{server.strip()}" for server in self.bootstrap.split(",")]
         return {"broker": urls, "broker_credentials": self._credentials()}
 
+    def aiokafka_settings(self) -> dict[str, Any]:
+        """Keyword arguments of an aiokafka client."""
+        settings: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap,
+            "security_protocol": self.protocol,
+            "ssl_context": self._ssl_context(),
+        }
+        if self.protocol.startswith("SASL"):
+            settings |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return settings
+
     def librdkafka(self) -> dict[str, Any]:
         """Configuration of a confluent-kafka client."""
         conf: dict[str, Any] = {"bootstrap.servers": self.bootstrap, "security.protocol": self.protocol}

@@ -9,6 +9,8 @@ from collections.abc import Callable
 BURST = 3
 WINDOW = 30.0
 """Of records with the same logger and message template, this many pass within this many seconds."""
+REMEMBERED = 1_000
+"""Templates kept; a client that formats its own messages makes each one new."""
 
 CLIENTS = ("aiokafka", "faust", "mode", "streams.librdkafka")
 
@@ -21,9 +23,16 @@ class RateLimit(logging.Filter):
         self._now = now
         self._seen: dict[tuple[str, object], list[float]] = {}
 
+    @property
+    def remembered(self) -> int:
+        """Number of templates kept."""
+        return len(self._seen)
+
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record may pass."""
         now = self._now()
+        if len(self._seen) >= REMEMBERED:
+            self._seen.clear()
         state = self._seen.setdefault((record.name, record.msg), [now, 0, 0])
         if now - state[0] > WINDOW:
             left_out = int(state[2])
@@ -44,13 +53,11 @@ def quieten(level: int = logging.INFO) -> None:
     Faust's start leaves the root logger at DEBUG, and aiokafka at DEBUG prints records.
     """
     limit = RateLimit()
-    for name in [*CLIENTS, *logging.root.manager.loggerDict]:
-        if (
-            name.partition(".")[0] in {client.partition(".")[0] for client in CLIENTS} - {"streams"}
-            or name in CLIENTS
-        ):
-            logger = logging.getLogger(name)
-            if not any(isinstance(old, RateLimit) for old in logger.filters):
-                logger.addFilter(limit)
-            if logger.level < level and name in CLIENTS:
-                logger.setLevel(level)
+    for name in {*CLIENTS, *logging.root.manager.loggerDict}:
+        if not any(name == client or name.startswith(f"{client}.") for client in CLIENTS):
+            continue
+        logger = logging.getLogger(name)
+        if not any(isinstance(old, RateLimit) for old in logger.filters):
+            logger.addFilter(limit)
+        if name in CLIENTS and logger.level < level:
+            logger.setLevel(level)

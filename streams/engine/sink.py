@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     KafkaError,
     OutOfOrderSequenceNumber,
@@ -14,6 +16,7 @@ from aiokafka.errors import (
 )
 
 from schemas.errors import Bug, Unavailable
+from streams.engine.access import KafkaAccess
 from streams.ports import MAX_RECORD_BYTES, Outbound, Placed, record_bytes
 
 SLOW = 5.0
@@ -92,6 +95,32 @@ class KafkaSink:
             raise Unavailable(
                 "unavailable", f"send failed: {type(error).__name__}", f"{topic}/{partition}"
             ) from error
+
+
+@asynccontextmanager
+async def open_sink(access: KafkaAccess) -> AsyncIterator[KafkaSink]:
+    """Give a sink with a producer of its own, for a process that runs no engine.
+
+    Raises `Unavailable` if the broker does not answer.
+    """
+    producer = AIOKafkaProducer(
+        **access.aiokafka_settings(),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=1 << 20,
+        max_request_size=1 << 20,
+    )
+    try:
+        await producer.start()
+    except KafkaError as error:
+        await producer.stop()
+        raise Unavailable(
+            "unavailable", f"no connection: {type(error).__name__}", access.bootstrap
+        ) from error
+    try:
+        yield KafkaSink(lambda: producer)
+    finally:
+        await producer.stop()
 
 
 def _append(batch: Any, record: Outbound) -> bool:

@@ -179,6 +179,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
             topic_id=self._ids[place.topic],
             partition=place.partition,
             records=records,
+            position=delivery.position,
             token=delivery,
         )
         message = ConsumerMessage(

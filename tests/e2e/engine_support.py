@@ -1,4 +1,4 @@
-"""What tests/e2e/test_engine.py drives: a broker it may restart, topics, worker processes seen from outside."""
+"""What tests/e2e/test_engine.py drives: a broker it may restart, topics, workers seen from outside."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class Worker:
             lines = Path(self.plan["status"]).read_text().strip().splitlines()
         except FileNotFoundError:
             return {"state": "none", "assigned": [], "waiting_for": None}
-        return dict(json.loads(lines[-1])) if lines else {"state": "none", "assigned": [], "waiting_for": None}
+        return (
+            dict(json.loads(lines[-1])) if lines else {"state": "none", "assigned": [], "waiting_for": None}
+        )
 
     def until(self, seconds: float = 30.0, **wanted: Any) -> Worker:
         """Wait until its health has these values."""
@@ -128,12 +130,16 @@ class Lab:
         self.admin.delete_topics([name])[name].result()
         until(lambda: name not in self.admin.list_topics(timeout=10).topics)
 
-    def publish(self, topic: str, count: int, *, start: int = 0, partitions: int = 4, size: int = 100) -> None:
+    def publish(
+        self, topic: str, count: int, *, start: int = 0, partitions: int = 4, size: int = 100
+    ) -> None:
         """Write `count` numbered records, round robin."""
         producer = Producer(self.conf | {"linger.ms": 5, "queue.buffering.max.messages": 500_000})
         for number in range(start, start + count):
             value = f"{number:08d}".encode().ljust(size, b"x")
-            producer.produce(topic, value=value, key=b"k", partition=number % partitions, headers=[("h", b"1")])
+            producer.produce(
+                topic, value=value, key=b"k", partition=number % partitions, headers=[("h", b"1")]
+            )
             producer.poll(0)
         assert producer.flush(60) == 0
 

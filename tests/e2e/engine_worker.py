@@ -1,7 +1,7 @@
 """A worker process for tests/e2e/test_engine.py: copies its topics to another one, with a fault on request.
 
-Run as `python -m tests.e2e.engine_worker PLAN.json`; the plan's keys are the fields of `Plan`. Health is appended to
-`<status>` as one JSON object per line.
+Run as `python -m tests.e2e.engine_worker PLAN.json`; the plan's keys are the fields of `Plan`. Health is
+appended to `<status>` as one JSON object per line.
 """
 
 from __future__ import annotations
