@@ -173,7 +173,7 @@ class Webhook:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=timeout,  # the connector's deadline bounds the whole call
-                trust_env=False,  # a proxy from the environment would see what is signed for the partner alone
+                trust_env=False,  # a proxy of the environment must not see what is for the partner alone
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "lapse", "Accept": "application/json"},
             )
