@@ -120,8 +120,8 @@ class _Site:
         connection = self._connect()
         try:
             connection.request(method, self._path + path, content, self._headers)
-            answer = connection.getresponse()
-            status, text = answer.status, answer.read(MAX_ANSWER + 1)
+            with connection.getresponse() as answer:
+                status, text = answer.status, answer.read(MAX_ANSWER + 1)
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(
                 "unavailable", f"no answer from the schema registry ({type(error).__name__})", path
