@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import time
-import uuid
-from base64 import urlsafe_b64encode
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Self
 
 from lapse.broker.connection import BrokerAddress, Credentials
+from lapse.broker.node import Node, load_or_create, write_private
 from lapse.broker.probe import probe
-from lapse.broker.properties import ADMIN_USER, BROKER_USER, MECHANISM, Node, render, server_properties
+from lapse.broker.properties import ADMIN_USER, BROKER_USER, MECHANISM, render, server_properties
 from schemas.errors import Refused, Unavailable
 
 _POLL_SECONDS = 0.05
@@ -134,7 +129,7 @@ class EmbeddedKafka:
         except BlockingIOError as taken:
             lock.close()
             raise Refused(
-                code="broker_in_use",
+                code="conflict",
                 what="another process already runs the broker of this data folder",
                 where=str(self.data_dir),
                 do="stop that process, or use another data folder",
@@ -159,54 +154,13 @@ class EmbeddedKafka:
         return (self.data_dir / "server.properties").resolve()
 
     def _prepare(self, deadline: float) -> None:
-        first_start = self._node is None
-        self._node = self._load_or_create()
-        if first_start:
-            self._node = self._with_usable_ports(self._node)
-            _write_private(self.data_dir / "node.json", json.dumps(asdict(self._node), indent=1))
+        # Later starts of the same owner keep the ports at any price: its clients know no others.
+        if self._node is None:
+            self._node = load_or_create(self.data_dir / "node.json", host=self._host, port=self._port)
         log_dir = self.log_dirs[0].resolve()
-        _write_private(self._properties_file, render(server_properties(self._node, log_dir)))
+        write_private(self._properties_file, render(server_properties(self._node, log_dir)))
         if not (log_dir / "meta.properties").exists():
             self._format(deadline)
-
-    def _load_or_create(self) -> Node:
-        if self._node is not None:
-            return self._node
-        file = self.data_dir / "node.json"
-        if file.exists():
-            return Node(**json.loads(file.read_text("utf-8")))
-        return Node(
-            cluster_id=urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii"),
-            host=self._host,
-            port=self._port,
-            controller_port=0,
-            broker_password=secrets.token_urlsafe(24),
-            admin_password=secrets.token_urlsafe(24),
-        )
-
-    def _with_usable_ports(self, node: Node) -> Node:
-        """Keep the ports of earlier runs where they are free; a port that was asked for must be free."""
-        if self._port and not _free(self._host, self._port):
-            raise Unavailable(
-                code="port_taken",
-                what=f"port {self._port} is in use",
-                where=f"{self._host}:{self._port}",
-                do="choose another broker port, or 0 for a free one",
-            )
-        wanted = (self._port or node.port, node.controller_port)
-        port, controller_port = (p if p and _free(self._host, p) else None for p in wanted)
-        with contextlib.ExitStack() as held:
-            picked = [
-                held.enter_context(socket.create_server((self._host, 0))).getsockname()[1] for _ in wanted
-            ]
-        return Node(
-            **{
-                **asdict(node),
-                "host": self._host,
-                "port": port or picked[0],
-                "controller_port": controller_port or picked[1],
-            }
-        )
 
     def _format(self, deadline: float) -> None:
         """Write Kafka's identity and first users; passwords go by a 0600 file, not the process list."""
@@ -217,7 +171,7 @@ class EmbeddedKafka:
         for name, password in users.items():
             arguments += ["--add-scram", f"{MECHANISM}=[name={name},password={password}]"]
         file = self.data_dir / "format.args"
-        _write_private(file, "".join(f'"{argument}"\n' for argument in arguments))
+        write_private(file, "".join(f'"{argument}"\n' for argument in arguments))
         try:
             done = subprocess.run(
                 [str(self._java), f"@{file}"],
@@ -277,7 +231,7 @@ class EmbeddedKafka:
 
     def _failed(self, why: str) -> Unavailable:
         return Unavailable(
-            code="broker_failed",
+            code="unavailable",
             what=f"the embedded Kafka did not start: {why}",
             where=str(self.log_file),
             do="read its log; `LAPSE_BOOTSTRAP=host:port` uses another Kafka",
@@ -300,22 +254,3 @@ def _runs(pid: int, properties_file: Path) -> bool:
     except OSError:
         return False
     return b"kafka.Kafka" in command and os.fsencode(properties_file) in command
-
-
-def _free(host: str, port: int) -> bool:
-    try:
-        socket.create_server((host, port)).close()
-    except OSError:
-        return False
-    return True
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace `path` atomically with a file only its owner can read."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)

@@ -60,7 +60,7 @@ def _copy_dependencies(libs: Path, timeout: float) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise Unavailable(
-            code="maven_missing",
+            code="unavailable",
             what="Kafka's jars are not on this machine and Maven, which fetches them, is missing",
             where=str(libs),
             do=f"install Maven (Debian: apt install maven), {DO_WITHOUT}",
@@ -82,7 +82,7 @@ def _copy_dependencies(libs: Path, timeout: float) -> None:
 
 def _maven_failed(libs: Path, why: str) -> Unavailable:
     return Unavailable(
-        code="maven_failed",
+        code="unavailable",
         what=f"Maven could not fetch Kafka's jars: {why}",
         where=str(libs),
         do=f"check Maven's access to its repository and try again, {DO_WITHOUT}",
@@ -106,7 +106,7 @@ def find_java(environ: Mapping[str, str]) -> Path:
         if versions[path] >= MINIMUM_JAVA:
             return Path(path)
     raise Unavailable(
-        code="java_missing",
+        code="unavailable",
         what=f"the embedded Kafka needs Java {MINIMUM_JAVA}+; found: {sorted(versions.values()) or 'none'}",
         where="LAPSE_JAVA, JAVA_HOME, PATH",
         do=f"install it (Debian: apt install openjdk-17-jre-headless), {DO_WITHOUT}",

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from lapse.broker.node import Node
 
 BROKER_USER = "broker"
 ADMIN_USER = "admin"
 MECHANISM: Final = "SCRAM-SHA-512"
 
 _TEN_YEARS_MINUTES = 10 * 365 * 24 * 60
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
-    """What a node keeps for its whole life: identity, ports and the passwords of its two super users."""
-
-    cluster_id: str
-    host: str
-    port: int
-    controller_port: int
-    broker_password: str = field(repr=False)
-    admin_password: str = field(repr=False)
-
-    @property
-    def bootstrap(self) -> str:
-        """`host:port` of the client listener."""
-        return f"{self.host}:{self.port}"
 
 
 def server_properties(node: Node, log_dir: Path) -> dict[str, str]:

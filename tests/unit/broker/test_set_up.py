@@ -4,13 +4,15 @@ process of Kafka.
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from lapse.broker import jars
 from lapse.broker.connection import BrokerAddress, Credentials
-from lapse.broker.properties import Node, render, server_properties
+from lapse.broker.node import Node, load_or_create
+from lapse.broker.properties import render, server_properties
 from schemas.errors import Unavailable
 
 NODE = Node(
@@ -125,3 +127,27 @@ def test_a_named_java_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="none"):
         jars.find_java({})
+
+
+def test_ports_and_passwords_are_kept(tmp_path: Path) -> None:
+    """A node is the same at every start; its file is private; its ports are none the kernel hands out to
+    clients.
+    """
+    file = tmp_path / "node.json"
+    first = load_or_create(file, host="127.0.0.1", port=0)
+    assert load_or_create(file, host="127.0.0.1", port=0) == first
+    assert first.port != first.controller_port
+    assert max(first.port, first.controller_port) < 32768
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_a_taken_port_is_changed_unless_it_was_asked_for(tmp_path: Path) -> None:
+    """A port somebody took in between gives way to another; one that was named is an error that says so."""
+    file = tmp_path / "node.json"
+    first = load_or_create(file, host="127.0.0.1", port=0)
+    with socket.create_server(("127.0.0.1", first.port)):
+        second = load_or_create(file, host="127.0.0.1", port=0)
+        assert second.port != first.port
+        assert second.admin_password == first.admin_password
+        with pytest.raises(Unavailable, match="in use"):
+            load_or_create(file, host="127.0.0.1", port=first.port)
