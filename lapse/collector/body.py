@@ -170,7 +170,7 @@ class _Parts:
         kind, options = parse_options_header(self._disposition)
         if kind != b"form-data" or b"name" not in options:
             raise Problem(400, "malformed", "a part has no name")
-        if options.get(b"filename") or b"filename*" in options:
+        if options.get(b"filename") or b"filename*" in self._disposition.lower():
             raise Problem(415, "media_type", "files are not taken")
         # A file input left empty sends a part with an empty file name: there is nothing in it.
         self._skip = b"filename" in options

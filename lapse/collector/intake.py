@@ -1,13 +1,12 @@
 """The routes that take something in: forms, browser events, signals and unsubscriptions."""
 
-from collections.abc import Sequence
 from math import ceil
 
 from lapse.collector import beacons, forms, metrics, signals, values
 from lapse.collector.access import prefix_of
 from lapse.collector.arrival import Arrival
 from lapse.collector.body import Body, read_body, read_json, read_pairs
-from lapse.collector.dryrun import Payload, foresee
+from lapse.collector.dryrun import Document, Payload, foresee
 from lapse.collector.edge import Edge
 from lapse.collector.http import Problem, Request, Response, json_response
 from lapse.collector.rates import Rates
@@ -45,25 +44,15 @@ def _names(event: FormSubmitted | CookieObserved) -> frozenset[str]:
     return frozenset((*(name for name in members if getattr(event, name) is not None), *properties))
 
 
-def _foreseen(
-    events: Sequence[FormSubmitted | CookieObserved], source: SourcePlan, arrival: Arrival
-) -> Response:
-    """200 with what would happen to each event; nothing is published."""
-    found = [
-        foresee(
-            Payload(
-                fields=_names(event),
-                consents=event.consents,
-                signals=event.signals,
-                collected_at=min(event.collected_at, arrival.at),
-            ),
-            source,
-            arrival.plan,
-            arrival.at,
-        )
-        for event in events
-    ]
-    return json_response(200, {"dry_run": True, "events": found})
+def _foreseen(event: FormSubmitted | CookieObserved, source: SourcePlan, arrival: Arrival) -> Document:
+    """What would happen to an event."""
+    payload = Payload(
+        fields=_names(event),
+        consents=event.consents,
+        signals=event.signals,
+        collected_at=min(event.collected_at, arrival.at),
+    )
+    return foresee(payload, source, arrival.plan, arrival.at)
 
 
 # ---- forms -----------------------------------------------------------------------------------------------
@@ -90,7 +79,7 @@ async def take_form(edge: Edge, request: Request, name: str) -> Response:
         submission = forms.from_pairs(read_pairs(body, limits), source)
     event = forms.submitted(submission, name, source, arrival, edge.random)
     if _dry(request):
-        return _foreseen([event], source, arrival)
+        return json_response(200, {"dry_run": True, **_foreseen(event, source, arrival)})
     for signal in event.signals:
         if signal.startswith("bot:"):
             metrics.SUSPECT.labels(signal.removeprefix("bot:")).inc()
@@ -129,7 +118,8 @@ async def take_beacons(edge: Edge, request: Request) -> Response:
     body = await read_body(request, limits, ("json", "text"))
     events = beacons.observed(read_json(body.data), source, arrival, limits, edge.random)
     if _dry(request):
-        return _foreseen(events, source, arrival)
+        foreseen = [_foreseen(event, source, arrival) for event in events]
+        return json_response(200, {"dry_run": True, "events": foreseen})
     stored = await edge.delivery.store([to_send(event) for event in events]) if events else "kafka"
     if request.query.get("ids", "") in _TRUE:
         ids = [event.event_id.hex() for event in events]

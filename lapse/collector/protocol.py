@@ -95,7 +95,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
 
 class WithoutPayload(logging.Filter):
-    """Keeps the text of an unforeseen error, which may quote a request, out of the log: class, place remain."""
+    """Keeps the text of an unforeseen error, which may quote a request, out of the log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Replace exception and message."""

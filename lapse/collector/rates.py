@@ -23,5 +23,9 @@ class Rates:
             self._buckets.popitem(last=False)
         return 0.0 if taken else (1 - level) / self._rate
 
+    def clear(self) -> None:
+        """Forget every key."""
+        self._buckets.clear()
+
     def __len__(self) -> int:
         return len(self._buckets)

@@ -1,0 +1,237 @@
+"""What browser events and signals become, and what a dry run foresees."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from schemas.models import (
+    AnchorReached,
+    ConsentStated,
+    ConsentStatement,
+    CookieObserved,
+    Identifier,
+    SignalReceived,
+)
+from tests.unit.collector.harness import KEY, ORIGIN, SERVER, Running, problem, token
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SITE = {"k": KEY}
+EVENT = {"name": "page_view", "url": "https://www.demo.example/a"}
+
+
+async def test_a_beacon_is_answered_without_a_word(edge: Running) -> None:
+    """A browser's sendBeacon is text/plain and gets 204; agent and address come from the connection."""
+    body = msgspec.json.encode({"events": [{**EVENT, "cookie_id": "c1", "properties": {"campaign": "x"}}]})
+    headers = {
+        "content-type": "text/plain;charset=UTF-8",
+        "user-agent": "UA",
+        "sec-gpc": "1",
+        "origin": ORIGIN,
+    }
+    response = await edge.http.post("/e", params=SITE, content=body, headers=headers)
+    assert (response.status_code, response.content) == (204, b"")
+    (record,) = edge.records()
+    assert isinstance(record, CookieObserved)
+    assert (record.ip, record.user_agent, record.cookie_id) == ("127.0.0.1", "UA", "c1")
+    assert (record.name, record.url) == (EVENT["name"], EVENT["url"])
+    assert record.properties == {"campaign": "x"}
+    assert record.signals == ["gpc"]
+    assert edge.sent[0].topic == "intake.cookie"
+
+
+async def test_ids_are_told_when_asked_for(edge: Running) -> None:
+    """`?ids=1` answers 202 with the ids, in order; ids of the publisher's own are kept."""
+    mine = "ab" * 16
+    events = [{**EVENT, "event_id": mine}, EVENT]
+    response = await edge.http.post("/e?ids=1", headers=SERVER, json={"events": events})
+    assert response.status_code == 202
+    ids = response.json()["event_ids"]
+    assert ids[0] == mine
+    assert ids == [each.event_id.hex() for each in edge.sent]
+
+
+async def test_a_server_speaks_for_a_browser_elsewhere(edge: Running) -> None:
+    """Its own address and agent are not recorded; the ones it names are."""
+    events = [
+        EVENT,
+        {**EVENT, "ip": "203.0.113.9", "user_agent": "UA", "collected_at": 1_700_000_000_000_000},
+    ]
+    await edge.http.post("/e", headers=SERVER, json={"events": events})
+    first, second = edge.records()
+    assert isinstance(first, CookieObserved)
+    assert isinstance(second, CookieObserved)
+    assert (first.ip, first.user_agent) == (None, None)
+    assert (second.ip, second.user_agent, second.collected_at) == ("203.0.113.9", "UA", 1_700_000_000_000_000)
+
+
+async def test_no_events_are_no_error(edge: Running) -> None:
+    """An empty batch is taken and publishes nothing."""
+    assert (await edge.http.post("/e", params=SITE, json={"events": []})).status_code == 204
+    assert edge.sent == []
+
+
+# ---- signals ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("method", "path"), [("POST", "/s"), ("POST", "/c"), ("PUT", "/c")])
+async def test_a_banner_states_consent(edge: Running, method: str, path: str) -> None:
+    """A cookie's holder accepts one purpose and rejects another."""
+    consents = [{"purpose": "analytics", "granted": True}, {"purpose": "targeting", "granted": False}]
+    body = {"cookie_id": "c1", "consents": consents, "notice": "v7"}
+    response = await edge.http.request(method, path, params=SITE, json=body)
+    assert response.status_code == 202
+    (record,) = edge.records()
+    assert isinstance(record, SignalReceived)
+    assert response.json() == {"event_id": record.event_id.hex(), "stored": "kafka"}
+    assert record.via == "banner"
+    assert record.identifiers == [Identifier(kind="cookie", value="c1")]
+    assert record.body == ConsentStated(
+        consents=[
+            ConsentStatement(purpose="analytics", granted=True, notice="v7"),
+            ConsentStatement(purpose="targeting", granted=False, notice="v7"),
+        ]
+    )
+    assert edge.sent[0].topic == "intake.signal"
+
+
+async def test_a_server_says_that_an_anchor_is_reached(edge: Running) -> None:
+    """Retention that runs from an event needs to hear of it; a browser may not say so."""
+    body = {
+        "identifiers": [{"kind": "account", "value": "42"}],
+        "via": "form",
+        "body": {"type": "AnchorReached", "anchor": "account_closed", "reached_at": "2026-01-01T00:00:00Z"},
+    }
+    problem(await edge.http.post("/s", params=SITE, json=body), 401, "unauthorized")
+    assert (await edge.http.post("/s", headers=SERVER, json=body)).status_code == 202
+    (record,) = edge.records()
+    assert isinstance(record, SignalReceived)
+    assert record.body == AnchorReached(anchor="account_closed", reached_at=1_767_225_600_000_000)  # type: ignore[arg-type]  # Micros
+
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.mark.parametrize("days", [7, -30])
+@pytest.mark.parametrize("multipart", [False, True])
+async def test_one_click_unsubscribes(edge: Running, days: int, multipart: bool) -> None:
+    """RFC 8058: no redirect, no cookie, no credential; mail's purposes are withdrawn; old links work."""
+    message_id = b"m" * 16
+    path = f"/u/{token(days, message_id)}"
+    if multipart:
+        response = await edge.http.post(path, files={"List-Unsubscribe": (None, "One-Click")})
+    else:
+        response = await edge.http.post(path, data=ONE_CLICK)
+    assert response.status_code == 200
+    assert "set-cookie" not in response.headers
+    (record,) = edge.records()
+    assert isinstance(record, SignalReceived)
+    assert (record.via, record.site) == ("unsubscribe", "www")
+    assert record.identifiers == [Identifier(kind="token", value=message_id.hex())]
+    assert isinstance(record.body, ConsentStated)
+    assert [(each.purpose, each.granted) for each in record.body.consents] == [("marketing_email", False)]
+
+
+async def test_looking_at_the_link_changes_nothing(edge: Running) -> None:
+    """GET shows a page with the button: scanners fetch links."""
+    response = await edge.http.get(f"/u/{token()}")
+    assert response.status_code == 200
+    assert "method=post" in response.text
+    assert edge.sent == []
+
+
+async def test_a_forged_link_or_another_body_does_nothing(edge: Running) -> None:
+    """A link no mail carries is not found; a POST without the one-click word is refused."""
+    problem(await edge.http.post(f"/u/{'A' * 48}", data=ONE_CLICK), 404, "token_invalid")
+    problem(await edge.http.post(f"/u/{token()}", data={"x": "y"}), 422, "bad_argument")
+    assert edge.sent == []
+
+
+async def test_a_server_mints_tokens(edge: Running) -> None:
+    """Each token is its message's own and opens a pixel; a browser may not mint."""
+    problem(await edge.http.post("/t", params=SITE, json={}), 401, "unauthorized")
+    response = await edge.http.post("/t", headers=SERVER, json={"count": 3, "days": 2})
+    minted = response.json()["tokens"]
+    assert len({each["message_id"] for each in minted}) == 3
+    problem(await edge.http.post("/t", headers=SERVER, json={"count": 501}), 422, "bad_argument")
+
+
+# ---- dry run ---------------------------------------------------------------------------------------------
+async def test_a_dry_run_says_what_would_happen(edge: Running) -> None:
+    """Purposes, fields, processors, until when and why not; nothing is published and no value comes back."""
+    body = {
+        "fields": {"email": "canary-7f3a@example.org", "country": "DE"},
+        "consents": [{"purpose": "marketing_email", "granted": True}],
+    }
+    response = await edge.http.post("/f/request-demo?dry_run=1", params=SITE | {"dry_run": "1"}, json=body)
+    assert response.status_code == 200
+    assert "canary" not in response.text
+    found = response.json()
+    purposes = {each["purpose"]: each for each in found["purposes"]}
+    processors = {each["processor"]: each for each in found["processors"]}
+    assert found["dry_run"] is True
+    assert found["outcome"] == "routed"
+    assert purposes["marketing_email"]["held"] is True
+    assert purposes["marketing_email"]["fields"] == ["country", "email"]
+    assert purposes["tax_records"]["fields"] == ["email"]
+    assert purposes["tax_records"]["until"] > purposes["marketing_email"]["until"]
+    mail = processors["mail"]
+    assert [(each["purpose"], each["fields"]) for each in mail["grants"]] == [("marketing_email", ["email"])]
+    assert {"purpose": "tax_records", "code": "not_granted"} in mail["refused"]
+    assert edge.sent == []
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({}, "no_consent"),
+        ({"consents": [{"purpose": "marketing_email", "granted": False}]}, "withdrawn"),
+        ({"consents": [{"purpose": "marketing_email", "granted": True}], "signals": ["gpc"]}, "gpc"),
+    ],
+)
+async def test_a_dry_run_says_why_not(edge: Running, members: dict[str, object], code: str) -> None:
+    """A purpose that is not held names its reason, and no processor gets anything for it."""
+    body = {"fields": {"email": "a@example.org"}, **members}
+    found = (await edge.http.post("/f/request-demo", params=SITE | {"dry_run": "1"}, json=body)).json()
+    purposes = {each["purpose"]: each for each in found["purposes"]}
+    assert (purposes["marketing_email"]["held"], purposes["marketing_email"]["code"]) == (False, code)
+    granted = [grant["purpose"] for each in found["processors"] for grant in each["grants"]]
+    assert "marketing_email" not in granted
+    assert "answer_request" in granted
+
+
+async def test_a_dry_run_of_old_data_and_of_bots(edge: Running) -> None:
+    """What is past every retention would be discarded; what looks like a bot's, quarantined."""
+    old = {"fields": {"email": "a@example.org"}, "collected_at": "2020-01-01T00:00:00Z"}
+    found = (await edge.http.post("/f/get-in-touch?dry_run=1", headers=SERVER, json=old)).json()
+    assert (found["outcome"], found["not_kept"]) == ("discarded", ["email"])
+    bot = {"fields": {"email": "a@example.org", "website": "x"}}
+    found = (await edge.http.post("/f/get-in-touch?dry_run=1", headers=SERVER, json=bot)).json()
+    assert (found["outcome"], found["code"]) == ("quarantined", "bot")
+
+
+async def test_a_dry_run_of_browser_events(edge: Running) -> None:
+    """Each event of a batch is foreseen by itself."""
+    granted = {**EVENT, "cookie_id": "c", "consents": [{"purpose": "analytics", "granted": True}]}
+    response = await edge.http.post("/e", params=SITE | {"dry_run": "1"}, json={"events": [EVENT, granted]})
+    first, second = response.json()["events"]
+    assert [each["purpose"] for each in first["purposes"] if each["held"]] == ["site_security"]
+    assert [each["purpose"] for each in second["purposes"] if each["held"]] == ["site_security", "analytics"]
+    assert edge.sent == []
+
+
+# ---- what anyone may ask ---------------------------------------------------------------------------------
+async def test_the_site_says_that_it_heeds_gpc(edge: Running) -> None:
+    """`/.well-known/gpc.json` as the GPC specification has it."""
+    assert (await edge.http.get("/.well-known/gpc.json")).json() == {"gpc": True, "lastUpdate": "2024-01-01"}
+
+
+async def test_the_policys_summary_names_no_bait(edge: Running) -> None:
+    """Publishers learn forms, fields and purposes; the honeypot stays unknown."""
+    response = await edge.http.get("/policy")
+    assert "email" in response.json()["sources"]["form/request-demo"]["fields"]
+    assert "website" not in response.text
+
+
+async def test_health(edge: Running) -> None:
+    """The loop lives and an event would find a place."""
+    assert (await edge.http.get("/healthz")).status_code == 200
+    assert (await edge.http.get("/readyz")).json() == {"ready": True, "spooling": False}
