@@ -79,6 +79,8 @@ RESERVED = "quarantine"
 """The purpose under which unreadable or suspect input is sealed; no policy may use the name."""
 COLLECTED_AT = "collected_at"
 """The pseudo-field every compartment carries: when the event was collected."""
+CLIENT_FAMILY = "client_family"
+"""A pseudo-field that residue may count by: the family of the client, told from its user agent."""
 RECORD_FIELDS: Mapping[str, frozenset[str]] = {
     "email-open": frozenset({"token", "ip", "user_agent", "open_kind"}),
     "cookie": frozenset({"cookie_id", "name", "url", "referrer", "ip", "user_agent"}),
@@ -89,17 +91,30 @@ PROPERTY = "properties."
 MOST_PURPOSES = 31
 """`RecordDecided.state` keeps two bits per purpose in a signed 64-bit number."""
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+_SLUG = r"^[a-z][a-z0-9-]{0,39}$"
+_PURPOSE = r"^[a-z][a-z0-9_-]{0,39}$"
+_FIELD = r"^[a-z][a-z0-9_.-]{0,63}$"
+_KEY = r"^[a-z][a-z_]*(\.[a-z][a-z_]*)*$"
+_REGION = r"^([A-Z]{2}|EEA)$"
+PATTERNS: Mapping[str, str] = {
+    _SLUG: "use small letters, digits and -, at most 40",
+    _PURPOSE: "use small letters, digits, - and _, at most 40",
+    _FIELD: "use small letters, digits, -, _ and ., at most 64",
+    _KEY: "use words of small letters joined by dots, such as user.contact.email",
+    _REGION: "use a country's two letters, such as US, or EEA",
+}
+"""What a pattern means to people."""
+Slug = Annotated[str, StringConstraints(pattern=_SLUG)]
 """Name of a site, form, processor, horizon or key: it stands in addresses, topics and file names."""
-PurposeName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+PurposeName = Annotated[str, StringConstraints(pattern=_PURPOSE)]
 """Name of a purpose."""
-FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+FieldName = Annotated[str, StringConstraints(pattern=_FIELD)]
 """Name of a field."""
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*(\.[a-z][a-z_]*)*$", max_length=100)]
+Key = Annotated[str, StringConstraints(pattern=_KEY, max_length=100)]
 """A key of the fideslang taxonomy."""
 Words = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 """Text for people."""
-Region = Annotated[str, StringConstraints(pattern=r"^([A-Z]{2}|EEA)$")]
+Region = Annotated[str, StringConstraints(pattern=_REGION)]
 """ISO 3166-1 alpha-2 country, EU or EEA."""
 
 

@@ -71,6 +71,9 @@ class Duration:
     @classmethod
     def of(cls, micros: int) -> "Duration":
         """Return a span without calendar months."""
+        for unit, letter in ((3600 * SECOND, "H"), (60 * SECOND, "M"), (SECOND, "S")):
+            if micros % unit == 0:
+                return cls(0, micros, f"PT{micros // unit}{letter}")
         return cls(0, micros, f"PT{micros // SECOND}.{micros % SECOND:06d}S")
 
     def after(self, start: int) -> Micros:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from schemas.errors import BadInput, Finding
 from schemas.policy.model import Policy
 from schemas.policy.yamltext import Path
+from schemas.policy_words import PATTERNS
 
 
 class Fault(NamedTuple):
@@ -77,6 +78,8 @@ def _shape(found: Any, lines: Mapping[Path, int]) -> Fault:
         return Fault(path, f"`{last}` is not a key of a policy here", nearest(last, _keys()))
     if kind == "missing":
         return Fault(path, f"`{last}` is missing", "add it")
+    if context.get("pattern") in PATTERNS:
+        return Fault(path, "this name cannot be used", PATTERNS[context["pattern"]])
     why, mend = _WORDS.get(kind, ("this value does not fit", found["msg"]))
     return Fault(path, why.format(**context), mend.format(**context))
 

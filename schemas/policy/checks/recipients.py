@@ -77,7 +77,7 @@ def _served(path: Path, processor: Processor) -> Iterator[Fault]:
             yield Fault((*path, "settings", name), why, "put it into the processor's credentials file")
     if processor.kafka is not None:
         where = (*path, "kafka", "retention")
-        yield from positive(where, processor.kafka.retention, most=LONGEST_CLEAR, limit="a day in clear")
+        yield from positive(where, processor.kafka.retention, most=LONGEST_CLEAR, limit="a day")
 
 
 def _limits(path: Path, processor: Processor) -> Iterator[Fault]:

@@ -48,7 +48,12 @@ def _fields(kind: str, fields: Fields) -> Iterator[Fault]:
 
 def _form(policy: Policy, path: Path, form: Form) -> Iterator[Fault]:
     known = policy.sources.form.fields if policy.sources.form else {}
-    yield from _references((*path, "fields"), "field", form.fields, known)
+    if policy.sources.form is None:
+        yield Fault(
+            path, "there is no source `form` for its fields", "define them under `sources.form.fields`"
+        )
+    else:
+        yield from _references((*path, "fields"), "field", form.fields, known)
     yield from _references((*path, "purposes"), "purpose", form.purposes, policy.purposes)
     yield from _references((*path, "sites"), "site", form.sites, policy.sites)
     if form.honeypot is not None and (form.honeypot in known or form.honeypot == COLLECTED_AT):

@@ -7,7 +7,7 @@ from schemas.policy.compiling import field_rules
 from schemas.policy.faults import Fault, nearest
 from schemas.policy.model import Policy
 from schemas.policy.yamltext import Path
-from schemas.policy_words import COLLECTED_AT
+from schemas.policy_words import CLIENT_FAMILY, COLLECTED_AT
 from schemas.retention import DAY, YEAR, Duration
 
 LONGEST_QUARANTINE = 14 * DAY
@@ -117,7 +117,9 @@ def _dimensions(policy: Policy) -> Iterator[Fault]:
         path: Path = ("residue", "dimensions", name)
         if name == "source":
             yield Fault(path, "`source` is counted by itself", "give the dimension another name")
-        if dimension.field == COLLECTED_AT or dimension.field not in known:
+        if dimension.field == CLIENT_FAMILY:
+            pass
+        elif dimension.field == COLLECTED_AT or dimension.field not in known:
             why = f"no source has the field `{dimension.field}`"
             yield Fault((*path, "field"), why, nearest(dimension.field, known))
         elif known[dimension.field].identifier:
@@ -135,7 +137,7 @@ def _dimensions(policy: Policy) -> Iterator[Fault]:
 
 def _cells(policy: Policy) -> Iterator[Fault]:
     residue = policy.residue
-    known = ("source", *residue.dimensions)
+    known = tuple(dict.fromkeys(("source", *residue.dimensions)))
     count = 1
     for index, name in enumerate(residue.by):
         path: Path = ("residue", "by", index)
