@@ -65,14 +65,15 @@ def load_or_create(file: Path, *, host: str, port: int) -> Node:
             where=f"{host}:{port}",
             do="choose another broker port, or 0 for a free one",
         )
-    chosen = port or _keep_or_pick(host, node.port, other=node.controller_port)
+    chosen = port or keep_or_pick(host, node.port, other=node.controller_port)
     node = replace(node, host=host, port=chosen)
-    node = replace(node, controller_port=_keep_or_pick(host, node.controller_port, other=chosen))
+    node = replace(node, controller_port=keep_or_pick(host, node.controller_port, other=chosen))
     write_private(file, json.dumps(asdict(node), indent=1))
     return node
 
 
-def _keep_or_pick(host: str, port: int, *, other: int) -> int:
+def keep_or_pick(host: str, port: int = 0, *, other: int = 0) -> int:
+    """Return `port` where it is free, else a free one that is not `other`; `Unavailable` where there is none."""
     if port and port != other and is_free(host, port):
         return port
     for _ in range(200):

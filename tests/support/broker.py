@@ -13,7 +13,7 @@ from lapse.broker import jars
 from lapse.broker.admin import Admin
 from lapse.broker.connection import BrokerAddress, Credentials
 from lapse.broker.embedded import EmbeddedKafka
-from lapse.runtime import free_ports
+from lapse.broker.node import keep_or_pick
 
 IMAGE = f"apache/kafka:{jars.kafka_version()}"
 
@@ -77,7 +77,8 @@ def _container() -> Iterator[Broker]:
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-    port, controller = free_ports("127.0.0.1", 2)
+    port = keep_or_pick("127.0.0.1")
+    controller = keep_or_pick("127.0.0.1", other=port)
     container = DockerContainer(IMAGE).with_kwargs(network_mode="host")
     for name, value in _container_settings(port, controller).items():
         container = container.with_env(name, value)
