@@ -73,7 +73,7 @@ class Chunk:
     partition: int
     records: Sequence[Inbound] = field(repr=False)
     position: int | None = None
-    """Where the source stood: the log holds nothing from here to the first record (holes, moved log start)."""
+    """Where the source stood: the log holds nothing from here to the first record (hole, moved start)."""
     token: object = field(default=None, repr=False, compare=False)
     """The source's own handle of this delivery; nobody else reads it."""
 

@@ -32,6 +32,7 @@ _SIGNATURES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
     (driver.AIOKafkaConsumerThread, "_create_worker_consumer", ("self", "transport")),
     (driver.AIOKafkaConsumerThread, "call_thread", ("self", "fun", "args", "kwargs")),
     (driver.Producer, "_settings_extra", ("self",)),
+    (driver.Producer, "on_start", ("self",)),
     (AIOKafkaProducer, "create_batch", ("self",)),
     (AIOKafkaProducer, "send_batch", ("self", "batch", "topic", "partition")),
     (AIOKafkaConsumer, "committed", ("self", "partition")),

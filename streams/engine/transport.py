@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition
 from faust.exceptions import ConsumerNotStarted
 from faust.serializers.schemas import Schema
@@ -28,6 +28,8 @@ from streams.ports import Chunk, Inbound
 
 DRAIN_TIMEOUT = 10.0
 """Longest wait in seconds for the chunk in hand before partitions are given up, and at stop."""
+CONNECT_EVERY = 1.0
+"""Seconds between two attempts to reach a broker that does not answer at start."""
 WATCH_EVERY = 1.0
 """Seconds between two looks at the group and at the topics' ids."""
 
@@ -275,6 +277,21 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
 
 class ChunkProducer(driver.Producer):  # type: ignore[misc]  # Faust ships no types
     """Faust's producer, idempotent: retries keep order and make no duplicates."""
+
+    async def on_start(self) -> None:
+        """Wait for the broker: it is the first thing started that needs one, and stock would end the worker."""
+        status = self.app.chunk_shared.status
+        while not self.should_stop:
+            try:
+                await super().on_start()
+            except KafkaConnectionError:
+                status.wait_for("broker", "the broker (is it up, are the credentials right?)")
+                producer, self._producer = self._producer, None
+                await producer.stop()
+                await self.sleep(CONNECT_EVERY)
+            else:
+                status.wait_for("broker", None)
+                return
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}

@@ -124,6 +124,21 @@ def test_sigterm_without_a_broker_ends(lab: Lab) -> None:
     assert set(lab.numbers(out)) == set(range(2_000))
 
 
+def test_a_worker_may_start_before_its_broker(lab: Lab) -> None:
+    """Started without a broker, a worker says so and waits; SIGTERM ends it, and the broker's coming starts it."""
+    source, out = lab.topic("early.in", 1), lab.topic("early.out", 1)
+    lab.publish(source, 10, partitions=1)
+    lab.kafka.stop()
+    stopped = lab.worker("lapse.early", [source], out)
+    worker = lab.worker("lapse.early", [source], out)
+    for each in (stopped, worker):
+        until(lambda each=each: "the broker" in (each.health["waiting_for"] or ""), why=each.tail)  # type: ignore[misc]
+    assert stopped.terminate() == 0
+    lab.kafka.start()
+    until(lambda: len(lab.numbers(out)) == 10, why=worker.tail)
+    assert worker.terminate() == 0
+
+
 def test_a_worker_without_partitions_is_healthy_and_takes_over(lab: Lab) -> None:
     """More workers than partitions: the idle one says so, stays in the group and takes over at once."""
     source, out = lab.topic("idle.in", 1), lab.topic("idle.out", 1)
@@ -286,7 +301,7 @@ def test_a_worker_that_only_sends_is_healthy(lab: Lab) -> None:
 
 
 def test_a_broken_background_task_stops_the_worker(lab: Lab) -> None:
-    """An exception in a task beside the agents ends the process with rc 1, so its supervisor starts it anew."""
+    """An exception in a task beside the agents ends the process with rc 1, for its supervisor."""
     assert lab.worker("lapse.broken", [], "nowhere", fail_task=True).wait() == 1
 
 

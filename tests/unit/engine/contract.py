@@ -75,7 +75,7 @@ class PortsContract:
     """The contract."""
 
     async def test_records_arrive_whole_and_in_order(self, bench: Bench) -> None:
-        """Offsets, times, keys, values, nulls and headers come as they were written, in order per partition."""
+        """Offsets, times, keys, values, nulls and headers come as written, in order per partition."""
         topic = bench.topic(2)
         before = bench.clock()
         bench.append(
@@ -141,7 +141,7 @@ class PortsContract:
         assert seen.chunks[-1].last_offset == 9
 
     async def test_a_recreated_topic_has_another_id(self, bench: Bench) -> None:
-        """After a topic is deleted and created again the group reads it from its start under a new topic id."""
+        """A topic deleted and created again is read from its start, under a new topic id."""
         topic = bench.topic()
         bench.append(*values(topic, b"1", b"2"))
         seen = Seen()

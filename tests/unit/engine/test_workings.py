@@ -147,7 +147,10 @@ def test_access_is_spelled_for_each_library() -> None:
 
 def test_the_stop_guard_ends_a_process_that_hangs() -> None:
     """An armed guard ends a process whose stop hangs, with rc 1; a disarmed one does not."""
-    program = "import time; from streams.engine.stopping import StopGuard; g = StopGuard(0.3); g.arm(); g.arm(); {}time.sleep({})"
+    program = (
+        "import time; from streams.engine.stopping import StopGuard; "
+        "g = StopGuard(0.3); g.arm(); g.arm(); {}time.sleep({})"
+    )
     root = Path(__file__).parents[3]
     started = time.monotonic()
     hung = subprocess.run(
