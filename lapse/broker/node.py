@@ -73,7 +73,9 @@ def load_or_create(file: Path, *, host: str, port: int) -> Node:
 
 
 def keep_or_pick(host: str, port: int = 0, *, other: int = 0) -> int:
-    """Return `port` where it is free, else a free one that is not `other`; `Unavailable` where there is none."""
+    """Return `port` where it is free, else a free one that is not `other`; `Unavailable` where there is
+    none.
+    """
     if port and port != other and is_free(host, port):
         return port
     for _ in range(200):
