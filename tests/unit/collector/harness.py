@@ -84,7 +84,7 @@ class Running:
 
 
 async def _read_all(reader: asyncio.StreamReader) -> bytes:
-    """Everything until the end, or until the connection is reset: a client that goes on writing may see that."""
+    """Everything until the end or a reset, which a client that goes on writing may see."""
     found = b""
     with contextlib.suppress(ConnectionError):
         while more := await reader.read(65536):
