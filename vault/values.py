@@ -233,6 +233,15 @@ class RequestState(Value, frozen=True, kw_only=True):
     detail: bytes = b""
 
 
+class Erased(Value, frozen=True, kw_only=True):
+    """What an erasure did: whose rows it reached, what it destroyed, what was kept and restricted."""
+
+    subjects: tuple[SubjectNumber, ...] = ()
+    ended: tuple[tuple[SubjectNumber, str], ...] = ()
+    kept: tuple[tuple[SubjectNumber, str], ...] = ()
+    alias_hashes: tuple[bytes, ...] = ()
+
+
 class PolicyRow(Value, frozen=True, kw_only=True):
     """A published policy version: the YAML text as signed."""
 
@@ -271,14 +280,14 @@ class HeldPair(NamedTuple):
 
 
 class Hold(Value, frozen=True, kw_only=True):
-    """A legal hold: `gone` is what had been destroyed before it was placed; a released one names nobody."""
+    """A legal hold: `links` says whom each identifier named, `gone` what had been destroyed before it."""
 
     hold_id: bytes
     placed_at: Micros
     released_at: Micros | None = None
     purposes: tuple[str, ...] = ()
     subjects: tuple[SubjectNumber, ...] = ()
-    alias_hashes: tuple[bytes, ...] = ()
+    links: tuple[tuple[bytes, SubjectNumber | None], ...] = ()
     gone: tuple[HeldPair, ...] = ()
     reason: str = ""
 

@@ -1,0 +1,130 @@
+"""What every part of a transaction stands on: rows, key slots, counters, secrets, and the vault's time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.ids import Micros
+from schemas.ids import Sequence as Seq
+from vault.clock import ClockReader
+from vault.keys import Draw, hkdf_expand, new_key
+from vault.sealing import seal, unseal
+from vault.slots import EpochCache, Slots
+from vault.store import Row, Rows
+from vault.tables import COUNTER, META, SECRET, Table
+
+MANUAL_CLOCK: Final = "clock.manual"
+"""Name of the odd value that holds a manual clock's time; absent where the clock is the host's."""
+
+_SEQ: Final = "seq"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """What transactions of one process share: epoch keys, secrets already read, time and randomness."""
+
+    epochs: EpochCache
+    wall: ClockReader
+    draw: Draw
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+
+class Base:
+    """One open transaction. `seq` is fresh where it writes, and later than any before a restore."""
+
+    def __init__(self, rows: Rows, tools: Tools, *, write: bool) -> None:
+        self.rows = rows
+        self.tools = tools
+        self.write = write
+        self.slots = Slots(rows, tools.epochs)
+        self._after: list[Callable[[], None]] = []
+        manual = self.meta(MANUAL_CLOCK)
+        self._now = tools.wall() if manual is None else Micros(int(manual))
+        self._seq = Seq(self.draw_number(_SEQ) if write else self.last_number(_SEQ))
+
+    @property
+    def now(self) -> Micros:
+        """The vault's time when the transaction began."""
+        return self._now
+
+    @property
+    def seq(self) -> Seq:
+        """The vault's sequence number."""
+        return self._seq
+
+    def last_number(self, name: str) -> int:
+        """Return the last number a counter gave."""
+        found = self.rows.find(COUNTER, ("name",), [(name,)])
+        return int(found[0][1]) if found else 0
+
+    def draw_number(self, name: str) -> int:
+        """Return a number larger than every earlier one of this counter.
+
+        It is at least the wall clock's microseconds, so a vault restored from a backup repeats none.
+        """
+        number = max(self.last_number(name) + 1, self.tools.wall())
+        self.rows.put(COUNTER, [(name, number)])
+        return number
+
+    def meta(self, key: str) -> bytes | None:
+        """Return an odd value that has no table."""
+        found = self.rows.find(META, ("name",), [(key,)])
+        return bytes(found[0][1]) if found else None
+
+    def put_meta(self, key: str, value: bytes | None) -> None:
+        """Replace an odd value; None forgets it."""
+        if value is None:
+            self.rows.delete(META, ("name",), [(key,)])
+        else:
+            self.rows.put(META, [(key, value)])
+
+    def secret(self, name: str) -> bytes | None:
+        """Return a named secret, made on first use where the transaction writes."""
+        known = self.tools.secrets.get(name)
+        if known is not None:
+            return known
+        found = self.rows.find(SECRET, ("name",), [(name,)])
+        if found:
+            slot = int(found[0][1])
+            value = self.slots.read([slot])[slot]
+        elif self.write:
+            value = new_key(self.tools.draw)
+            (slot,) = self.slots.add([value])
+            self.rows.put(SECRET, [(name, slot)])
+        else:
+            return None
+        # Only a committed secret may be remembered: a rolled-back one would differ from everybody else's.
+        self.after_commit(lambda: self.tools.secrets.__setitem__(name, value))
+        return value
+
+    def seal_row(self, table: Table, name: bytes, clear: bytes) -> bytes:
+        """Seal what must not lie in clear, bound to its table and row; only the epoch's end forgets it."""
+        return seal(self._row_key(table, name), clear, b"", self.tools.draw)
+
+    def unseal_row(self, table: Table, name: bytes, sealed: bytes) -> bytes:
+        """Open what `seal_row` sealed."""
+        clear = unseal(self._row_key(table, name), sealed, b"")
+        assert clear is not None, f"a sealed row of {table.name} does not open"
+        return clear
+
+    def _row_key(self, table: Table, name: bytes) -> bytes:
+        rest = self.secret("rest")
+        assert rest is not None, "the vault was set up with its secrets"
+        return hkdf_expand(rest, b"lapse/v1/rest" + table.name.encode() + b"|" + name)
+
+    def after_commit(self, do: Callable[[], None]) -> None:
+        """Run something once the transaction is durable."""
+        self._after.append(do)
+
+    def flush(self) -> None:
+        """Write what is still only in memory; the last step before the commit."""
+
+    def committed(self) -> None:
+        """Run what waits for the commit."""
+        for do in self._after:
+            do()
+
+
+def one(rows: list[Row]) -> Row | None:
+    """Return the only row, or None."""
+    return rows[0] if rows else None

@@ -1,0 +1,219 @@
+"""The only code that destroys: every ending escrows for holds and owes its messages in one transaction.
+
+A key is destroyed first and announced second; the outbox row is part of the destruction (Protocol 4).
+Hidden becomes destroyed only when the store says that the bytes are gone (Protocol 5).
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from schemas.ids import Micros, RequestId, SubjectNumber
+from schemas.models import Cause
+from vault.herald import Herald, announce_bucket, announce_decision, announce_subject
+from vault.port import Tx, Vault
+from vault.subjects import fold, without_key
+from vault.transaction import Transaction, destroying
+from vault.values import BucketId, Ended, Erased, PurposeState, Statement, SubjectState
+
+_PENDING = "forget.pending"
+
+
+def apply_statements(
+    tx: Tx, state: SubjectState, statements: Iterable[Statement], herald: Herald
+) -> SubjectState:
+    """Fold what a person said into their row, destroy what it ends, owe what follows; returns the new state.
+
+    Put the person's aliases first: a withdrawal goes to `control` with them. Saying it again changes nothing.
+    """
+    own = destroying(tx)
+    for said in statements:
+        before = state
+        state, ended = fold(before, said)
+        if state is before:
+            continue
+        cause: Cause = "objection" if said.objection else "withdrawal"
+        if ended:
+            _end(own, before, state, ended, herald, cause, own.now)
+        else:
+            own.put_subjects([state])
+        if state.purpose(said.purpose).floor != before.purpose(said.purpose).floor:
+            generation = state.purpose(said.purpose).last_generation
+            hashes = own.aliases_of([state.number]).get(state.number, ())
+            told = [(said.purpose, generation)]
+            announce_decision(
+                own, herald, right="objection", hashes=hashes, ended=told, until=said.at, reason=cause
+            )
+    return state
+
+
+def end_purposes(
+    tx: Tx,
+    number: SubjectNumber,
+    purposes: Collection[str],
+    herald: Herald,
+    *,
+    cause: Cause = "retention",
+    at: Micros | None = None,
+) -> tuple[Ended, ...]:
+    """Destroy a person's keys for purposes whose time is over (anchored retention); returns what ended."""
+    own = destroying(tx)
+    state = own.subjects([number]).get(number)
+    if state is None:
+        return ()
+    ended = _living(state, purposes)
+    if ended:
+        after = state
+        for each in ended:
+            after = after.having(each.purpose, without_key(after.purpose(each.purpose)))
+        _end(own, state, after, ended, herald, cause, own.now if at is None else at)
+    return ended
+
+
+def erase_scope(tx: Tx, alias_hashes: Iterable[bytes]) -> tuple[tuple[SubjectNumber, ...], tuple[bytes, ...]]:
+    """Return the people and identifiers an erasure would reach: what is shared is erased on any request."""
+    hashes = dict.fromkeys(alias_hashes)
+    people: dict[SubjectNumber, None] = {}
+    new = list(hashes)
+    while new:
+        rows = [row for found in tx.aliases(new).values() for row in found]
+        numbers = [r.subject for r in rows if r.subject is not None and r.until is None]
+        numbers = [n for n in dict.fromkeys(numbers) if n not in people]
+        people.update(dict.fromkeys(numbers))
+        new = [h for owned in tx.aliases_of(numbers).values() for h in owned if h not in hashes]
+        hashes.update(dict.fromkeys(new))
+    return tuple(sorted(people)), tuple(hashes)
+
+
+def erase(
+    tx: Tx,
+    alias_hashes: Iterable[bytes],
+    until: Micros,
+    herald: Herald,
+    *,
+    keep: Collection[str] = (),
+    cause: Cause = "erasure",
+    request_id: RequestId | None = None,
+) -> Erased:
+    """Erase whoever these identifiers name and close them, known or not: nothing collected before returns.
+
+    Purposes in `keep` (legal obligation, legal claims) stay, restricted, and are returned. With a
+    `request_id` the system itself decided, and says so on `control`; an officer's command stands there
+    already.
+    """
+    own = destroying(tx)
+    asked = tuple(dict.fromkeys(alias_hashes))
+    numbers, hashes = erase_scope(own, asked)
+    ended: list[tuple[SubjectNumber, Ended]] = []
+    kept: list[tuple[SubjectNumber, str]] = []
+    for state in own.subjects(numbers).values():
+        stays = sorted(p for p, s in state.purposes.items() if p in keep and s.key is not None)
+        gone = _living(state, [p for p in state.purposes if p not in stays])
+        after = _erased(state, stays, until)
+        _end(own, state, after, gone, herald, cause, own.now)
+        own.close_aliases(state.number, until, keep=bool(stays))
+        if not stays:
+            own.untell_subject(state.number)
+        ended += [(state.number, each) for each in gone]
+        kept += [(state.number, p) for p in stays]
+    own.suppress(hashes, until)
+    if request_id is not None:
+        told = sorted({(each.purpose, each.generation) for _, each in ended})
+        announce_decision(
+            own,
+            herald,
+            right="erasure",
+            hashes=hashes,
+            ended=told,
+            until=until,
+            reason=cause,
+            request_id=request_id,
+        )
+    return Erased(
+        subjects=numbers,
+        ended=tuple((n, each.purpose) for n, each in ended),
+        kept=tuple(kept),
+        alias_hashes=hashes,
+    )
+
+
+def end_bucket(
+    tx: Tx, bucket: BucketId, herald: Herald, *, cause: Cause = "retention", at: Micros | None = None
+) -> bool:
+    """Destroy a bucket's key; says whether there was one. The row is hidden until `finish_buckets`."""
+    own = destroying(tx)
+    row = own.buckets([bucket]).get(bucket)
+    if row is None or row.ended_at is not None:
+        return False
+    for hold in own.holds():
+        if hold.on and bucket.purpose in hold.purposes:
+            people = own.subjects(hold.subjects).values()
+            keys = own.derivable(people, [bucket.purpose])
+            own.escrow(hold.hold_id, [key for key in keys if key.pair.bucket == bucket])
+    own.end_bucket_key(bucket, cause)
+    announce_bucket(own, herald, row, cause, own.now if at is None else at)
+    own.untell_bucket(bucket)
+    _pending(own)
+    return True
+
+
+def finish_buckets(vault: Vault) -> tuple[BucketId, ...]:
+    """Make the bytes of everything destroyed so far go away; returns the buckets that became `destroyed`.
+
+    Returns none while somebody still reads old pages: call it again.
+    """
+    with vault.transaction(write=False) as tx:
+        pending = tx.meta(_PENDING)
+        ids = tuple(b.id for b in tx.all_buckets(state="hidden") if b.ended_at is not None)
+    if (pending is None and not ids) or not vault.checkpoint():
+        return ()
+    with vault.transaction() as tx:
+        own = destroying(tx)
+        own.mark_destroyed(ids)
+        if own.meta(_PENDING) == pending:
+            own.put_meta(_PENDING, None)
+    return ids
+
+
+def _end(
+    own: Transaction,
+    before: SubjectState,
+    after: SubjectState,
+    ended: Sequence[Ended],
+    herald: Herald,
+    cause: Cause,
+    at: Micros,
+) -> None:
+    purposes = [each.purpose for each in ended]
+    for hold in own.holds():
+        held = [p for p in purposes if p in hold.purposes]
+        if hold.on and held and before.number in hold.subjects:
+            own.escrow(hold.hold_id, own.derivable([before], held))
+    own.end_keys(after)
+    if ended:
+        announce_subject(own, herald, before.number, ended, cause, at)
+        _pending(own)
+
+
+def _living(state: SubjectState, purposes: Iterable[str]) -> tuple[Ended, ...]:
+    return tuple(
+        Ended(purpose=p, generation=s.generation, key=s.key)
+        for p, s in ((p, state.purpose(p)) for p in sorted(purposes))
+        if s.key is not None
+    )
+
+
+def _erased(state: SubjectState, stays: Collection[str], until: Micros) -> SubjectState:
+    if not stays:
+        return SubjectState(number=state.number, version=state.version, erased=True)
+    purposes = {
+        p: replace(s, restricted=True)
+        if p in stays
+        else PurposeState(last_generation=s.last_generation, floor=until, erased=True)
+        for p, s in state.purposes.items()
+    }
+    return replace(state, purposes=purposes, last_open=None)
+
+
+def _pending(own: Transaction) -> None:
+    own.put_meta(_PENDING, str(own.seq).encode())

@@ -1,0 +1,174 @@
+"""What an ending owes to the log: entries on `lifecycle` and `control`, a message to each processor told."""
+
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.ids import CommandId, LapseId, Micros, RequestId, SubjectNumber
+from schemas.models import (
+    BucketScope,
+    Cause,
+    Depersonalized,
+    ProcessorScope,
+    Record,
+    RequestDecided,
+    Right,
+    Scope,
+    SubjectScope,
+)
+from vault.handles import lifecycle_tag, packed, partition_of, slot_of, subject_ref
+from vault.keys import ID_BYTES, Draw, random_bytes
+from vault.port import Secrets
+from vault.transaction import Transaction
+from vault.values import BucketRow, Ended, Recipient
+
+LIFECYCLE = "lifecycle"
+CONTROL = "control"
+SYSTEM = "lapse"
+"""Who ordered what the system applies by itself."""
+
+_DAY = 86_400_000_000
+_LABEL = b"lapse/v1/lapse-id"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Herald:
+    """What endings need of the world: who can be told, how records are encoded, how commands are signed.
+
+    `recipients` names every processor of every policy ever in force; one that is missing is told all the
+    same, on `processor.<name>` with `partitions` partitions and 30 days to answer: a lapse is never
+    withheld.
+    """
+
+    secrets: Secrets = field(repr=False)
+    encode: Callable[[Record], bytes]
+    sign: Callable[[RequestDecided], RequestDecided]
+    recipients: Mapping[str, Recipient] = field(default_factory=dict)
+    partitions: int = 4
+    draw: Draw = random_bytes
+
+    def recipient(self, name: str) -> Recipient:
+        """Return how to tell one processor."""
+        known = self.recipients.get(name)
+        if known is not None:
+            return known
+        within = Micros(30 * _DAY)
+        return Recipient(
+            name=name, topic=f"processor.{name}", partitions=self.partitions, erase_within=within
+        )
+
+
+def announce_subject(
+    tx: Transaction,
+    herald: Herald,
+    number: SubjectNumber,
+    ended: Sequence[Ended],
+    cause: Cause,
+    at: Micros,
+) -> None:
+    """Owe a lifecycle entry per generation, and one message to each processor told of the person.
+
+    Ids and names differ from recipient to recipient, so two of them cannot join what they are told.
+    """
+    act = herald.draw(ID_BYTES)
+    key = herald.secrets.lifecycle
+    for each in ended:
+        rest = act + each.generation.to_bytes(4, "big") + packed(each.purpose)
+        tag = lifecycle_tag(key, number, each.purpose, each.generation)
+        scope = SubjectScope(subject_ref=tag, purposes=[each.purpose])
+        _owe(tx, herald, LIFECYCLE, 0, None, _said(tx, _lapse_id(key, rest), cause, scope, at))
+    slot = slot_of(herald.secrets.slot, number)
+    for name in tx.told_of_subject(number):
+        to, secret = herald.recipient(name), herald.secrets.processor(name)
+        ref = subject_ref(secret, number)
+        scope = SubjectScope(subject_ref=ref, purposes=[each.purpose for each in ended])
+        said = _said(tx, _lapse_id(secret, act), cause, scope, at, answer_by=Micros(tx.now + to.erase_within))
+        _owe(tx, herald, to.topic, partition_of(slot, to.partitions), ref, said)
+
+
+def announce_bucket(tx: Transaction, herald: Herald, row: BucketRow, cause: Cause, at: Micros) -> None:
+    """Owe the lifecycle entry of a bucket, and one message on every partition of each processor told."""
+    lapse_id = LapseId(herald.draw(ID_BYTES))
+    scope = BucketScope(purpose=row.id.purpose, period=row.id.period, terms=row.id.terms)
+    _owe(tx, herald, LIFECYCLE, 0, None, _said(tx, lapse_id, cause, scope, at, records=row.tally))
+    for name in tx.told_of_bucket(row.id):
+        to = herald.recipient(name)
+        by = Micros(tx.now + to.erase_within)
+        said = _said(tx, lapse_id, cause, scope, at, records=row.tally, answer_by=by)
+        for partition in range(to.partitions):
+            _owe(tx, herald, to.topic, partition, None, said)
+
+
+def announce_recall(tx: Transaction, herald: Herald, name: str) -> LapseId:
+    """Owe a processor the request to give back all it ever received; on `lifecycle` as well."""
+    lapse_id, to = LapseId(herald.draw(ID_BYTES)), herald.recipient(name)
+    by = Micros(tx.now + to.erase_within)
+    said = _said(tx, lapse_id, "recall", ProcessorScope(), tx.now, answer_by=by)
+    _owe(tx, herald, LIFECYCLE, 0, name.encode(), said)
+    for partition in range(to.partitions):
+        _owe(tx, herald, to.topic, partition, None, said)
+    return lapse_id
+
+
+def announce_decision(
+    tx: Transaction,
+    herald: Herald,
+    *,
+    right: Right,
+    hashes: Sequence[bytes],
+    ended: Sequence[tuple[str, int]],
+    until: Micros,
+    reason: str,
+    request_id: RequestId | None = None,
+) -> None:
+    """Owe `control` what the system applied by itself: enough to do it again after a restore (Protocol 10)."""
+    command_id = CommandId(herald.draw(ID_BYTES))
+    decided = RequestDecided(
+        command_id=command_id,
+        ordered_by=SYSTEM,
+        at=tx.now,
+        key_id="",
+        signature=b"",
+        request_id=RequestId(herald.draw(ID_BYTES)) if request_id is None else request_id,
+        right=right,
+        alias_hashes=list(hashes),
+        purposes=[purpose for purpose, _ in ended],
+        generations=[generation for _, generation in ended],
+        until=until,
+        reason=reason,
+    )
+    tx.judge_command(command_id, None, b"{}")
+    _owe(tx, herald, CONTROL, 0, None, herald.sign(decided))
+
+
+def _said(
+    tx: Transaction,
+    lapse_id: LapseId,
+    cause: Cause,
+    scope: Scope,
+    at: Micros,
+    *,
+    records: int = 0,
+    answer_by: Micros | None = None,
+) -> Depersonalized:
+    return Depersonalized(
+        lapse_id=lapse_id,
+        cause=cause,
+        scope=scope,
+        reaches=tx.seq,
+        control_offset=tx.control_offset,
+        effective_at=at,
+        records=records,
+        answer_by=answer_by,
+    )
+
+
+def _owe(
+    tx: Transaction, herald: Herald, topic: str, partition: int, key: bytes | None, record: Record
+) -> None:
+    value = herald.encode(record)
+    tx.put_outbox(kind=type(record).__name__, topic=topic, partition=partition, key=key, value=value)
+
+
+def _lapse_id(key: bytes, rest: bytes) -> LapseId:
+    return LapseId(hmac.digest(key, _LABEL + rest, "sha256")[:ID_BYTES])

@@ -1,0 +1,61 @@
+"""What committed transactions owe to the log, commands already judged, how much of `control` is applied."""
+
+from collections.abc import Iterable
+
+from schemas.errors import Bug
+from schemas.ids import CommandId, Micros
+from schemas.ids import Sequence as Seq
+from vault.base import Base, one
+from vault.tables import COMMAND, COUNTER, OUTBOX
+from vault.values import Judged, OutboxRow
+
+_IDS = "outbox"
+_CONTROL = "control"
+
+
+class OutboxRows(Base):
+    """`OutboxTx` over rows."""
+
+    def put_outbox(self, *, kind: str, topic: str, partition: int, key: bytes | None, value: bytes) -> None:
+        """Owe a message."""
+        number = self.last_number(_IDS) + 1
+        self.rows.put(COUNTER, [(_IDS, number)])
+        self.rows.put(OUTBOX, [(number, kind, topic, partition, key, value, self.now)])
+
+    def outbox(self, limit: int) -> list[OutboxRow]:
+        """Return the oldest messages owed, in order."""
+        return [
+            OutboxRow(id=n, kind=kind, topic=topic, partition=part, key=key, value=value, written_at=at)
+            for n, kind, topic, part, key, value, at in self.rows.scan(OUTBOX, order=("id",), limit=limit)
+        ]
+
+    def delete_outbox(self, ids: Iterable[int]) -> None:
+        """Forget messages that were acknowledged."""
+        self.rows.delete(OUTBOX, ("id",), [(i,) for i in ids])
+
+    def outbox_count(self) -> int:
+        """Return how many messages are owed."""
+        return self.rows.count(OUTBOX)
+
+    def judge_command(self, command_id: CommandId, code: str | None, detail: bytes) -> None:
+        """Record how a command ended; `Bug` when it was judged before."""
+        if self.command_judged(command_id) is not None:
+            raise Bug("bug", "a command is judged twice", "command")
+        self.rows.put(COMMAND, [(command_id, code, detail, self.seq, self.now)])
+
+    def command_judged(self, command_id: CommandId) -> Judged | None:
+        """Return how a command ended."""
+        row = one(self.rows.find(COMMAND, ("id",), [(command_id,)]))
+        if row is None:
+            return None
+        _, code, detail, seq, at = row
+        return Judged(code=code, detail=detail, seq=Seq(seq), at=Micros(at))
+
+    @property
+    def control_offset(self) -> int:
+        """The offset of `control` up to which (exclusive) commands are applied."""
+        return self.last_number(_CONTROL)
+
+    def set_control_offset(self, next_offset: int) -> None:
+        """Record what of `control` is applied."""
+        self.rows.put(COUNTER, [(_CONTROL, next_offset)])

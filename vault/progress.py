@@ -1,0 +1,74 @@
+"""The fence and the plan of each partition, and what was seen (model m1)."""
+
+import hmac
+from collections.abc import Iterable, Mapping
+
+from schemas.ids import Micros, RecordId
+from vault.base import Base, one
+from vault.tables import PLAN, PROGRESS, SEEN
+
+DAY = 86_400_000_000
+"""Microseconds in a day."""
+
+_DIGEST = 16
+_PLACE = ("topic_id", "part")
+
+
+def content_digest(seen_key: bytes, content: bytes) -> bytes:
+    """Return the keyed digest by which a second content under one id is recognised."""
+    return hmac.digest(seen_key, b"lapse/v1/seen-content" + content, "sha256")[:_DIGEST]
+
+
+class ProgressRows(Base):
+    """`ProgressTx` over rows."""
+
+    def progress(self, topic_id: str, partition: int) -> int | None:
+        """Return the next offset to be done, None where nothing was ever done."""
+        found = one(self.rows.find(PROGRESS, _PLACE, [(topic_id, partition)]))
+        return None if found is None else int(found[2])
+
+    def set_progress(self, topic_id: str, partition: int, next_offset: int) -> None:
+        """Fence: everything below `next_offset` is done."""
+        self.rows.put(PROGRESS, [(topic_id, partition, next_offset)])
+
+    def plan(self, topic_id: str, partition: int) -> bytes | None:
+        """Return the plan of the chunk in hand."""
+        found = one(self.rows.find(PLAN, _PLACE, [(topic_id, partition)]))
+        return None if found is None else bytes(found[2])
+
+    def put_plan(self, topic_id: str, partition: int, plan: bytes) -> None:
+        """Keep the plan of the chunk in hand."""
+        self.rows.put(PLAN, [(topic_id, partition, plan)])
+
+    def drop_plan(self, topic_id: str, partition: int) -> None:
+        """Forget the plan: its chunk is counted."""
+        self.rows.delete(PLAN, _PLACE, [(topic_id, partition)])
+
+    def seen(self, record_ids: Iterable[RecordId]) -> dict[RecordId, bytes]:
+        """Return the content digest of each record id already accepted."""
+        names = {record: self._seen_name(record) for record in record_ids}
+        kept = {row[0]: row[2] for row in self.rows.find(SEEN, ("id",), [(n,) for n, _ in names.values()])}
+        # Eight bytes make a narrow key; eight more tell two records apart that share them.
+        return {
+            record: kept[n][8:] for record, (n, check) in names.items() if n in kept and kept[n][:8] == check
+        }
+
+    def put_seen(self, digests: Mapping[RecordId, bytes]) -> None:
+        """Remember what was accepted, under today."""
+        day = self.now // DAY
+        rows = []
+        for record, digest in digests.items():
+            assert len(digest) == _DIGEST, "a content digest is 16 bytes"
+            n, check = self._seen_name(record)
+            rows.append((n, day, check + digest))
+        self.rows.put(SEEN, rows)
+
+    def prune_seen(self, before: Micros) -> int:
+        """Forget what was seen before that day; returns how many."""
+        return self.rows.delete_where(SEEN, [("day", "<", before // DAY)])
+
+    def _seen_name(self, record: RecordId) -> tuple[int, bytes]:
+        key = self.secret("seen")
+        assert key is not None, "the vault was set up with its secrets"
+        name = hmac.digest(key, b"lapse/v1/seen" + record, "sha256")
+        return int.from_bytes(name[:8], "big", signed=True), name[8:16]

@@ -1,0 +1,111 @@
+"""SQL for the vault's tables in words common to SQLite and PostgreSQL; names come from `vault.tables`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vault.store import Where
+from vault.tables import Kind, Table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """What differs: the name of each kind of column, and how a parameter is written."""
+
+    types: Mapping[Kind, str]
+    mark: str
+
+
+def create(table: Table, dialect: Dialect) -> list[str]:
+    """Return the statements that make a table with its indexes, where absent."""
+    parts = []
+    for c in table.columns:
+        null = "" if c.null else " NOT NULL"
+        refers = f" REFERENCES {c.refers}" if c.refers else ""
+        key = " PRIMARY KEY" if table.key == (c.name,) else ""
+        parts.append(f"{_quoted(c.name)} {dialect.types[c.kind]}{key}{null}{refers}")
+    if len(table.key) > 1:
+        parts.append(f"PRIMARY KEY ({_names(table.key)})")
+    made = [f"CREATE TABLE IF NOT EXISTS {_quoted(table.name)} ({', '.join(parts)})"]
+    for columns in table.indexes:
+        name = _quoted("_".join(("by", table.name, *columns)))
+        made.append(f"CREATE INDEX IF NOT EXISTS {name} ON {_quoted(table.name)} ({_names(columns)})")
+    return made
+
+
+def select_in(table: Table, columns: Sequence[str], n: int, dialect: Dialect) -> str:
+    """Select rows whose columns are among n values."""
+    return _text("SELECT", _all(table), "FROM", _quoted(table.name), "WHERE", _among(columns, n, dialect))
+
+
+def delete_in(table: Table, columns: Sequence[str], n: int, dialect: Dialect) -> str:
+    """Delete rows whose columns are among n values."""
+    return _text("DELETE FROM", _quoted(table.name), "WHERE", _among(columns, n, dialect))
+
+
+def upsert(table: Table, dialect: Dialect) -> str:
+    """Insert a row, or replace all of it that is not key."""
+    marks = ", ".join([dialect.mark] * len(table.columns))
+    rest = [c.name for c in table.columns if c.name not in table.key]
+    then = ", ".join(f"{_quoted(c)} = excluded.{_quoted(c)}" for c in rest)
+    otherwise = f"UPDATE SET {then}" if rest else "NOTHING"
+    insert = _text("INSERT INTO", _quoted(table.name), f"({_all(table)})", f"VALUES ({marks})")
+    return _text(insert, f"ON CONFLICT ({_names(table.key)}) DO", otherwise)
+
+
+def scan(
+    table: Table,
+    where: Where,
+    order: Sequence[str],
+    limit: bool,
+    distinct: Sequence[str],
+    dialect: Dialect,
+) -> str:
+    """Select rows for which all conditions hold, in order."""
+    what = f"DISTINCT {_names(distinct)}" if distinct else _all(table)
+    by = f"ORDER BY {_names(order)}" if order else ""
+    upto = f"LIMIT {dialect.mark}" if limit else ""
+    return _text("SELECT", what, "FROM", _quoted(table.name), _where(where, dialect), by, upto)
+
+
+def count(table: Table, where: Where, dialect: Dialect) -> str:
+    """Count rows for which all conditions hold."""
+    return _text("SELECT count(*) FROM", _quoted(table.name), _where(where, dialect))
+
+
+def delete_where(table: Table, where: Where, dialect: Dialect) -> str:
+    """Delete rows for which all conditions hold."""
+    return _text("DELETE FROM", _quoted(table.name), _where(where, dialect))
+
+
+def parameters(where: Where) -> list[object]:
+    """Return the values of conditions that have one."""
+    return [value for _, op, value in where if op not in ("null", "set")]
+
+
+def _where(where: Where, dialect: Dialect) -> str:
+    unary = {"null": "IS NULL", "set": "IS NOT NULL"}
+    each = [f"{_quoted(c)} {unary.get(op) or f'{op} {dialect.mark}'}" for c, op, _ in where]
+    return f"WHERE {' AND '.join(each)}" if each else ""
+
+
+def _among(columns: Sequence[str], n: int, dialect: Dialect) -> str:
+    if len(columns) == 1:
+        return f"{_quoted(columns[0])} IN ({', '.join([dialect.mark] * n)})"
+    one = f"({', '.join([dialect.mark] * len(columns))})"
+    return f"({_names(columns)}) IN (VALUES {', '.join([one] * n)})"
+
+
+def _all(table: Table) -> str:
+    return _names([c.name for c in table.columns])
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(map(_quoted, columns))
+
+
+def _text(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

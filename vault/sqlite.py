@@ -1,0 +1,222 @@
+"""The vault's rows in one SQLite file, shared by the processes of one host.
+
+Write-ahead log; `synchronous = FULL` for every commit, because both a commit that destroys and one that makes
+a key durable must survive a power cut (NORMAL may lose the last commits then); `secure_delete` clears what is
+freed; writers begin IMMEDIATE, so a transaction that has read never fails to write. All files are 0600.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import Bug, Unavailable
+from vault import sql
+from vault.store import Op, Row, Rows, Where
+from vault.tables import TABLES, Table
+
+DIALECT = sql.Dialect(types={"int": "INTEGER", "bytes": "BLOB", "text": "TEXT"}, mark="?")
+_CHUNK = 512
+_PATIENCE = 10.0
+_CHECKPOINT_MS = 1000
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = MEMORY",  # statement journals hold old rows: never in a file outside the data folder
+    "PRAGMA cell_size_check = ON",
+)
+
+
+class SqliteStore:
+    """Keeps rows in one file. Each transaction has a connection of its own out of a small pool."""
+
+    def __init__(self, path: Path, *, patience: float = _PATIENCE) -> None:
+        self._path = path
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with self.begin(write=True) as rows:
+            assert isinstance(rows, _SqliteRows)
+            rows.create_tables()
+
+    @contextmanager
+    def begin(self, *, write: bool) -> Iterator[Rows]:
+        """Open a transaction; `Unavailable` where the file is busy for 10 s, full, damaged or gone."""
+        with _translated():
+            connection = self._take()
+        try:
+            with _translated():
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            yield _SqliteRows(connection, write=write)
+            with _translated():
+                connection.execute("COMMIT")
+        finally:
+            self._give(connection)
+
+    def forget(self) -> bool:
+        """Move the log into the file and cut it to nothing; False while somebody reads old pages."""
+        with _translated():
+            connection = self._take()
+        try:
+            # Writers wait while this waits for readers, so it waits less long than they do.
+            connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+            return bool(busy == 0)
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            self._give(connection)
+
+    def close(self) -> None:
+        """Close idle connections; those in use are closed when they are given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._closed:
+                raise Unavailable("unavailable", "the vault is closed")
+            if self._idle:
+                return self._idle.pop()
+        if not self._path.exists():
+            # Connecting would silently make an empty vault where the old one was.
+            raise Unavailable("unavailable", "the vault's file is gone", self._path.name)
+        connection = sqlite3.connect(
+            self._path, timeout=self._patience, isolation_level=None, check_same_thread=False
+        )
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        return connection
+
+    def _give(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            connection.close()
+            return
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+class _SqliteRows:
+    def __init__(self, connection: sqlite3.Connection, *, write: bool) -> None:
+        self._connection = connection
+        self._write = write
+
+    def create_tables(self) -> None:
+        for table in TABLES:
+            for statement in sql.create(table, DIALECT):
+                self._run(statement)
+
+    def find(self, table: Table, columns: Sequence[str], values: Iterable[Sequence[Any]]) -> list[Row]:
+        found: list[Row] = []
+        for chunk in _chunks(values):
+            # Padded to a power of two by its last value, so that few statements need to be prepared.
+            n = 1 << (len(chunk) - 1).bit_length()
+            chunk += [chunk[-1]] * (n - len(chunk))
+            text = _select_in(table, tuple(columns), n)
+            found += self._run(text, [cell for value in chunk for cell in value]).fetchall()
+        return found
+
+    def scan(
+        self,
+        table: Table,
+        where: Where = (),
+        *,
+        order: Sequence[str] = (),
+        limit: int | None = None,
+        distinct: Sequence[str] = (),
+    ) -> list[Row]:
+        text = _scan(table, _shape(where), tuple(order), limit is not None, tuple(distinct))
+        parameters = sql.parameters(where) + ([] if limit is None else [limit])
+        return self._run(text, parameters).fetchall()
+
+    def count(self, table: Table, where: Where = ()) -> int:
+        (number,) = self._run(sql.count(table, where, DIALECT), sql.parameters(where)).fetchone()
+        return int(number)
+
+    def put(self, table: Table, rows: Iterable[Row]) -> None:
+        self._may_write()
+        with _translated():
+            self._connection.executemany(_upsert(table), rows)
+
+    def delete(self, table: Table, columns: Sequence[str], values: Iterable[Sequence[Any]]) -> None:
+        self._may_write()
+        for chunk in _chunks(values):
+            text = sql.delete_in(table, columns, len(chunk), DIALECT)
+            self._run(text, [cell for value in chunk for cell in value])
+
+    def delete_where(self, table: Table, where: Where) -> int:
+        self._may_write()
+        return self._run(sql.delete_where(table, where, DIALECT), sql.parameters(where)).rowcount
+
+    def _run(self, text: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        with _translated():
+            return self._connection.execute(text, parameters)
+
+    def _may_write(self) -> None:
+        if not self._write:
+            raise Bug("bug", "a read transaction does not write")
+
+
+@lru_cache(maxsize=1024)
+def _select_in(table: Table, columns: tuple[str, ...], n: int) -> str:
+    return sql.select_in(table, columns, n, DIALECT)
+
+
+@lru_cache(maxsize=256)
+def _scan(
+    table: Table,
+    shape: tuple[tuple[str, Op], ...],
+    order: tuple[str, ...],
+    limit: bool,
+    distinct: tuple[str, ...],
+) -> str:
+    where: list[tuple[str, Op, Any]] = [(column, op, None) for column, op in shape]
+    return sql.scan(table, where, order, limit, distinct, DIALECT)
+
+
+@lru_cache(maxsize=256)
+def _upsert(table: Table) -> str:
+    return sql.upsert(table, DIALECT)
+
+
+def _shape(where: Where) -> tuple[tuple[str, Op], ...]:
+    return tuple((column, op) for column, op, _ in where)
+
+
+def _chunks(values: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
+    left = iter(dict.fromkeys(map(tuple, values)))
+    while chunk := list(islice(left, _CHUNK)):
+        yield list(chunk)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's errors into ours; its texts may quote values and go no further."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise Bug("bug", "another row needs this one, or refers to nothing, or lacks a value") from None
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise Unavailable("unavailable", "the vault does not answer", name, "try again") from None
