@@ -1,0 +1,80 @@
+"""`lapse`: the verbs, gathered; every error leaves with its own exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from itertools import pairwise
+
+import click
+import typer
+
+from lapse.cli import audit, people, processors, system
+from lapse.cli.output import Output, mode, show_error
+from schemas.errors import BadInput, Bug, LapseError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lapse",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Keep the promises of a privacy policy: events come in, are tagged with purpose and retention, handed out
+sealed to approved processors, and become unreadable everywhere when their time has come.
+
+Start with [bold]lapse demo[/bold]. For real use: [bold]lapse up --data DIR --policy FILE --port 8100[/bold].""",
+)
+for part in (system, people, processors, audit):
+    part.register(app)
+
+
+def main() -> None:
+    """Run one command; exit codes as documented: 0 done, 1 findings, 2 usage, 3 refused, 4 not found, 5
+    unavailable, 70 bug.
+    """
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    if any(pair in ("-o=json", "--output=json", "-ojson") for pair in arguments) or _asks_json(arguments):
+        mode.set(Output.JSON)
+    try:
+        result = app(arguments, standalone_mode=False)
+    except LapseError as error:
+        show_error(error)
+        return error.exit_code
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "lapse"
+        show_error(BadInput("usage", error.format_message(), where, f"see: {where} --help"))
+        return BadInput.exit_code
+    except Exception as error:  # the outermost line: whatever is left is a bug, and is said as one
+        logging.getLogger("lapse").debug("bug", exc_info=True)
+        show_error(
+            Bug("bug", f"{type(error).__name__} at {_place(error)}", "lapse", "please report this line")
+        )
+        return Bug.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _asks_json(arguments: list[str]) -> bool:
+    return any(a in ("-o", "--output") and b == "json" for a, b in pairwise(arguments))
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame; never the text of a foreign error, which may carry data."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    if trace is None:
+        return "an unknown place"
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trace.tb_lineno}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Verbs about recipients: who is approved, stop one at once, start one, bring one on board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapse import main, recipients
+from lapse.cli.options import Data, Format, Reason, Timeout, Yes
+from lapse.cli.output import Output, show, show_rows, stdout
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A processor the policy names.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    processor = typer.Typer(no_args_is_help=True, help="The recipients the policy approves.")
+    for name, verb in (
+        ("list", processor_list),
+        ("approve", processor_approve),
+        ("suspend", processor_suspend),
+        ("resume", processor_resume),
+        ("onboard", processor_onboard),
+        ("credentials", processor_credentials),
+    ):
+        processor.command(name)(verb)
+    app.add_typer(processor, name="processor")
+
+
+def processor_list(data: Data = None, _output: Format = Output.TABLE) -> None:
+    """Show every recipient: state, since when, until when its assurance holds, what it may have for what."""
+    with main.installation(main.data_folder(data)) as here:
+        rows = recipients.listed(here)
+    columns = ("processor", "state", "since", "assurance_until", "connector", "region", "purposes")
+    show_rows("processors", columns, rows, empty="The policy names no processor.")
+
+
+def processor_approve(
+    name: Name,
+    evidence: Annotated[
+        str | None, typer.Option("--evidence", help="Where the assurance is written down.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DATE", help="The assurance ends (RFC 3339 date).")
+    ] = None,
+    data: Data = None,
+    timeout: Timeout = 60.0,
+    _output: Format = Output.TABLE,
+) -> None:
+    """Let a processor receive. Refused where its safeguard no longer exists or its assurance has run out."""
+    with main.installation(main.data_folder(data)) as here:
+        show(recipients.approve(here, name, evidence=evidence, until=until, timeout=timeout))
+
+
+def processor_suspend(
+    name: Name,
+    reason: Reason = "ordered by an operator",
+    recall: Annotated[bool, typer.Option("--recall", help="Ask back everything it holds.")] = False,
+    data: Data = None,
+    timeout: Timeout = 60.0,
+    _output: Format = Output.TABLE,
+) -> None:
+    """Stop a processor at once, also for records already on its topic; returns when it is in force."""
+    with main.installation(main.data_folder(data)) as here:
+        show(recipients.suspend(here, name, reason, recall=recall, timeout=timeout))
+
+
+def processor_resume(
+    name: Name, data: Data = None, timeout: Timeout = 60.0, _output: Format = Output.TABLE
+) -> None:
+    """Let a suspended processor receive again; returns when it is in force."""
+    with main.installation(main.data_folder(data)) as here:
+        show(recipients.approve(here, name, evidence=None, until=None, timeout=timeout))
+
+
+def processor_onboard(
+    name: Name,
+    data: Data = None,
+    output: Format = Output.TABLE,
+) -> None:
+    """Print all that a consumer's team needs: topic, group, addresses, credentials file, how to open a
+    record.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        facts, guide = recipients.onboard(here, name)
+    if output is Output.JSON:
+        show(facts)
+    else:
+        stdout().print(guide, markup=False)
+
+
+def processor_credentials(
+    name: Name,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Make new ones; the old token and password end at once.")
+    ] = False,
+    file: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write them here (0600).")] = None,
+    data: Data = None,
+    yes: Yes = False,
+    _output: Format = Output.TABLE,
+) -> None:
+    """Say where a processor's credentials lie, or rotate them. Secrets go to a 0600 file, never to the
+    screen.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        show(recipients.credentials(here, name, rotate=rotate and yes, copy_to=file))

@@ -1,0 +1,141 @@
+"""Signed commands: made, signed with the operator's key, put on `control`, and followed until govern has
+judged them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import secrets
+import time
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException, Producer
+
+from lapse.initialise import signing_key
+from lapse.main import Installation
+from schemas import codec
+from schemas.codes import CODES
+from schemas.errors import NotFound, Refused, Unavailable
+from schemas.ids import CommandId, Micros
+from schemas.models import Command, PolicyPublished, ProcessorApproved, Record
+from schemas.signing import sign
+
+C = TypeVar("C", bound=Command)
+
+OPERATOR = "operator"
+"""Key id of the data folder's own operator key."""
+SERVICE = "service"
+"""Key id under which Lapse itself signs what it applied."""
+LOOK_SECONDS = 0.03
+SEND_SECONDS = 15.0
+OWED_LIMIT = 100_000
+
+
+def command(kind: type[C], here: Installation, **fields: Any) -> C:
+    """Make and sign one command of this kind, ordered by whoever runs this process."""
+    unsigned = kind(
+        command_id=CommandId(secrets.token_bytes(16)),
+        ordered_by=_person(),
+        at=Micros(time.time_ns() // 1000),
+        key_id=OPERATOR,
+        signature=b"",
+        **fields,
+    )
+    return sign(unsigned, signing_key(here.layout.operator_key))
+
+
+def approve_first(here: Installation) -> None:
+    """Order what making a data folder with this policy means: the policy is in force, its recipients are
+    approved.
+
+    Recipients of later versions are approved one by one: `lapse processor approve`.
+    """
+    plan = here.plans.latest
+    body = here.layout.policy(plan.version).read_text()
+    orders: list[Record] = [
+        command(PolicyPublished, here, version=plan.version, sha256=plan.sha256, body=body)
+    ]
+    for processor in plan.processors:
+        if processor.suspended is None:
+            orders.append(
+                command(
+                    ProcessorApproved,
+                    here,
+                    processor=processor.name,
+                    assurance_until=processor.assurance_until,
+                    evidence=processor.evidence,
+                )
+            )
+    publish(here, "control", orders)
+
+
+def publish(here: Installation, topic: str, records: list[Record], *, role: str = "keys") -> None:
+    """Put records on partition 0 of a topic, durably; `Unavailable` if the broker does not take them in
+    time.
+    """
+    failed: list[str] = []
+    producer = Producer(
+        {
+            **here.librdkafka(role),
+            "acks": "all",
+            "enable.idempotence": True,
+            "message.timeout.ms": int(SEND_SECONDS * 1000),
+        }
+    )
+    try:
+        for record in records:
+            producer.produce(
+                topic,
+                value=codec.encode(record),
+                partition=0,
+                on_delivery=lambda error, _message: failed.append(error.name()) if error else None,
+            )
+        left = producer.flush(SEND_SECONDS)
+    except KafkaException as error:
+        raise Unavailable("broker", "the command was not taken", topic, "look at: lapse doctor") from error
+    if left or failed:
+        why = ", ".join(sorted(set(failed))) or "no answer"
+        raise Unavailable("broker", f"the command was not taken: {why}", topic, "look at: lapse doctor")
+
+
+def order(here: Installation, ordered: Command, timeout: float) -> dict[str, Any]:
+    """Send a command and return the detail it was applied with; what govern says no to is raised under
+    its code.
+    """
+    publish(here, "control", [ordered])
+    return outcome(here, ordered.command_id, timeout)
+
+
+def outcome(here: Installation, command_id: CommandId, timeout: float) -> dict[str, Any]:
+    """Follow a command until it is judged and everything owed to the log at that moment is announced."""
+    deadline, owed, judged = time.monotonic() + timeout, 0, None
+    while True:
+        with here.vault.transaction(write=False) as tx:
+            if judged is None:
+                judged = tx.command_judged(command_id)
+                owed = max((row.id for row in tx.outbox(OWED_LIMIT)), default=0) if judged else 0
+            oldest = tx.outbox(1)
+        if judged is not None and (judged.code or not oldest or oldest[0].id > owed):
+            return _applied(judged.code, judged.detail)
+        if time.monotonic() > deadline:
+            state = "judged but not yet announced" if judged else "not judged yet"
+            raise Unavailable(
+                "timeout", f"{state} after {timeout:g} s", command_id.hex(), "look at: lapse doctor"
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def _applied(code: str | None, detail: bytes) -> dict[str, Any]:
+    if code is None:
+        return dict(json.loads(detail or b"{}"))
+    known = CODES.get(code)
+    what, do = (known.meaning, known.do) if known else ("the command was refused", "look at: lapse doctor")
+    raise (NotFound if code == "not_found" else Refused)(code, what, "control", do)
+
+
+def _person() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"

@@ -1,0 +1,174 @@
+"""The composition root: the only place that reads the environment and builds clients; everything else
+gets them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import ValidationError
+from vault.epochs import FileEpochKeys
+from vault.port import Vault
+
+
+from lapse.broker.admin import Admin
+from lapse.broker.connection import BrokerAddress, Credentials
+from lapse.initialise import Marker, read_marker
+from lapse.layout import Layout, read_json
+from lapse.runtime import Runtime
+from lapse.settings import Settings
+from schemas import codec
+from schemas.errors import BadInput, NotFound, Unavailable
+from schemas.plan import Plans
+from schemas.policy import compile_plan, load
+from schemas.registry import Registry
+from vault import open_vault
+from vault.tokens import PixelKeys
+
+
+def settings() -> Settings:
+    """Read the environment; `BadInput` names the variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "LAPSE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadInput(
+            "bad_setting", str(first["msg"]), name.rstrip("_"), "see docs/operating.md, Settings"
+        ) from None
+
+
+def data_folder(given: Path | None) -> Path:
+    """The data folder of a command: `--data`, which Typer also takes from LAPSE_DATA."""
+    if given is None:
+        raise BadInput("usage", "no data folder named", "--data", "give --data DIR or set LAPSE_DATA")
+    return given.resolve()
+
+
+def shipped_policy(name: str) -> Path:
+    """A policy that comes with Lapse: company or demo."""
+    return Path(str(files("policies") / f"{name}.yaml"))
+
+
+def certificate_hosts(host: str) -> tuple[str, ...]:
+    """The names and addresses the server certificate is for."""
+    extra = () if host in ("127.0.0.1", "0.0.0.0", "::") else (host,)  # noqa: S104 - compared, not bound
+    return ("localhost", "127.0.0.1", "::1", *extra)
+
+
+def login(layout: Layout, kind: str, name: str) -> Credentials:
+    """A Kafka user of this installation."""
+    document = read_json(layout.credentials(kind, name))
+    return Credentials(username=document["username"], password=document["password"])
+
+
+@dataclass
+class Installation:
+    """One data folder, opened: what commands and roles work with. Clients are made when first asked for."""
+
+    layout: Layout
+    marker: Marker
+    settings: Settings
+    _closing: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The addresses of the run that is or was last up; `Unavailable` where there was none yet."""
+        try:
+            return Runtime.load(self.layout)
+        except FileNotFoundError:
+            where, do = str(self.layout.root), "start it: lapse up --data DIR"
+            raise Unavailable("not_running", "this installation has never been up", where, do) from None
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The vault, opened on its file."""
+        opened = open_installed_vault(self.layout, self.marker)
+        self._closing.callback(opened.close)
+        return opened
+
+    @cached_property
+    def plans(self) -> Plans:
+        """Every published policy, compiled; read once, as commands are short."""
+        with self.vault.transaction(write=False) as tx:
+            rows = tx.policies()
+        return Plans(compile_plan(load(row.body, where=f"policy {row.version}")) for row in rows)
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The cluster."""
+        return self.runtime.address
+
+    def user(self, role: str) -> Credentials | None:
+        """Who `role` is on Kafka; nobody on a cluster without authentication."""
+        return login(self.layout, "roles", role) if self.address.secured else None
+
+    def librdkafka(self, role: str) -> dict[str, str]:
+        """The configuration of a confluent-kafka client of this role."""
+        return self.address.librdkafka(self.user(role))
+
+    def admin(self, role: str = "keys") -> Admin:
+        """An administrator's connection; `keys` may look at lags, `admin` may do everything."""
+        if role not in self._admins:
+            self._admins[role] = self._closing.enter_context(Admin(self.address, self.user(role)))
+        return self._admins[role]
+
+    @cached_property
+    def _admins(self) -> dict[str, Admin]:
+        return {}
+
+    @cached_property
+    def pixel_keys(self) -> PixelKeys:
+        """The live signing keys of pixel tokens."""
+        return PixelKeys.from_json(self.layout.pixel_keys.read_text())
+
+    def spooled(self) -> int:
+        """Bytes the collector keeps because Kafka is away."""
+        return (
+            sum(path.stat().st_size for path in self.layout.spool.glob("*.seg"))
+            if self.layout.spool.exists()
+            else 0
+        )
+
+    def close(self) -> None:
+        """Close every client that was made."""
+        self._closing.close()
+
+
+@contextmanager
+def installation(folder: Path) -> Iterator[Installation]:
+    """Open a data folder for one command; `NotFound` where there is none."""
+    layout, chosen = Layout(folder), settings()
+    here = Installation(layout, read_marker(layout), chosen)
+    use_registry(chosen)
+    try:
+        yield here
+    finally:
+        here.close()
+
+
+def open_installed_vault(layout: Layout, marker: Marker) -> Vault:
+    """Open the vault of a data folder under its epoch keys and its clock."""
+    if not layout.keys.exists():
+        raise NotFound(
+            "no_keys", "the folder of keys is gone", str(layout.keys), "restore it; without it nothing opens"
+        )
+    layout.vault_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return open_vault(layout.vault_url, FileEpochKeys(layout.epochs, layout.epoch_backups), clock=marker.clock)
+
+
+def use_registry(chosen: Settings) -> None:
+    """Take schema ids from the registry, where one is set."""
+    if chosen.registry:
+        codec.use(Registry(chosen.registry))
+
+
+def environment() -> dict[str, str]:
+    """The environment, for child processes and for finding Java and jars."""
+    return dict(os.environ)

@@ -1,0 +1,116 @@
+"""Policies as operators meet them: checked before publication, shown, published by a signed command."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from schemas.policy.changes import diff
+
+from lapse.broker.connection import Credentials
+from lapse.broker.principals import everyone
+from lapse.commands import command, order
+from lapse.initialise import make_credentials, read_policy
+from lapse.layout import write_atomically
+from lapse.main import Installation, installation, login
+from schemas.errors import Refused
+from schemas.models import PolicyPublished
+from schemas.plan import PolicyPlan
+from schemas.policy import Policy, compile_plan, load
+from schemas.topics import topic_plan
+
+
+def check(file: Path, data: Path | None) -> dict[str, Any]:
+    """Load a policy and, beside a data folder, compare it with the latest published one."""
+    text, policy = read_policy(file)
+    report: dict[str, Any] = {
+        "file": str(file),
+        "version": policy.version,
+        "sha256": hashlib.sha256(text).hexdigest(),
+        "purposes": len(policy.purposes),
+        "processors": len(policy.processors),
+        "publishable": True,
+        "changes": [],
+        "refused": [],
+    }
+    if data is not None:
+        with installation(data) as here:
+            changes, refused = compare(here, policy)
+        report |= {"changes": changes, "refused": refused, "publishable": not refused}
+    return report
+
+
+def compare(here: Installation, policy: Policy) -> tuple[list[str], list[str]]:
+    """What a publication would change, and what forbids it."""
+    with here.vault.transaction(write=False) as tx:
+        latest = tx.policies()[-1]
+    found = diff(load(latest.body, where=f"policy {latest.version}"), policy)
+    said = [f"{change.where}: {change.what}" for change in found.all if change.kind != "refused"]
+    return said, [f"{change.where}: {change.what}; {change.do}" for change in found.of("refused")]
+
+
+def show(here: Installation, version: int | None) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """The purposes of one version, and what it is."""
+    plan = here.plans.latest if version is None else here.plans.version(version)
+    rows = [
+        {
+            "purpose": purpose.name,
+            "basis": purpose.basis,
+            "retention": str(purpose.retention),
+            "width": f"{purpose.width / 1_000_000:g} s",
+            "terms": purpose.terms,
+            "categories": [plan.categories[number] for number in sorted(purpose.categories)],
+            "recipients": [p.name for p in plan.processors if purpose.number in p.grants],
+        }
+        for purpose in plan.purposes
+    ]
+    return rows, {"version": plan.version, "name": plan.name, "sha256": plan.sha256.hex()}
+
+
+def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) -> dict[str, Any]:
+    """Make the users, rights and topics a new version needs, then put it into force."""
+    text, policy = read_policy(file)
+    changes, refused = compare(here, policy)
+    if refused:
+        raise Refused(
+            "policy_refused",
+            "; ".join(refused),
+            str(file),
+            "publish what may change; longer retention needs new terms",
+        )
+    if changes and not confirmed:
+        raise Refused("not_confirmed", "this would change: " + "; ".join(changes), str(file), "say --yes")
+    plan = compile_plan(policy)
+    prepare(here, plan)
+    ordered = command(
+        PolicyPublished,
+        here,
+        version=policy.version,
+        sha256=hashlib.sha256(text).digest(),
+        body=text.decode(),
+    )
+    detail = order(here, ordered, timeout)
+    write_atomically(here.layout.policy(policy.version), text)
+    return {"version": policy.version, "changes": changes, **detail}
+
+
+def prepare(here: Installation, plan: PolicyPlan) -> None:
+    """Kafka users, rights and topics of a policy; idempotent."""
+    make_credentials(here.layout, plan)
+    admin = here.admin("admin")
+    admin.create_topics(
+        topic_plan(plan, partitions=here.runtime.partitions, replication=here.settings.replication)
+    )
+    if here.address.secured:
+        names = tuple(p.name for p in plan.processors)
+        known = admin.users()
+        users = [
+            login(here.layout, "roles", path.stem)
+            for path in sorted((here.layout.keys / "roles").glob("*.json"))
+        ]
+        users += [login(here.layout, "processors", name) for name in names]
+        admin.put_users(
+            Credentials(username=u.username, password=u.password) for u in users if u.username not in known
+        )
+        admin.apply_rights(everyone(names))

@@ -1,0 +1,149 @@
+"""What operators do about recipients: see them, approve, suspend, bring on board, change their
+credentials.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from processors.tokens import register_token
+from processors.onboarding import Onboarding, guide
+
+from lapse.broker.connection import Credentials
+from lapse.broker.principals import processor_group, processor_user
+from lapse.cli.output import moment
+from lapse.commands import command, order
+from lapse.initialise import TOKEN_BYTES, new_processor_token
+from lapse.layout import read_json, write_json
+from lapse.main import Installation
+from schemas.errors import BadInput, Refused
+from schemas.ids import Micros
+from schemas.models import ProcessorApproved, ProcessorSuspended
+from schemas.plan import ProcessorPlan
+from vault.values import ProcessorState
+
+
+def listed(here: Installation) -> list[dict[str, object]]:
+    """Every recipient of the policy in force, with what control says of it."""
+    plan = here.plans.latest
+    with here.vault.transaction(write=False) as tx:
+        known = {state.name: state for state in tx.processors()}
+        now = tx.now
+    return [
+        _row(p, known.get(p.name), [plan.purposes[n].name for n in p.grants], now) for p in plan.processors
+    ]
+
+
+def _row(
+    plan: ProcessorPlan, state: ProcessorState | None, purposes: list[str], now: Micros
+) -> dict[str, object]:
+    until = state.assurance_until if state and state.assurance_until is not None else plan.assurance_until
+    return {
+        "processor": plan.name,
+        "state": _state(plan, state, until, now),
+        "since": moment(state.since) if state and state.since > 0 else None,
+        "assurance_until": moment(until),
+        "connector": plan.connector,
+        "region": plan.region,
+        "purposes": purposes,
+        "reason": state.reason if state else plan.suspended,
+    }
+
+
+def _state(plan: ProcessorPlan, state: ProcessorState | None, until: Micros | None, now: Micros) -> str:
+    if state is not None and state.suspended:
+        return "suspended"
+    if plan.suspended:
+        return "suspended by policy"
+    if state is None or not state.approved:
+        return "not approved"
+    return "assurance ended" if until is not None and until <= now else "approved"
+
+
+def approve(
+    here: Installation, name: str, *, evidence: str | None, until: str | None, timeout: float
+) -> dict[str, Any]:
+    """Order that a processor may receive; refused here already where its safeguard is void."""
+    plan = here.plans.latest.processor(name)
+    if plan.suspended:
+        raise Refused(
+            "suspended",
+            f"the policy itself suspends it: {plan.suspended}",
+            name,
+            "publish a policy that does not",
+        )
+    ends = _instant(until) if until else plan.assurance_until
+    ordered = command(
+        ProcessorApproved, here, processor=name, assurance_until=ends, evidence=evidence or plan.evidence
+    )
+    order(here, ordered, timeout)
+    return {"processor": name, "state": "approved", "assurance_until": moment(ends)}
+
+
+def suspend(here: Installation, name: str, reason: str, *, recall: bool, timeout: float) -> dict[str, Any]:
+    """Order that a processor opens nothing from now on."""
+    here.plans.latest.processor(name)
+    order(here, command(ProcessorSuspended, here, processor=name, reason=reason, recall=recall), timeout)
+    return {"processor": name, "state": "suspended", "recall": recall}
+
+
+def _instant(text: str) -> Micros:
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput("usage", "not a date", "--until", "write it as 2027-01-31") from None
+    aware = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+    return Micros(int(aware.timestamp() * 1_000_000))
+
+
+def onboard(here: Installation, name: str) -> tuple[dict[str, Any], str]:
+    """All that a consumer's team needs, as facts and as a text to hand over."""
+    here.plans.latest.processor(name)
+    runtime = here.runtime
+    facts = Onboarding(
+        processor=name,
+        bootstrap=runtime.bootstrap,
+        security=runtime.security.protocol,
+        mechanism=runtime.security.mechanism,
+        topic=f"processor.{name}",
+        group=processor_group(name),
+        credentials_file=str(here.layout.credentials("processors", name)),
+        key_endpoint=f"https://{runtime.host}:{runtime.ports.keys}",
+        ca_file=str(here.layout.ca),
+    )
+    return facts.as_json(), guide(facts)
+
+
+def credentials(here: Installation, name: str, *, rotate: bool, copy_to: Path | None) -> dict[str, Any]:
+    """Where a processor's credentials lie; after a rotation the old token and password no longer work."""
+    here.plans.latest.processor(name)
+    path = here.layout.credentials("processors", name)
+    if rotate:
+        _rotate(here, name, path)
+    if copy_to is not None:
+        shutil.copyfile(path, copy_to)
+        copy_to.chmod(0o600)
+    document = read_json(path)
+    return {
+        "processor": name,
+        "username": document["username"],
+        "credentials_file": str(copy_to or path),
+        "rotated": rotate,
+    }
+
+
+def _rotate(here: Installation, name: str, path: Path) -> None:
+    fresh = {
+        "username": processor_user(name),
+        "password": secrets.token_urlsafe(TOKEN_BYTES),
+        "token": new_processor_token(name),
+    }
+    if here.address.secured:
+        here.admin("admin").put_users([Credentials(username=fresh["username"], password=fresh["password"])])
+    with here.vault.transaction() as tx:
+        register_token(tx, name, fresh["token"])
+    write_json(path, fresh)

@@ -1,0 +1,153 @@
+"""One role as a process: `python -m lapse.roles ROLE DATA`; the supervisor starts these, nobody else need."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from lapse import main
+from lapse.layout import Layout, read_json
+from lapse.main import Installation
+from lapse.rolestate import RoleState
+from schemas.errors import LapseError, Unavailable
+from schemas.plan import Plans
+from streams.planbook import PlanBook
+
+Role = Callable[[Installation, RoleState], int]
+
+PLAN_SECONDS = 1.0
+"""How old the collector's knowledge of the policy may be."""
+FORMS_A_SECOND, FORM_BURST = 100.0, 1000
+BEACONS_A_SECOND, BEACON_BURST = 500.0, 5000
+"""Rates per address prefix. Generous, because whole offices and careless proxies share one address."""
+
+
+def play(name: str, folder: Path) -> int:
+    """Play a role until SIGTERM; returns the exit code."""
+    runner, registry = _runner(name)
+    with main.installation(folder) as here:
+        _log_to_stdout(here.settings.log_level)
+        state = RoleState(here.layout, name, registry())
+        try:
+            return runner(here, state)
+        except LapseError as error:
+            structlog.get_logger(name).error("role_ended", code=error.code, where=error.where)
+            state.waiting(f"{error.code}: {error.what}")
+            return error.exit_code
+
+
+def _runner(name: str) -> tuple[Role, Callable[[], CollectorRegistry]]:
+    if name == "collector":
+        return _collector, _collector_registry
+    if name == "keys":
+        from lapse import endpoints  # each role imports only what it plays: a worker needs no web server
+
+        return endpoints.run, _worker_registry
+    from lapse import workers
+
+    return workers.runner(name), _worker_registry
+
+
+def _worker_registry() -> CollectorRegistry:
+    from streams.metrics import REGISTRY
+
+    return REGISTRY
+
+
+def _collector_registry() -> CollectorRegistry:
+    from lapse.collector import REGISTRY
+
+    return REGISTRY
+
+
+def _log_to_stdout(level: str) -> None:
+    """Structured lines on stdout, which the supervisor appends to the role's log; ids and codes, never payloads."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    for noisy in ("kafka", "aiokafka", "faust", "mode", "uvicorn.access"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+    )
+
+
+class FreshPlans:
+    """The published policies, looked up again at most every `PLAN_SECONDS`; safe for several threads."""
+
+    def __init__(self, here: Installation) -> None:
+        self._book, self._lock = PlanBook(here.vault), threading.Lock()
+        self._plans, self._until = self._book(), time.monotonic() + PLAN_SECONDS
+
+    def __call__(self) -> Plans:
+        """Every version as of about now; what is known, where the vault does not answer."""
+        if time.monotonic() >= self._until:
+            with self._lock:
+                self._until = time.monotonic() + PLAN_SECONDS
+                try:
+                    self._plans = self._book()
+                except Unavailable as error:
+                    structlog.get_logger("plans").warning("vault_unavailable", code=error.code)
+        return self._plans
+
+
+def _collector(here: Installation, state: RoleState) -> int:
+    from lapse.collector import (
+        CollectorSettings,
+        KafkaSettings,
+        Limits,
+        SiteCredential,
+        SpoolSettings,
+        serve,
+    )
+
+    layout, runtime, chosen = here.layout, here.runtime, here.settings
+    limits = Limits(
+        form_rate=FORMS_A_SECOND,
+        form_burst=FORM_BURST,
+        beacon_rate=BEACONS_A_SECOND,
+        beacon_burst=BEACON_BURST,
+    )
+    settings = CollectorSettings(
+        host=runtime.host,
+        port=runtime.ports.collector,
+        spool=SpoolSettings(folder=layout.spool, keys=layout.keys / "spool"),
+        kafka=KafkaSettings(connection=here.librdkafka("collector")),
+        limits=limits,
+        trusted_proxies=tuple(ip_network(each) for each in runtime.trusted_proxies),
+        apple_egress=chosen.apple_egress,
+        google_networks=chosen.google_networks,
+        scanners=chosen.scanners,
+    )
+    credentials = [_site_credential(layout, name) for name in here.plans.latest.sites]
+    return serve(
+        settings,
+        plans=FreshPlans(here),
+        credentials=[SiteCredential(**each) for each in credentials],
+        pixel_keys=here.pixel_keys,
+        on_ready=lambda _port: state.ready(),
+    )
+
+
+def _site_credential(layout: Layout, name: str) -> dict[str, str]:
+    document = read_json(layout.credentials("sites", name))
+    return {"site": name, "key": document["key"], "token": document["token"]}
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(play(sys.argv[1], Path(sys.argv[2])))

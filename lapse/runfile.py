@@ -1,0 +1,79 @@
+"""`DATA/run.json`: every address and file of the running system, for people, scripts and tests."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import schemas
+from lapse.broker.principals import processor_group
+from lapse.cli.output import moment
+from lapse.layout import read_json, write_json
+from lapse.main import Installation
+from lapse.runtime import Runtime
+from schemas.plan import PolicyPlan, ProcessorPlan
+
+VERSION = 1
+
+
+def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict[str, Any]:
+    """Write it atomically, 0600; called when every role is ready."""
+    layout, plan = here.layout, here.plans.latest
+    folder = Path(schemas.__file__).parent
+    document = {
+        "version": VERSION,
+        "run_id": runtime.run_id,
+        "pid": os.getpid(),
+        "ready_at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "bootstrap": runtime.bootstrap,
+        "security": {
+            **runtime.security.model_dump(),
+            "auditor_file": str(layout.credentials("roles", "auditor")),
+            **({"superuser_file": str(layout.credentials("roles", "admin"))} if runtime.test else {}),
+        },
+        "cluster_id": runtime.cluster_id,
+        "urls": {
+            "collector": f"http://{runtime.host}:{runtime.ports.collector}",
+            "keys": f"https://{runtime.host}:{runtime.ports.keys}",
+            "admin": f"https://{runtime.host}:{runtime.ports.admin}",
+            "metrics": metrics,
+        },
+        "ca_file": str(layout.ca),
+        "admin_token_file": str(layout.admin_token),
+        "schemas_dir": str(folder / "avro"),
+        "catalogue": str(folder / "catalogue.json"),
+        "vault": {"kind": "sqlite", "url": layout.vault_url},
+        "keys_dir": str(layout.keys),
+        "logs_dir": str(layout.logs),
+        "policy": _policy(here, plan),
+        "processors": {p.name: _processor(here, p) for p in plan.processors},
+        "sites": {name: _site(here, name) for name in plan.sites},
+        "topics": sorted(here.admin().topics()),
+        "broker": {"log_dirs": list(runtime.log_dirs)},
+        "clock": {"mode": runtime.clock, "now": moment(here.vault.clock.now())},
+    }
+    write_json(layout.run_file, document)
+    return document
+
+
+def _policy(here: Installation, plan: PolicyPlan) -> dict[str, Any]:
+    return {
+        "version": plan.version,
+        "sha256": plan.sha256.hex(),
+        "file": str(here.layout.policy(plan.version)),
+    }
+
+
+def _processor(here: Installation, plan: ProcessorPlan) -> dict[str, Any]:
+    return {
+        "topic": f"processor.{plan.name}",
+        "group": processor_group(plan.name),
+        "credentials_file": str(here.layout.credentials("processors", plan.name)),
+    }
+
+
+def _site(here: Installation, name: str) -> dict[str, Any]:
+    path = here.layout.credentials("sites", name)
+    return {"key": read_json(path)["key"], "token_file": str(path)}

@@ -1,0 +1,108 @@
+"""What the supervisor has decided for this run (`DATA/state/runtime.json`) and every role reads:
+addresses, clock, broker.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lapse.broker.connection import BrokerAddress, Mechanism, Protocol
+from lapse.broker.node import is_free
+from lapse.layout import Layout, write_atomically
+
+
+SERVER_PORTS = range(20000, 31000)
+
+
+class Security(BaseModel):
+    """How Kafka is reached: protocol and mechanism in Kafka's own words, and the file of the authority if
+    it is TLS.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: Protocol = "SASL_PLAINTEXT"
+    mechanism: Mechanism | None = "SCRAM-SHA-512"
+    ca: str | None = None
+
+
+class Ports(BaseModel):
+    """The three ports people reach; all on one host."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    collector: int
+    keys: int
+    admin: int
+
+
+class Runtime(BaseModel):
+    """One run of the system on one data folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    host: str
+    ports: Ports
+    bootstrap: str
+    cluster_id: str
+    security: Security
+    log_dirs: tuple[str, ...]
+    clock: Literal["system", "manual"]
+    test: bool
+    partitions: int
+    registry: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    allow_private_webhooks: bool = False
+    fault: str | None = None
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The cluster, as the clients of every library take it."""
+        return BrokerAddress(
+            bootstrap=self.bootstrap,
+            protocol=self.security.protocol,
+            mechanism=self.security.mechanism,
+            ca=Path(self.security.ca) if self.security.ca else None,
+            cluster_id=self.cluster_id,
+        )
+
+    @classmethod
+    def path(cls, layout: Layout) -> Path:
+        """Where it is kept."""
+        return layout.state / "runtime.json"
+
+    @classmethod
+    def load(cls, layout: Layout) -> Runtime:
+        """Read what the supervisor wrote; FileNotFoundError where nothing ever ran."""
+        return cls.model_validate_json(cls.path(layout).read_bytes())
+
+    def save(self, layout: Layout) -> None:
+        """Write it for the roles of this run."""
+        write_atomically(self.path(layout), self.model_dump_json(indent=2).encode())
+
+
+def choose_ports(host: str, first: int) -> Ports:
+    """`first`, `first + 1` and `first + 2`, or three free ones when `first` is 0."""
+    if first:
+        return Ports(collector=first, keys=first + 1, admin=first + 2)
+    collector, keys, admin = free_ports(host, 3)
+    return Ports(collector=collector, keys=keys, admin=admin)
+
+
+def free_ports(host: str, count: int) -> Sequence[int]:
+    """Different ports nobody listens on, below the kernel's ephemeral range.
+
+    In that range a client that retries against a stopped server can connect to itself and block the port.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = secrets.choice(SERVER_PORTS)
+        if port not in found and is_free(host, port):
+            found.append(port)
+    return found

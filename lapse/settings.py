@@ -1,0 +1,57 @@
+"""The settings of a process: the only place that reads the environment (prefix `LAPSE_`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What may differ between two installations; the policy and the data folder say the rest."""
+
+    model_config = SettingsConfigDict(env_prefix="LAPSE_", frozen=True, extra="ignore")
+
+    data: Path | None = Field(default=None, description="The data folder, when `--data` is not given.")
+    bootstrap: str | None = Field(
+        default=None, description="host:port of a Kafka to use instead of the embedded one."
+    )
+    bootstrap_user: str | None = Field(
+        default=None, description="SCRAM-SHA-512 user of that Kafka who may create topics, users and ACLs."
+    )
+    bootstrap_password: SecretStr | None = Field(default=None, description="The password of that user.")
+    bootstrap_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authority that signed that Kafka's certificate; turns TLS on.",
+    )
+    kafka_libs: Path | None = Field(default=None, description="Folder with the jars of the embedded Kafka.")
+    registry: str | None = Field(
+        default=None,
+        description="http(s) address of a Confluent-compatible schema registry to take ids from.",
+    )
+    trusted_proxies: str = Field(
+        default="", description="Comma-separated addresses or networks whose X-Forwarded-For counts."
+    )
+    apple_egress: Path | None = Field(
+        default=None, description="Apple's list of Private Relay egress ranges (egress-ip-ranges.csv)."
+    )
+    google_networks: Path | None = Field(default=None, description="Google's address ranges, one a line.")
+    scanners: Path | None = Field(default=None, description="Networks of known mail scanners, one a line.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    fault: str | None = Field(
+        default=None, description="Name of a crash point; honoured only on data made by `lapse init --test`."
+    )
+    partitions: int = Field(default=4, ge=1, le=256, description="Partitions of newly made topics.")
+    replication: int = Field(default=1, ge=1, le=7, description="Replicas of newly made topics.")
+    allow_private_webhooks: bool = Field(
+        default=False, description="Let webhook addresses be private or loopback ones (a test set-up)."
+    )
+
+    @model_validator(mode="after")
+    def _credentials_come_whole(self) -> Settings:
+        if (self.bootstrap_user is None) != (self.bootstrap_password is None):
+            raise ValueError("LAPSE_BOOTSTRAP_USER and LAPSE_BOOTSTRAP_PASSWORD must be set together")
+        if self.bootstrap_user and not self.bootstrap:
+            raise ValueError("LAPSE_BOOTSTRAP_USER is set, but not LAPSE_BOOTSTRAP")
+        return self

@@ -1,0 +1,117 @@
+"""What operators do about one person: look, record a consent or a withdrawal, erase."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any, cast, get_args
+
+from lapse.cli.output import moment
+from lapse.commands import command, order, publish
+from lapse.main import Installation
+from lapse.waiting import until_quiet
+from schemas.errors import BadInput, NotFound
+from schemas.ids import EventId, Micros, RequestId
+from schemas.models import (
+    ConsentStated,
+    ConsentStatement,
+    Identifier,
+    IdentifierKind,
+    RequestDecided,
+    SignalReceived,
+)
+from vault.handles import alias_hash
+from vault.identity import normalise
+from vault.values import NEVER, PurposeState
+
+KINDS = get_args(IdentifierKind)
+
+
+def parse(who: str) -> tuple[IdentifierKind, str]:
+    """Read `kind:value`; `BadInput` without repeating the value."""
+    kind, colon, value = who.partition(":")
+    if not colon or kind not in KINDS or not value.strip():
+        kinds = ", ".join(f"{kind}:…" for kind in KINDS)
+        raise BadInput(
+            "bad_identifier", "an identifier is a kind and a value", "KIND:VALUE", f"one of {kinds}"
+        )
+    return cast(IdentifierKind, kind), value
+
+
+def hashed(here: Installation, who: str) -> bytes:
+    """The keyed hash under which the vault knows this identifier."""
+    kind, value = parse(who)
+    return alias_hash(here.vault.secrets.alias, kind, normalise(kind, value))
+
+
+def show(here: Installation, who: str) -> list[dict[str, object]]:
+    """The state per purpose of whoever this identifier leads to; empty for nobody and for the erased
+    alike.
+    """
+    alias = hashed(here, who)
+    with here.vault.transaction(write=False) as tx:
+        rows = tx.aliases([alias]).get(alias, ())
+        numbers = sorted({row.subject for row in rows if row.subject is not None and row.until is None})
+        people = tx.subjects(numbers)
+    return [_row(name, state) for number in numbers for name, state in people[number].purposes.items()]
+
+
+def _row(name: str, state: PurposeState) -> dict[str, object]:
+    said = {True: "granted", False: "objected" if state.objected else "denied", None: "nothing stated"}[
+        state.granted
+    ]
+    return {
+        "purpose": name,
+        "state": said,
+        "stated_at": moment(state.stated_at) if state.stated_at > 0 else None,
+        "not_before": moment(state.floor) if state.floor > NEVER else None,
+        "generation": state.generation if state.key is not None else None,
+        "restricted": state.restricted,
+        "held_since": moment(state.oldest),
+    }
+
+
+def erase(here: Installation, who: str, reason: str, timeout: float) -> dict[str, Any]:
+    """Order an erasure and return once it is announced everywhere; alike for a person nobody knows."""
+    request_id = RequestId(secrets.token_bytes(16))
+    ordered = command(
+        RequestDecided,
+        here,
+        request_id=request_id,
+        right="erasure",
+        alias_hashes=[hashed(here, who)],
+        purposes=[],
+        until=here.vault.clock.now(),
+        reason=reason,
+    )
+    order(here, ordered, timeout)
+    return {"request_id": request_id.hex()}
+
+
+def state_consent(
+    here: Installation, who: str, purpose: str, *, granted: bool, timeout: float
+) -> dict[str, Any]:
+    """Publish a consent statement an operator took down, and return once it is applied."""
+    kind, value = parse(who)
+    plan = here.plans.latest
+    if purpose not in plan.purpose_numbers:
+        known = ", ".join(plan.purpose_numbers)
+        raise NotFound(
+            "unknown_purpose",
+            "the policy names no such purpose",
+            f"policy {plan.version}",
+            f"one of: {known}",
+        )
+    now = Micros(min(time.time_ns() // 1000, here.vault.clock.now()))
+    event_id = EventId(secrets.token_bytes(16))
+    signal = SignalReceived(
+        event_id=event_id,
+        collected_at=now,
+        site=next(iter(plan.sites)),
+        identifiers=[Identifier(kind=kind, value=value)],
+        via="operator",
+        body=ConsentStated(consents=[ConsentStatement(purpose=purpose, granted=granted)]),
+    )
+    publish(here, "intake.signal", [signal])
+    until_quiet(here, timeout)
+    return {"event_id": event_id.hex(), "purpose": purpose, "granted": granted}

@@ -1,0 +1,69 @@
+"""The live topics against the plan, and how long bytes really stay in each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lapse.main import Installation
+from schemas.topics import TopicPlan, minutes_after_purge, minutes_to_removal, topic_plan
+
+EMBEDDED_CHECK_MS = 1000
+FOREVER = "for ever"
+
+
+def plan_of(here: Installation) -> tuple[TopicPlan, ...]:
+    """Every topic any published policy needs; the latest policy's configuration counts."""
+    wanted: dict[str, TopicPlan] = {}
+    for plan in here.plans:
+        for topic in topic_plan(
+            plan, partitions=here.runtime.partitions, replication=here.settings.replication
+        ):
+            wanted[topic.name] = topic
+    return tuple(wanted.values())
+
+
+def compare(here: Installation) -> list[dict[str, Any]]:
+    """One row per planned topic: what is live, and how it differs."""
+    plans, admin = plan_of(here), here.admin("admin")
+    live = admin.topics()
+    configs = admin.topic_configs([plan.name for plan in plans if plan.name in live])
+    differing: dict[str, list[str]] = {}
+    for difference in admin.differences(plans):
+        found = "is missing" if difference.found is None else f"is {difference.found}"
+        differing.setdefault(difference.topic, []).append(
+            f"{difference.setting} {found}, wanted {difference.wanted}"
+        )
+    return [
+        {
+            "topic": plan.name,
+            "partitions": live.get(plan.name),
+            "kept": kept(configs.get(plan.name, plan.config)),
+            "minutes_to_removal": removal(here, plan.name, configs.get(plan.name, plan.config)),
+            "holds": plan.holds,
+            "differs": "; ".join(differing.get(plan.name, [])) or None,
+        }
+        for plan in plans
+    ]
+
+
+def kept(config: dict[str, str]) -> str:
+    """`retention.ms` in words."""
+    ms = int(config["retention.ms"])
+    if ms < 0:
+        return FOREVER
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if ms >= length:
+            return f"{ms / length:.4g} {unit}"
+    return f"{ms / 1000:g} s"
+
+
+def removal(here: Installation, topic: str, config: dict[str, str]) -> float | None:
+    """Worst-case minutes from a record's commit (intake) or append (others) until its bytes are gone."""
+    check = EMBEDDED_CHECK_MS if here.layout.broker.exists() else None
+    extra = {"check_ms": check} if check else {}
+    minutes = (
+        minutes_after_purge(config, **extra)
+        if topic.startswith("intake.")
+        else minutes_to_removal(config, **extra)
+    )
+    return None if minutes is None else round(minutes, 2)

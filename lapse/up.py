@@ -1,0 +1,286 @@
+"""`lapse up`: from a data folder and a policy to a running system, step by step, each idempotent."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from processors.tokens import register_token
+
+from lapse import runfile
+from lapse.broker import jars
+from lapse.broker.admin import Admin
+from lapse.broker.connection import BrokerAddress, Credentials
+from lapse.broker.embedded import EmbeddedKafka
+from lapse.cli.output import say
+from lapse.commands import SERVICE, approve_first
+from lapse.initialise import Marker, initialise, read_marker, signing_key
+from lapse.layout import Layout, read_json, write_json
+from lapse.main import (
+    Installation,
+    certificate_hosts,
+    environment,
+    installation,
+    use_registry,
+)
+from lapse.policies import prepare
+from lapse.processes import RoleProcess
+from lapse.runtime import Runtime, Security, choose_ports
+from lapse.settings import Settings
+from lapse.supervisor import Supervisor, interpreter_environment
+from schemas.errors import BadInput, Refused
+from schemas.plan import PolicyPlan
+from schemas.policy import compile_plan, load
+from schemas.signing import public_key
+from vault.values import PolicyRow
+
+WORKERS = ("collector", "tag", "route", "govern", "expire", "connect", "keys")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line asks for."""
+
+    folder: Path
+    policy: Path | None
+    first_port: int
+    host: str
+    bootstrap: str | None
+    clock: Literal["system", "manual"] | None
+    wait_ready: float
+
+
+def run(wanted: Wanted, settings: Settings) -> None:
+    """Run until asked to stop."""
+    layout, deadline = Layout(wanted.folder), time.monotonic() + wanted.wait_ready
+    marker = _marked(layout, wanted)
+    with _only_one(layout), contextlib.ExitStack() as closing:
+        use_registry(settings)
+        layout.run_file.unlink(missing_ok=True)
+        broker, address, superuser = _broker(layout, wanted, settings, deadline)
+        if broker is not None:
+            closing.callback(broker.stop)
+        runtime = _runtime(layout, marker, wanted, settings, address, broker)
+        with installation(wanted.folder) as here:
+            _set_up(here, superuser)
+        supervisor = Supervisor(
+            layout,
+            _roles(layout, wanted, broker),
+            broker=broker,
+            on_ready=lambda metrics: _ready(layout, marker, runtime, metrics, settings),
+        )
+        supervisor.run(wait_ready=max(1.0, deadline - time.monotonic()))
+
+
+def _marked(layout: Layout, wanted: Wanted) -> Marker:
+    if not layout.marker.exists():
+        if wanted.policy is None:
+            raise BadInput(
+                "usage",
+                "this folder is new, and no policy was given",
+                "--policy",
+                "--policy policies/company.yaml",
+            )
+        initialise(
+            layout.root, wanted.policy, test=False, clock="system", hosts=certificate_hosts(wanted.host)
+        )
+    elif wanted.policy is not None:
+        initialise(layout.root, wanted.policy, test=False, clock="system", hosts=())
+    marker = read_marker(layout)
+    if wanted.clock == "manual" and not marker.test:
+        raise Refused(
+            "not_test_data",
+            "a manual clock needs data made for tests",
+            str(layout.root),
+            "lapse init --test DIR",
+        )
+    if wanted.clock and wanted.clock != marker.clock:
+        marker = marker.model_copy(update={"clock": wanted.clock})
+        write_json(layout.marker, marker.model_dump())
+    return marker
+
+
+@contextlib.contextmanager
+def _only_one(layout: Layout) -> Iterator[IO[bytes]]:
+    with layout.lock.open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(
+                "already_up", "another lapse up runs on this data", str(layout.root), "stop it first"
+            ) from None
+        yield lock
+
+
+# ---- broker ------------------------------------------------------------------------------------------------
+def _broker(
+    layout: Layout, wanted: Wanted, settings: Settings, deadline: float
+) -> tuple[EmbeddedKafka | None, BrokerAddress, Credentials | None]:
+    bootstrap = wanted.bootstrap or settings.bootstrap
+    if bootstrap:
+        return None, _external(bootstrap, settings), _external_user(settings)
+    broker = embedded(layout, wanted.host)
+    say("starting Kafka …")
+    address = broker.start(max(1.0, deadline - time.monotonic()))
+    return broker, address, broker.admin
+
+
+def embedded(layout: Layout, host: str, port: int = 0) -> EmbeddedKafka:
+    """The embedded broker of a data folder, its jars fetched if need be."""
+    found = environment()
+    return EmbeddedKafka(
+        layout.broker,
+        libs=jars.fetch(jars.default_libs(found)),
+        java=jars.find_java(found),
+        host=host,
+        port=port,
+        log_file=layout.logs / "broker.log",
+    )
+
+
+def _external(bootstrap: str, settings: Settings) -> BrokerAddress:
+    secured, tls = settings.bootstrap_user is not None, settings.bootstrap_ca is not None
+    with Admin(_address(bootstrap, settings, secured, tls), _external_user(settings)) as admin:
+        cluster = admin.cluster_id()
+    found = _address(bootstrap, settings, secured, tls)
+    return BrokerAddress(
+        bootstrap=found.bootstrap,
+        protocol=found.protocol,
+        mechanism=found.mechanism,
+        ca=found.ca,
+        cluster_id=cluster,
+    )
+
+
+def _address(bootstrap: str, settings: Settings, secured: bool, tls: bool) -> BrokerAddress:
+    protocol: Literal["SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"]
+    protocol = ("SASL_SSL" if tls else "SASL_PLAINTEXT") if secured else ("SSL" if tls else "PLAINTEXT")
+    mechanism: Literal["SCRAM-SHA-512"] | None = "SCRAM-SHA-512" if secured else None
+    return BrokerAddress(
+        bootstrap=bootstrap, protocol=protocol, mechanism=mechanism, ca=settings.bootstrap_ca
+    )
+
+
+def _external_user(settings: Settings) -> Credentials | None:
+    if settings.bootstrap_user is None or settings.bootstrap_password is None:
+        return None
+    return Credentials(
+        username=settings.bootstrap_user, password=settings.bootstrap_password.get_secret_value()
+    )
+
+
+def run_broker_alone(folder: Path, port: int, settings: Settings) -> None:
+    """The embedded broker by itself, until SIGINT or SIGTERM."""
+    layout = Layout(folder)
+    layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    broker = embedded(layout, "127.0.0.1", port)
+    with broker:
+        path = layout.credentials("roles", "admin")
+        write_json(path, {"username": broker.admin.username, "password": broker.admin.password})
+        say(f"Kafka listens on {broker.address.bootstrap}; its super user: {path}")
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+# ---- set-up ------------------------------------------------------------------------------------------------
+def _runtime(
+    layout: Layout,
+    marker: Marker,
+    wanted: Wanted,
+    settings: Settings,
+    address: BrokerAddress,
+    broker: EmbeddedKafka | None,
+) -> Runtime:
+    runtime = Runtime(
+        run_id=secrets.token_hex(8),
+        host=wanted.host,
+        ports=choose_ports(wanted.host, wanted.first_port),
+        bootstrap=address.bootstrap,
+        cluster_id=address.cluster_id or "",
+        security=Security(
+            protocol=address.protocol, mechanism=address.mechanism, ca=str(address.ca) if address.ca else None
+        ),
+        log_dirs=tuple(str(path) for path in broker.log_dirs) if broker else (),
+        clock=marker.clock,
+        test=marker.test,
+        partitions=settings.partitions,
+        registry=settings.registry,
+        trusted_proxies=tuple(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
+        allow_private_webhooks=settings.allow_private_webhooks,
+        fault=settings.fault if marker.test else None,
+    )
+    runtime.save(layout)
+    return runtime
+
+
+def _set_up(here: Installation, superuser: Credentials | None) -> None:
+    layout = here.layout
+    if superuser is not None:
+        document = {"username": superuser.username, "password": superuser.password}
+        write_json(layout.credentials("roles", "admin"), document)
+    first = _publish_first(here)
+    say("topics, users and rights …")
+    for plan in here.plans:
+        prepare(here, plan)
+    with here.vault.transaction() as tx:
+        tx.put_meta("operators", _operators(layout))
+        for processor in here.plans.latest.processors:
+            register_token(
+                tx, processor.name, read_json(layout.credentials("processors", processor.name))["token"]
+            )
+    if first:
+        approve_first(here)
+
+
+def _operators(layout: Layout) -> bytes:
+    """Whose signatures count beside those the policy names: this folder's operator, and Lapse itself."""
+    keys = {"operator": layout.operator_key, SERVICE: layout.service_key}
+    return json.dumps(
+        {name: base64.b64encode(public_key(signing_key(path))).decode() for name, path in keys.items()}
+    ).encode()
+
+
+def _publish_first(here: Installation) -> bool:
+    """Put the policy of `init` into a new vault; true when it was not there yet."""
+    with here.vault.transaction(write=False) as tx:
+        if tx.policies():
+            return False
+    text = here.layout.policy(here.marker.policy_version).read_text()
+    plan = compile_plan(load(text, where="policy"))
+    with here.vault.transaction() as tx:
+        tx.put_policy(
+            PolicyRow(version=plan.version, effective=plan.effective, sha256=plan.sha256, body=text)
+        )
+    return True
+
+
+def _roles(layout: Layout, wanted: Wanted, broker: EmbeddedKafka | None) -> list[RoleProcess]:
+    root = Path(__file__).parents[1]
+    variables = interpreter_environment(environment(), root)
+    return [
+        RoleProcess(
+            role=role,
+            command=[sys.executable, "-m", "lapse.roles", role, str(layout.root)],
+            environment=variables,
+            layout=layout,
+        )
+        for role in WORKERS
+    ]
+
+
+def _ready(
+    layout: Layout, marker: Marker, runtime: Runtime, metrics: dict[str, str], settings: Settings
+) -> None:
+    with installation(layout.root) as here:
+        document = runfile.write(here, runtime, metrics)
+    urls = document["urls"]
+    say(f"ready: forms at {urls['collector']}/f/<form>, keys at {urls['keys']}, admin at {urls['admin']}")
