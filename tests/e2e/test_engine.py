@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -310,3 +311,31 @@ def _grant(lab: Lab, kind: ResourceType, name: str, operation: AclOperation) -> 
         kind, name, ResourcePatternType.LITERAL, "User:limited", "*", operation, AclPermissionType.ALLOW
     )
     lab.admin.create_acls([binding])[binding].result()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_conservation_under_random_kills(lab: Lab) -> None:
+    """Three minutes of joins, stops, kills and broker restarts under load: nothing is ever missing."""
+    source, out = lab.topic("soak.in"), lab.topic("soak.out")
+    chance = random.Random(7)
+    pool = [lab.worker("lapse.soak", [source], out, slow=0.02, chunk_records=300) for _ in range(2)]
+    sent, ends = 0, time.monotonic() + 180
+    while time.monotonic() < ends:
+        if not lab.kafka.pid:
+            lab.kafka.start()
+        lab.publish(source, 2_000, start=sent)
+        sent += 2_000
+        time.sleep(chance.uniform(0, 4))
+        if chance.random() < 0.1:
+            lab.kafka.stop()
+            time.sleep(chance.uniform(0, 6))
+            continue
+        victim = pool.pop(chance.randrange(len(pool)))
+        victim.signal(chance.choice([signal.SIGKILL, signal.SIGTERM]))
+        pool.append(lab.worker("lapse.soak", [source], out, slow=0.02, chunk_records=300))
+    if not lab.kafka.pid:
+        lab.kafka.start()
+    until(lambda: sum(lab.committed("lapse.soak", source).values()) == sent, 120, pool[-1].tail)
+    assert [worker.terminate() for worker in pool] == [0] * len(pool)
+    assert set(lab.numbers(out)) == set(range(sent))
