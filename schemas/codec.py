@@ -16,6 +16,7 @@ import msgspec
 
 from schemas import framing, models
 from schemas.catalogue import NAMESPACE, Catalogue
+from schemas.diagnosis import fault_path
 from schemas.errors import BadInput, Rejected
 from schemas.models import Record
 
@@ -147,11 +148,11 @@ class Codec:
             )
         except _UNREADABLE:
             raw = None
-        where = f"{NAMESPACE}.{reader.name}"
         if raw is None:
+            where = fault_path(reader.writer, data[framing.HEADER :])
             raise Rejected("schema_mismatch", "the bytes do not fit their schema", where)
         if body.tell() != len(data):
-            raise Rejected("schema_mismatch", "bytes follow the record", where)
+            raise Rejected("schema_mismatch", "bytes follow the record", f"{NAMESPACE}.{reader.name}")
         for name in reader.unions:
             branch, fields = raw[name]
             raw[name] = {"type": branch.rpartition(".")[2], **fields}

@@ -29,19 +29,19 @@ CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 
 
 class Registry:
-    """Schema ids of this catalogue's records from a registry; cached for ever, since ids never change."""
+    """Schema ids of the catalogue's records from a registry; cached for ever, since ids never change."""
 
     def __init__(
         self,
         url: str,
-        catalogue: Catalogue,
+        catalogue: Catalogue | None = None,
         *,
         timeout: float = 5.0,
         tls: ssl.SSLContext | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._site = _Site(url, timeout, tls)
-        self._catalogue = catalogue
+        self._catalogue = catalogue or Catalogue.load()
         self._monotonic = monotonic
         self._ids: dict[str, int] = {}
         self._schemas: dict[int, dict[str, Any]] = {}

@@ -21,6 +21,8 @@ BROKER_CHECK_MS = 5 * MINUTE
 
 FOREVER = -1
 """Kafka's `retention.ms` for a topic that is never deleted from."""
+DELETE_DELAY_MS = 1000
+"""How long a deleted segment's file still lies; Kafka's default is a minute."""
 FLOOR_MS = 10_000
 """Shortest segment; below it a retention of seconds would make files faster than Kafka deletes them."""
 
@@ -128,13 +130,13 @@ def plan_topics(
             plan(f"processor.{p.name}", p.retention_ms, f"sealed deliveries and lapses for {p.name}")
         )
         if p.plain:
-            topics.append(plan(f"plain.{p.name}", DAY, f"clear deliveries for {p.name}"))
+            topics.append(plan(f"plain.{p.name}", at_most(DAY), f"clear deliveries for {p.name}"))
     # One partition each: checkpoints and signed commands prove a total order.
     topics.append(plan("lifecycle", FOREVER, "every depersonalization; signed checkpoints", parts=1))
     topics.append(plan("control", longest + proof_ms, "signed commands, in one order", parts=1))
     topics.append(plan("receipts", longest + proof_ms, "what processors answer"))
     topics.append(plan("residue", FOREVER, "k-safe counts per period", parts=1))
-    topics.append(plan("quarantine", 14 * DAY, "unreadable or suspect input, sealed whole"))
+    topics.append(plan("quarantine", at_most(14 * DAY), "unreadable or suspect input, sealed whole"))
     return tuple(topics)
 
 
@@ -148,6 +150,11 @@ def segment_ms(retention_ms: int) -> int:
     return max(FLOOR_MS, min(7 * DAY, retention_ms // 20))
 
 
+def at_most(limit_ms: int) -> int:
+    """Return the retention under which a record's bytes are gone `limit_ms` after its append."""
+    return limit_ms - segment_ms(limit_ms) - BROKER_CHECK_MS - DELETE_DELAY_MS
+
+
 def _config(retention_ms: int, replication: int) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
@@ -155,7 +162,7 @@ def _config(retention_ms: int, replication: int) -> dict[str, str]:
         "retention.ms": str(retention_ms),
         "retention.bytes": "-1",
         "segment.ms": str(segment_ms(retention_ms)),
-        "file.delete.delay.ms": "1000",
+        "file.delete.delay.ms": str(DELETE_DELAY_MS),
         "min.insync.replicas": "2" if replication > 2 else "1",
         "unclean.leader.election.enable": "false",
     }

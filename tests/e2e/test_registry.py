@@ -80,7 +80,7 @@ def test_every_record_is_registered_under_its_rule(url: str, ids: dict[str, int]
 
 def test_ids_are_resolved_without_registering(url: str, ids: dict[str, int]) -> None:
     """A worker that starts later finds the same ids and schemas by asking."""
-    fresh = Registry(url, CATALOGUE)
+    fresh = Registry(url)
     assert {name: fresh.id_of(name) for name in ids} == ids
     assert all(fresh.schema(ids[name]) == CATALOGUE.schema(CATALOGUE.id_of(name)) for name in ids)
     with pytest.raises(Rejected, match="schema_unknown"):

@@ -101,6 +101,16 @@ def test_growth_is_proven_and_rewriting_is_not(leaves: list[bytes], data: st.Dat
         assert not merkle.verify_consistency(old, size, before, after, proof[:-1])
 
 
+@pytest.mark.parametrize(("old", "size"), [(old, size) for size in range(1, 9) for old in range(1, size + 1)])
+def test_a_proof_too_long_proves_nothing(old: int, size: int) -> None:
+    """Hashes after the end of a proof are refused in trees of every shape."""
+    before, after = merkle.root(LEAVES[:old]), merkle.root(LEAVES[:size])
+    more = [*merkle.consistency_proof(old, LEAVES[:size]), after]
+    assert not merkle.verify_consistency(old, size, before, after, more)
+    proof = [*merkle.inclusion_proof(old - 1, LEAVES[:size]), after]
+    assert not merkle.verify_inclusion(LEAVES[old - 1], old - 1, size, proof, after)
+
+
 @pytest.mark.parametrize(("old", "size"), [(0, 3), (4, 3), (-1, 3)])
 def test_no_earlier_tree_means_no_proof(old: int, size: int) -> None:
     """Sizes that cannot be are refused by the prover and false for the verifier."""

@@ -51,8 +51,15 @@ def test_every_topic_keeps_what_it_promises() -> None:
     proof = 13 * YEAR
     assert {retention(name) for name in ("decisions", "control", "receipts")} == {proof}
     assert (retention("processor.crm"), retention("processor.bi")) == (7 * DAY, DAY)
-    assert (retention("plain.bi"), retention("quarantine")) == (DAY, 14 * DAY)
     assert (retention("lifecycle"), retention("residue")) == (FOREVER, FOREVER)
+
+
+@pytest.mark.parametrize(("name", "days"), [("plain.bi", 1), ("quarantine", 14)])
+def test_at_most_means_the_bytes(name: str, days: int) -> None:
+    """Clear deliveries are gone from the disk within 24 hours, quarantine within 14 days, at the worst."""
+    minutes = topics.minutes_to_removal(BY_NAME[name].config)
+    assert minutes is not None
+    assert days * 24 * 60 - 60 < minutes <= days * 24 * 60
 
 
 def test_what_proves_an_order_has_one_partition() -> None:
