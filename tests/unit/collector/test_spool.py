@@ -55,6 +55,21 @@ async def everything(spool: Spool) -> list[Spooled]:
     return found
 
 
+def is_empty(spool: Spool) -> bool:
+    """Ask anew each time: what a property said before says nothing now."""
+    return spool.empty
+
+
+def spool_has_room(spool: Spool) -> bool:
+    """The same for its room."""
+    return spool.has_room
+
+
+def is_ready(delivery: Delivery) -> bool:
+    """The same for a delivery."""
+    return delivery.ready
+
+
 # ---- framing ---------------------------------------------------------------------------------------------
 def segment(events: list[Spooled]) -> bytes:
     """A segment's bytes."""
@@ -121,13 +136,13 @@ async def test_events_come_back_in_order_and_leave_nothing(tmp_path: Path) -> No
     spool.open()
     for first in range(0, 50, 5):
         await asyncio.gather(*(spool.append([event(n)]) for n in range(first, first + 5)))
-    assert not spool.empty
+    assert not is_empty(spool)
     assert len(list((tmp_path / "spool").glob("*.seg"))) > 3
     for path in (tmp_path / "spool").glob("*.seg"):
         assert CANARY not in path.read_bytes()
         assert path.stat().st_mode & 0o777 == 0o600
     assert numbers(await everything(spool)) == list(range(50))
-    assert spool.empty
+    assert is_empty(spool)
     assert spool.size == 0
     assert list((tmp_path / "spool").glob("*.seg")) == list((tmp_path / "keys").iterdir()) == []
     spool.close()
@@ -160,7 +175,7 @@ async def test_a_new_process_takes_over(tmp_path: Path) -> None:
     first.close()
     second = Spool(where(tmp_path))
     second.open()
-    assert not second.empty
+    assert not is_empty(second)
     await second.append([event(3)])
     assert numbers(await everything(second)) == [1, 2, 3]
     second.close()
@@ -176,7 +191,7 @@ async def test_a_crash_between_key_and_file_is_cleared(tmp_path: Path) -> None:
     (tmp_path / "keys" / f"{6:016d}.key").write_bytes(bytes(32))
     spool = Spool(where(tmp_path))
     spool.open()
-    assert spool.empty
+    assert is_empty(spool)
     assert list((tmp_path / "keys").iterdir()) == []
     await spool.append([event(9)])
     assert [path.stem for path in (tmp_path / "spool").glob("*.seg")] == [f"{8:016d}"], (
@@ -196,11 +211,11 @@ async def test_a_full_or_old_spool_takes_nothing(tmp_path: Path) -> None:
     await everything(spool)
     await spool.append([event(3)])
     now[0] += 61
-    assert not spool.has_room
+    assert not spool_has_room(spool)
     with pytest.raises(Unavailable):
         await spool.append([event(4)])
     assert numbers(await everything(spool)) == [3]
-    assert spool.has_room
+    assert spool_has_room(spool)
     spool.close()
 
 
@@ -298,7 +313,7 @@ async def test_events_queue_behind_the_spool_and_arrive_in_order(tmp_path: Path)
     assert places[:50] == ["kafka"] * 50
     assert places[50:200] == ["spool"] * 150
     assert await delivery.store([event(300)]) == "kafka"
-    assert spool.empty
+    assert is_empty(spool)
     await delivery.close(1)
     delivery.close_spool()
 
@@ -326,9 +341,9 @@ async def test_a_full_spool_and_no_kafka_is_503(tmp_path: Path) -> None:
     spool = Spool(replace(where(tmp_path), max_bytes=600))
     delivery = Delivery(producer, spool, replace(KAFKA, probe_seconds=30))
     await delivery.start()
-    assert delivery.ready
+    assert is_ready(delivery)
     assert await delivery.store([event(1, b"x" * 700)]) == "spool"
-    assert not delivery.ready
+    assert not is_ready(delivery)
     with pytest.raises(Unavailable):
         await delivery.store([event(2)])
     producer.away = False
