@@ -1,4 +1,4 @@
-"""The collector on a real Kafka that goes away and comes back, and killed itself: nothing acknowledged is lost."""
+"""The collector on a real Kafka that goes away and comes back, and is killed: nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_a_broker_that_dies_and_returns_loses_nothing(kafka: EmbeddedKafka, coll
 
 
 def test_a_collector_killed_with_a_full_spool_loses_nothing(kafka: EmbeddedKafka, collector: Process) -> None:
-    """SIGKILL of the collector while the broker is away, a restart, the broker back: all acknowledged is there."""
+    """SIGKILL of the collector while the broker is away, a restart, the broker back: nothing is lost."""
     with Traffic(collector.port) as traffic:
         traffic.wait(50, "kafka")
         kafka.stop()
