@@ -22,7 +22,7 @@ from lapse.broker.embedded import EmbeddedKafka
 from lapse.broker.principals import AUDITOR, everyone, processor_group, processor_user
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.topics import ProcessorTopic, TopicPlan, plan_topics
-from tests.support.broker import new_embedded
+from tests.support.broker import kill, new_embedded
 
 pytestmark = pytest.mark.e2e
 
@@ -282,14 +282,6 @@ def test_a_second_owner_of_the_folder_is_refused(kafka: EmbeddedKafka) -> None:
     assert kafka.pid
 
 
-def kill(kafka: EmbeddedKafka) -> None:
-    """SIGKILL the broker and wait until it is dead."""
-    assert kafka.pid
-    os.kill(kafka.pid, signal.SIGKILL)
-    while kafka.pid is not None:
-        time.sleep(0.01)
-
-
 def test_it_restarts_on_its_data_also_after_sigkill(tmp_path: Path) -> None:
     """Data, users, rights and ports survive a stop, a SIGKILL, and a new owner that finds an orphaned
     broker.
@@ -315,7 +307,7 @@ def test_it_restarts_on_its_data_also_after_sigkill(tmp_path: Path) -> None:
 def test_a_broker_whose_owner_was_killed_is_replaced(tmp_path: Path) -> None:
     """An owner that died without stopping its broker leaves an orphan; the next owner ends it and goes on."""
     script = (
-        "import os, sys; from pathlib import Path; from tests.support.broker import new_embedded\n"
+        "import os, sys; from pathlib import Path; from tests.support.broker import kill, new_embedded\n"
         "kafka = new_embedded(Path(sys.argv[1])); kafka.start()\n"
         "os.write(1, str(kafka.pid).encode()); os._exit(9)"
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +38,14 @@ def new_embedded(data_dir: Path) -> EmbeddedKafka:
     """Return a broker for this folder, not started, with this machine's jars and Java."""
     libs = jars.fetch(jars.default_libs(os.environ))
     return EmbeddedKafka(data_dir, libs=libs, java=jars.find_java(os.environ))
+
+
+def kill(kafka: EmbeddedKafka) -> None:
+    """SIGKILL the broker and wait until it is dead."""
+    assert kafka.pid
+    os.kill(kafka.pid, signal.SIGKILL)
+    while kafka.pid is not None:
+        time.sleep(0.01)
 
 
 @contextmanager
