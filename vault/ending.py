@@ -16,6 +16,16 @@ from vault.subjects import fold, without_key
 from vault.transaction import Transaction, destroying
 from vault.values import BucketId, Ended, Erased, PurposeState, Statement, SubjectState
 
+__all__ = [
+    "Herald",
+    "apply_statements",
+    "end_bucket",
+    "end_purposes",
+    "erase",
+    "erase_scope",
+    "finish_buckets",
+]
+
 _PENDING = "forget.pending"
 
 

@@ -121,7 +121,7 @@ def announce_decision(
     reason: str,
     request_id: RequestId | None = None,
 ) -> None:
-    """Owe `control` what the system applied by itself: enough to do it again after a restore (Protocol 10)."""
+    """Owe `control` what the system applied: enough to do it again after a restore (Protocol 10)."""
     command_id = CommandId(herald.draw(ID_BYTES))
     decided = RequestDecided(
         command_id=command_id,
