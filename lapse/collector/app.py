@@ -60,10 +60,6 @@ async def _signal(edge: Edge, request: Request, _rest: str) -> Response:
     return await intake.take_signal(edge, request)
 
 
-async def _mint(edge: Edge, request: Request, _rest: str) -> Response:
-    return await intake.mint(edge, request)
-
-
 async def _ask(_edge: Edge, _request: Request, _token: str) -> Response:
     """The page behind the link in a mail changes nothing: scanners fetch it too."""
     headers = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
@@ -74,7 +70,6 @@ _EXACT: dict[str, dict[str, Handler]] = {
     "/e": {"POST": _beacons},
     "/s": {"POST": _signal},
     "/c": {"POST": _signal, "PUT": _signal},
-    "/t": {"POST": _mint},
     "/policy": {"GET": _policy},
     "/healthz": {"GET": _health},
     "/readyz": {"GET": _ready},

@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from lapse.collector import beacons, forms, metrics, signals, values
+from lapse.collector import beacons, forms, metrics, signals
 from lapse.collector.access import prefix_of
 from lapse.collector.arrival import Arrival
 from lapse.collector.body import Body, read_body, read_json, read_pairs
@@ -17,8 +17,6 @@ from vault import tokens
 
 _TRUE = {"1", "true"}
 _ONE_CLICK = ("List-Unsubscribe", "One-Click")
-_MOST_TOKENS = 500
-_LONGEST_LIFE = 3650
 
 
 def _limit(rates: Rates, key: tuple[str, ...], arrival: Arrival) -> None:
@@ -156,22 +154,3 @@ async def unsubscribe(edge: Edge, request: Request, token: str) -> Response:
     event = signals.unsubscribed(read, event_id, at, edge.plan())
     stored = await edge.delivery.store([to_send(event)])
     return json_response(200, {"event_id": event.event_id.hex(), "stored": stored})
-
-
-async def mint(edge: Edge, request: Request) -> Response:
-    """POST /t `{count?, days?}`: tokens for a server's mails, `{tokens: [{token, message_id}]}`."""
-    arrival = edge.arrival(request)
-    arrival.only_servers(True, "")
-    limits = edge.settings.limits
-    body = await read_body(request, limits, ("json",))
-    members = values.only(read_json(body.data), ("count", "days"), "")
-    life = arrival.plan.token_life // tokens.DAY
-    count = values.number(members.get("count", 1), "/count", 1, _MOST_TOKENS)
-    days = values.number(members.get("days", life), "/days", 0, _LONGEST_LIFE)
-    minted = []
-    for _ in range(count):
-        message_id = edge.random(tokens.MESSAGE_ID_BYTES)
-        day = tokens.expiry_day(arrival.at, days)
-        token = tokens.mint(edge.pixel_keys, site=arrival.site, message_id=message_id, expires_day=day)
-        minted.append({"token": token, "message_id": message_id.hex()})
-    return json_response(200, {"tokens": minted})

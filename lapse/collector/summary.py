@@ -15,6 +15,7 @@ def summary(plan: PolicyPlan) -> dict[str, object]:
             "fields": sorted(source.fields),
             "identifiers": dict(source.identifiers),
             "purposes": [names[number] for number in source.purposes],
+            "asks": [names[number] for number in source.asks],
             "notice": source.notice,
             "sites": sorted(source.sites),
         }

@@ -96,13 +96,6 @@ def flag(value: object, where: str) -> bool:
     return value
 
 
-def number(value: object, where: str, least: int, most: int) -> int:
-    """A whole number within bounds."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise wrong(f"a whole number from {least} to {most} must stand here", where)
-    return value
-
-
 def texts(value: object, most: int, where: str) -> dict[str, str]:
     """An object of texts; members that are null count as missing."""
     if value is None:

@@ -1,4 +1,4 @@
-"""The collector on a real Kafka that goes away and comes back, and is killed: nothing acknowledged is lost."""
+"""The collector on a real Kafka that goes away and comes back, and is killed: nothing is lost."""
 
 from __future__ import annotations
 

@@ -145,15 +145,6 @@ async def test_a_forged_link_or_another_body_does_nothing(edge: Running) -> None
     assert edge.sent == []
 
 
-async def test_a_server_mints_tokens(edge: Running) -> None:
-    """Each token is its message's own and opens a pixel; a browser may not mint."""
-    problem(await edge.http.post("/t", params=SITE, json={}), 401, "unauthorized")
-    response = await edge.http.post("/t", headers=SERVER, json={"count": 3, "days": 2})
-    minted = response.json()["tokens"]
-    assert len({each["message_id"] for each in minted}) == 3
-    problem(await edge.http.post("/t", headers=SERVER, json={"count": 501}), 422, "bad_argument")
-
-
 # ---- dry run ---------------------------------------------------------------------------------------------
 async def test_a_dry_run_says_what_would_happen(edge: Running) -> None:
     """Purposes, fields, processors, until when and why not; nothing is published and no value comes back."""
