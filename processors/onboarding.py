@@ -45,15 +45,15 @@ class Onboarding:
 
 HOW = (
     "Read your topic with your own Kafka user and a group that starts with your group's name.",
-    "Values are Confluent-framed Avro: a zero byte, four bytes of schema id, the body. Null is a tick: skip it.",
+    "Values are Confluent-framed Avro: a zero byte, four of schema id, the body. Null is a tick: skip it.",
     "RecordDelivered is sealed for you: compartments of fields, each with one wrapped key per purpose.",
     "Open at the moment of use: send the wraps to the key endpoint, at most 500 deliveries in a batch.",
-    "A compartment is answered with a key and `use_until`, or `closed` with a code: do not use it, or not yet.",
+    "A compartment's answer is a key and `use_until`, or `closed` and a code: do not use it, or not yet.",
     "Check the commitment, decrypt with AES-256-GCM (docs/wire.md), keep neither key nor clear text.",
     "Store what you keep by delivery_id, each field with its grants (purpose, period, terms, decided).",
     "Depersonalized takes grants back: those of its scope whose `decided` is smaller than its `reaches`.",
     "Remove a field once its last grant is gone, before `answer_by`, and tell POST /v1/receipts so.",
-    "The same message may come twice: delivery_id, revision and lapse_id say so. The highest revision counts.",
+    "The same message may come twice: go by delivery_id, revision and lapse_id; the highest revision counts.",
 )
 """Ten lines that a consumer's developer needs; docs/processing.md has the rest."""
 
