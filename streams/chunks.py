@@ -7,7 +7,7 @@ changes an outcome. (Checked by `docs/model/m1_tag.py` and `m2_route.py`.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -26,11 +26,13 @@ TICK = "lapse-tick"
 """Header of a record that only rolls a segment: no value, no meaning, no entry."""
 POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, Bug)
 """What a bug of ours raises on one record: the chunk is halved until the record stands alone."""
+DECISIONS = "decisions"
+"""Topic of what was decided for every record."""
 BATCH_BYTES = 700_000
 """A decision batch stays well under what one Kafka record may hold."""
 
-Entry = TypeVar("Entry")
 Work = TypeVar("Work", bound="Judged")
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +52,8 @@ class Finding(Protocol):
 class Stage(Protocol[Work]):
     """One stage's steps for a part of a chunk; `entry` is the type of its plan's entries, None if it plans nothing."""
 
-    entry: Any
+    @property
+    def entry(self) -> Any: ...
 
     def read(self, part: Part, spoilt: frozenset[int]) -> Any:
         """Decode, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
@@ -75,6 +78,8 @@ class Part(NamedTuple):
     log: str
     partition: int
     records: Sequence[Inbound]
+    position: int | None = None
+    """The log holds nothing between this offset and the first record."""
 
     @property
     def start(self) -> int:
@@ -90,6 +95,10 @@ class Part(NamedTuple):
     def place(self) -> str:
         """Where it lies, for findings."""
         return f"{self.topic}/{self.partition} {self.start}-{self.next - 1}"
+
+    def holds(self, record: Inbound) -> bool:
+        """Whether the record lies in this part, which may have been cut since the record was read."""
+        return self.start <= record.offset < self.next
 
     def halves(self) -> tuple[Part, Part]:
         """Both halves; only for two records or more."""
@@ -109,6 +118,17 @@ class _Commit1(Generic[Work]):
     work: Work
 
 
+class Blocking(Protocol):
+    """Runs a function that blocks on the vault, off the event loop (`Engine.work`)."""
+
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+async def inline(function: Callable[[], T]) -> T:
+    """Run it right here: for tests and tools."""
+    return function()
+
+
 class Chunks(Generic[Work]):
     """Runs one stage over chunks, part by part; one instance per source."""
 
@@ -117,44 +137,42 @@ class Chunks(Generic[Work]):
         vault: Vault,
         stage: Stage[Work],
         *,
+        name: str,
         finding: Finding,
         spend: Callable[[], None],
+        work: Blocking = inline,
+        most: int = 1_000_000,
     ) -> None:
+        """`most` records are judged in one transaction: 1 where each may need what the one before owes."""
+        self.__name__ = name
         self._vault = vault
         self._stage = stage
         self._finding = finding
         self._spend = spend
+        self._work = work
+        self._most = most
         self._plan_type = None if stage.entry is None else _plan_of(stage.entry)
-        self._sought: dict[tuple[str, int], int] = {}
 
     async def __call__(self, chunk: Chunk) -> Outcome:
         """Do one chunk; `Seek` where the vault says that this worker is not where the partition is."""
-        rest: Part | None = Part(chunk.topic, chunk.topic_id.hex(), chunk.partition, chunk.records)
-        while rest is not None and rest.records:
-            done = await self._part(rest, frozenset())
+        rest = Part(chunk.topic, chunk.topic_id.hex(), chunk.partition, chunk.records, chunk.position)
+        while rest.records:
+            done = await self._part(rest._replace(records=rest.records[: self._most]), frozenset())
             if isinstance(done, Fenced):
-                return self._turned_away(rest, done)
-            rest = rest._replace(records=[r for r in rest.records if r.offset >= done])
+                return Done() if rest.next <= done.offset else Seek(done.offset)
+            rest = rest._replace(records=[r for r in rest.records if r.offset >= done], position=done)
         return Done()
-
-    def _turned_away(self, part: Part, fenced: Fenced) -> Outcome:
-        if part.next <= fenced.offset:
-            return Done()
-        if part.start > fenced.offset:
-            self._sought[part.log, part.partition] = fenced.offset
-        return Seek(fenced.offset)
 
     async def _part(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
         """Do the first part of what is left: the offset done up to, or where the partition really is."""
         try:
-            read = self._stage.read(part, spoilt)
-            first = self._commit1(part, read)
+            first = await self._work(lambda: self._commit1(part, self._stage.read(part, spoilt)))
             if isinstance(first, Fenced):
                 return first
             await self._stage.produce(first.part, first.work)
         except POISON:
             return await self._bisect(part, spoilt)
-        done = self._commit2(first)
+        done = await self._work(lambda: self._commit2(first))
         if not isinstance(done, Fenced):
             await self._stage.settled(first.part, first.work)
         return done
@@ -183,21 +201,14 @@ class Chunks(Generic[Work]):
 
     def _fence(self, tx: Tx, part: Part) -> Part | Fenced:
         """Skip the prefix that is done; accept a gap only where the log itself has one, as a finding."""
-        place = (part.log, part.partition)
-        progress = tx.progress(*place)
-        if progress is None:
-            if part.start > 0:
-                self._finding("progress unknown", part.place, part.start)
-            tx.set_progress(*place, part.start)
-            return part
+        progress = tx.progress(part.log, part.partition) or 0
         if part.next <= progress:
             return Fenced(progress)
         if part.start > progress:
-            if self._sought.get(place) != progress:
+            if part.position is None or part.position > progress:
                 return Fenced(progress)
             self._finding("offsets missing from the log", part.place, part.start - progress)
-            tx.set_progress(*place, part.start)
-            return part
+            tx.set_progress(part.log, part.partition, part.start)
         return part._replace(records=[r for r in part.records if r.offset >= progress])
 
     def _planned(self, tx: Tx, part: Part) -> tuple[Part, Mapping[int, Any] | None]:
@@ -221,9 +232,9 @@ class Chunks(Generic[Work]):
     def _commit2(self, first: _Commit1[Work]) -> int | Fenced:
         part = first.part
         with self._vault.transaction() as tx:
-            progress = tx.progress(part.log, part.partition)
-            if progress != part.start:
-                return Fenced(progress or 0)
+            progress = tx.progress(part.log, part.partition) or 0
+            if progress > part.start:
+                return Fenced(progress)
             self._stage.settle(tx, part, first.work)
             self._keep_rest_of_plan(tx, part)
             tx.set_progress(part.log, part.partition, part.next)

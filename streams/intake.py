@@ -15,6 +15,7 @@ from schemas.ids import EventId, Micros, RecordId
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted
 from schemas.plan import Plans, PolicyPlan
 from streams import tagging
+from streams.chunks import POISON, Part, is_tick
 from streams.ports import Inbound
 from vault.handles import alias_hash, record_id
 from vault.identity import normalise
@@ -57,12 +58,34 @@ class IntakeReader:
     vault: Vault
     pixel_keys: PixelKeys
 
-    def read(self, topic: str, partition: int, record: Inbound, plans: Plans, now: Micros) -> Arrived:
+    def part(self, part: Part, plans: Plans, spoilt: frozenset[int]) -> list[Arrived]:
+        """Read a part's records; those that a bug was bisected to keep their id if it can be had, and nothing else."""
+        now, found = self.vault.clock.now(), []
+        for record in part.records:
+            if is_tick(record):
+                continue
+            if record.offset in spoilt:
+                found.append(self._spoilt(part, record, plans, now))
+            else:
+                found.append(self._read(part, record, plans, now))
+        return found
+
+    def _spoilt(self, part: Part, record: Inbound, plans: Plans, now: Micros) -> Arrived:
+        place = place_id(self.vault, part.topic, part.partition, record.offset)
+        received = received_at(self.vault, record, now)
+        spoilt = Arrived(topic=part.topic, record=record, received=received, record_id=place, code="bug")
+        try:
+            spoilt.record_id = self._read(part, record, plans, now).record_id
+        except POISON:
+            pass
+        return spoilt
+
+    def _read(self, part: Part, record: Inbound, plans: Plans, now: Micros) -> Arrived:
         """Read one record; nothing in it can make this raise anything but a bug of ours."""
-        received = self._received(record, now)
-        value = record.value or b""
+        topic, value = part.topic, record.value or b""
+        received = received_at(self.vault, record, now)
         released = self._released(record, value)
-        place = self.place_id(topic, partition, record.offset)
+        place = place_id(self.vault, topic, part.partition, record.offset)
         arrived = Arrived(topic=topic, record=record, received=received, record_id=place)
         if released is not None:
             arrived.received, arrived.released = released, True
@@ -106,22 +129,25 @@ class IntakeReader:
             arrived.code = "token_expired"
         return token.identifier
 
-    def _received(self, record: Inbound, now: Micros) -> Micros:
-        """LogAppendTime; a manual clock stands still, so there it is the clock's now."""
-        appended = Micros(record.timestamp_ms * 1000 + 999)
-        return now if self.vault.clock.mode == "manual" else min(appended, now)
-
-    def place_id(self, topic: str, partition: int, offset: int) -> RecordId:
-        """Record id of what has no readable event id."""
-        place = EventId(partition.to_bytes(8, "big") + offset.to_bytes(8, "big"))
-        return record_id(self.vault.secrets.record, "", topic, place)
-
     def _released(self, record: Inbound, value: bytes) -> Micros | None:
         header = next((data for name, data in record.headers if name == RELEASED), b"")
         if len(header) != 8 + 32:
             return None
         made = release_header(self.vault, value, Micros(int.from_bytes(header[:8], "big")))
         return Micros(int.from_bytes(header[:8], "big")) if hmac.compare_digest(made, header) else None
+
+
+def place_id(vault: Vault, topic: str, partition: int, offset: int) -> RecordId:
+    """Record id of what has no readable event id."""
+    place = EventId(partition.to_bytes(8, "big") + offset.to_bytes(8, "big"))
+    return record_id(vault.secrets.record, "", topic, place)
+
+
+def received_at(vault: Vault, record: Inbound, now: Micros) -> Micros:
+    """When a record was received: LogAppendTime; a manual clock stands still, so there it is the clock's now."""
+    if vault.clock.mode == "manual":
+        return now
+    return min(Micros(record.timestamp_ms * 1000 + 999), now)
 
 
 def release_header(vault: Vault, value: bytes, received: Micros) -> bytes:

@@ -7,19 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from schemas import codec
 from schemas.ids import Handle, Slot
-from schemas.models import Compartment, Link, Outcome, Quarantined, RecordDecided, RecordTagged
+from schemas.models import Compartment, Link, Outcome, RecordDecided, RecordTagged
 from schemas.plan import Plans, PolicyPlan
 from streams import tagging
-from streams.chunks import Out, Part, decision_batches
+from streams.chunks import DECISIONS, Out, Part, decision_batches
 from streams.ports import Outbound
+from streams.quarantine import Aside, set_aside
 from streams.tagstage import REVISION, Item, Keys, TagWork, bucket_of
 from vault.handles import handle_key, make_handles, slot_of
 from vault.keys import Draw, derive_k
 from vault.sealing import Part as SealPart
-from vault.sealing import RecordHeader, encode_fields, quarantine_aad, seal_quarantined, seal_record
+from vault.sealing import RecordHeader, encode_fields, seal_record
 from vault.values import BucketId
-
-DECISIONS, QUARANTINED = "decisions", "quarantine"
 
 
 class TagOutput:
@@ -30,8 +29,9 @@ class TagOutput:
         self._slot_key = slot_key
         self._draw = draw
 
-    async def send(self, part: Part, work: TagWork, plans: Plans) -> None:
+    async def send(self, part: Part, work: TagWork) -> None:
         """Send everything a part causes; returns once all of it is acknowledged."""
+        plans = work.plans
         accepted = [item for item in work.items if item.entry.fate == "tagged" and item.keys]
         handles = _handles(accepted, plans)
         records = [self._tagged(item, plans, work, handles) for item in accepted]
@@ -82,7 +82,7 @@ class TagOutput:
         mask = sum(1 << key.link.purpose for key in item.keys)
         parts = [
             SealPart(
-                plan.categories,
+                sorted({c for name, c in zip(plan.fields, plan.field_categories, strict=True) if name in given}),
                 plan.links,
                 encode_fields([*(given.get(name) for name in plan.fields[:-1]), item.entry.at]),
             )
@@ -92,21 +92,18 @@ class TagOutput:
         return seal_record(header, parts, [derive_k(key.bucket, key.subject) for key in item.keys], self._draw)
 
     def _quarantined(self, part: Part, item: Item) -> Outbound:
-        entry, (key,), raw = item.entry, item.keys, item.arrived.record.value
-        assert raw is not None and entry.code is not None
-        aad = quarantine_aad(entry.record_id, part.topic, entry.at, key.link.period, key.link.terms)
-        record = Quarantined(
+        entry, (key,), record = item.entry, item.keys, item.arrived.record
+        assert record.value is not None and entry.code is not None
+        aside = Aside(
             record_id=entry.record_id,
-            topic=part.topic,
             schema_id=item.arrived.schema_id,
             received_at=entry.at,
             code=entry.code,
             path=entry.path,
             period=key.link.period,
             terms=key.link.terms,
-            sealed=seal_quarantined(key.bucket, entry.record_id, raw, aad, self._draw),
         )
-        return self._out.to_partition(QUARANTINED, part.partition, codec.encode(record))
+        return set_aside(self._out, part, aside, record.value, key.bucket, self._draw)
 
     def _decided(self, item: Item, work: TagWork, plans: Plans) -> RecordDecided | None:
         """The entry of what ends here; accepted records are decided by route."""

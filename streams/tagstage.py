@@ -16,6 +16,7 @@ from streams import residue, tagging
 from streams.chunks import Judged
 from streams.intake import Arrived
 from streams.people import People
+from vault.herald import Herald
 from vault.port import Tx
 from vault.values import BucketId, BucketRow, BucketWanted, ResidueEntry, SubjectState
 
@@ -72,6 +73,7 @@ class TagWork(Judged):
     """A judged part; `destroyed`: its commit owes the outbox something."""
 
     items: list[Item]
+    plans: Plans
     now: Micros
     control_offset: int
     destroyed: bool = False
@@ -96,10 +98,10 @@ class _Pad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagJudge:
-    """Decides parts of intake inside transactions; `end` destroys keys and owes the outbox what follows."""
+    """Decides parts of intake inside transactions; `herald` knows who must be told of what is destroyed."""
 
     new_key: Callable[[], bytes]
-    end: Callable[[Tx, People], None]
+    herald: Callable[[Plans], Herald]
 
     def decide(self, tx: Tx, arrived: Sequence[Arrived], plans: Plans) -> TagWork:
         """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
@@ -107,31 +109,34 @@ class TagJudge:
         ids = {each.record_id for each in arrived if each.event is not None}
         pad = _Pad(
             now=tx.now,
-            people=People.read(tx, hashes, self.new_key),
+            people=People.read(tx, hashes, self.new_key, self.herald(plans)),
             seen=dict(tx.seen(ids)),
             shut=shut_buckets(tx, _candidates(arrived)),
         )
         entries = [self._entry(each, pad, plans) for each in arrived]
-        pad.people.write()
-        self.end(tx, pad.people)
         tx.ensure_buckets(pad.wanted.values())
         tx.put_seen(pad.fresh)
-        return self._work(tx, arrived, entries, pad.people.states, plans, bool(pad.people.destroyed))
+        return self._work(tx, arrived, entries, pad.people.states, plans, pad.people.owes)
 
     def repeat(
         self, tx: Tx, arrived: Sequence[Arrived], planned: Mapping[int, Entry], plans: Plans
     ) -> TagWork:
         """Commit 1 of a redelivery: what was planned, with the keys that still live; a fresh bug overrules."""
-        bugs = {each.record.offset: self._quarantine(each, plans, tx.now) for each in arrived if each.code == "bug"}
-        tx.ensure_buckets(bugs.values())
         entries = [
-            _quarantined(each, tagging.Quarantined(code="bug"), bugs[each.record.offset].id, plans.latest.version)
-            if each.record.offset in bugs
+            self._set_aside(tx, each, planned[each.record.offset], plans)
+            if each.code == "bug"
             else planned[each.record.offset]
             for each in arrived
         ]
         states = tx.subjects({entry.subject for entry in entries if entry.subject is not None})
         return self._work(tx, arrived, entries, states, plans, True)
+
+    def _set_aside(self, tx: Tx, each: Arrived, planned: Entry, plans: Plans) -> Entry:
+        """What was planned broke while it was sealed: it is quarantined under the id it was planned under."""
+        wanted = self._quarantine(each, plans, tx.now)
+        tx.ensure_buckets([wanted])
+        each.record_id = planned.record_id
+        return _quarantined(each, tagging.Quarantined(code="bug"), wanted.id, plans.latest.version)
 
     def _work(
         self,
@@ -154,6 +159,7 @@ class TagJudge:
             seq=tx.seq,
             plan={each.record.offset: entry for each, entry in zip(arrived, entries, strict=True)},
             items=items,
+            plans=plans,
             now=tx.now,
             control_offset=tx.control_offset,
             destroyed=destroyed,
@@ -198,8 +204,8 @@ class TagJudge:
         if number is None and said and each.hashes:
             number = pad.people.create()
         if number is not None and said:
-            pad.people.say(number, said, policy)
             pad.people.link(each.hashes, number, when.at, policy)
+            pad.people.say(number, said, policy)
         person = tagging.Person(
             state=None if number is None else pad.people.states[number],
             may_be_new=bool(each.hashes) and tagging.kind_of(event) == "form",
@@ -304,8 +310,9 @@ def _living(
     return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=held.key)
 
 
-def settle(tx: Tx, work: TagWork, plans: Plans) -> None:
+def settle(tx: Tx, work: TagWork) -> None:
     """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
+    plans = work.plans
     tally: Counter[BucketId] = Counter()
     cells: list[ResidueEntry] = []
     plan = plans.in_force(tx.now) or plans.latest

@@ -1,0 +1,199 @@
+"""How each role is put together from what surrounds it: the only place that knows every constructor of the stages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from msgspec.structs import replace
+
+from schemas import codec, signing
+from schemas.ids import Micros
+from schemas.models import RequestDecided
+from schemas.plan import Plans, PolicyPlan
+from streams import metrics
+from streams.agents import Expire, GovernControl, GovernReceipts, GovernSignals, Route, Tag
+from streams.announcing import Announcer, drained
+from streams.chunks import Blocking, Chunks, Out, Stage, inline
+from streams.control import ControlJudge
+from streams.expiring import Expiry, read_clocks
+from streams.intake import IntakeReader
+from streams.planbook import PlanBook
+from streams.poison import BugBudget
+from streams.ports import Sink
+from streams.routeout import RouteOutput
+from streams.signals import SignalJudge, SignalOutput
+from streams.tagout import TagOutput
+from streams.tagstage import TagJudge
+from vault.herald import Herald
+from vault.keys import Draw, new_key, random_bytes
+from vault.port import Tx, Vault
+from vault.tokens import PixelKeys
+from vault.values import Recipient
+
+SERVICE = "service"
+"""Key id under which Lapse itself signs."""
+NAP = 0.01
+"""Seconds between two looks at the outbox while a commit waits for it."""
+
+log = logging.getLogger(__name__)
+
+
+def note(what: str, where: str, count: int = 1) -> None:
+    """A finding: counted, and logged by name and place."""
+    metrics.FINDINGS.labels(what).inc()
+    log.warning("finding", extra={"what": what, "where": where, "count": count})
+
+
+def wall() -> Micros:
+    """The machine's clock."""
+    return Micros(time.time_ns() // 1000)
+
+
+async def nap() -> None:
+    """Wait a moment."""
+    await asyncio.sleep(NAP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every role is given: the vault, the sink, how many partitions topics have, and the service's signing key.
+
+    `work` runs a blocking function off the loop (`Engine.work`); `operators` are key ids and public keys accepted on
+    `control` beside the policy's.
+    """
+
+    vault: Vault
+    sink: Sink
+    partitions: Callable[[str], int]
+    service_key: bytes = field(repr=False)
+    pixel_keys: PixelKeys | None = None
+    operators: Mapping[str, bytes] = field(default_factory=dict)
+    owner: bytes = field(default_factory=lambda: random_bytes(16))
+    finding: Callable[..., None] = note
+    work: Blocking = inline
+    draw: Draw = random_bytes
+    nap: Callable[[], Awaitable[None]] = nap
+    seconds: Callable[[], float] = time.monotonic
+
+    @property
+    def out(self) -> Out:
+        """Where records go."""
+        return Out(sink=self.sink, partitions=self.partitions)
+
+    def herald(self, plans: Plans) -> Herald:
+        """Who is told of endings: every processor of every policy ever in force."""
+        recipients = {
+            processor.name: Recipient(
+                name=processor.name,
+                topic=f"processor.{processor.name}",
+                partitions=self.partitions(f"processor.{processor.name}"),
+                erase_within=processor.erase_within,
+            )
+            for plan in plans
+            for processor in plan.processors
+        }
+        return Herald(
+            secrets=self.vault.secrets,
+            encode=codec.encode,
+            sign=self.sign,
+            recipients=recipients,
+            draw=self.draw,
+        )
+
+    def sign(self, decided: RequestDecided) -> RequestDecided:
+        """Sign what the system applied by itself."""
+        return signing.sign(replace(decided, key_id=SERVICE), self.service_key)
+
+    def keys(self, _tx: Tx, policy: PolicyPlan | None) -> dict[str, bytes]:
+        """Public keys whose commands are obeyed: the policy's, the installation's own, the service's."""
+        policy_keys = policy.operators if policy is not None else {}
+        return {**policy_keys, **self.operators, SERVICE: signing.public_key(self.service_key)}
+
+    async def drained(self) -> None:
+        """Wait until everything owed at this moment is on the log."""
+        await drained(self.vault, self.nap)
+
+
+def _chunks(around: Surroundings, name: str, stage: Stage, *, most: int = 1_000_000) -> Chunks:
+    budget = BugBudget(around.seconds)
+    return Chunks(
+        around.vault,
+        stage,
+        name=name,
+        finding=around.finding,
+        spend=budget.spend,
+        work=around.work,
+        most=most,
+    )
+
+
+def tag(around: Surroundings) -> Chunks:
+    """The handle of `intake.form`, `intake.email-open` and `intake.cookie`."""
+    assert around.pixel_keys is not None, "tag verifies pixel tokens"
+    stage = Tag(
+        plans=PlanBook(around.vault),
+        reader=IntakeReader(vault=around.vault, pixel_keys=around.pixel_keys),
+        judge_=TagJudge(new_key=partial(new_key, around.draw), herald=around.herald),
+        output=TagOutput(around.out, slot_key=around.vault.secrets.slot, draw=around.draw),
+        drained=around.drained,
+    )
+    return _chunks(around, "tag", stage)
+
+
+def route(around: Surroundings) -> Chunks:
+    """The handle of every `records.<horizon>`."""
+    output = RouteOutput(out=around.out, secrets=around.vault.secrets, draw=around.draw)
+    return _chunks(around, "route", Route(vault=around.vault, plans=PlanBook(around.vault), output=output))
+
+
+def govern_signals(around: Surroundings) -> Chunks:
+    """The handle of `intake.signal`."""
+    stage = GovernSignals(
+        vault=around.vault,
+        plans=PlanBook(around.vault),
+        judge_=SignalJudge(
+            new_key=partial(new_key, around.draw), herald=around.herald, finding=around.finding
+        ),
+        output=SignalOutput(out=around.out, draw=around.draw),
+        drained=around.drained,
+    )
+    return _chunks(around, "signals", stage)
+
+
+def govern_control(around: Surroundings) -> Chunks:
+    """The handle of `control`: one command per transaction, for a hold waits for what the one before owes."""
+    stage = GovernControl(
+        judge_=ControlJudge(
+            herald=around.herald,
+            keys=around.keys,
+            plans=PlanBook(around.vault).within,
+            finding=around.finding,
+            own_key=SERVICE,
+        ),
+        output=SignalOutput(out=around.out, draw=around.draw),
+        drained=around.drained,
+    )
+    return _chunks(around, "control", stage, most=1)
+
+
+def govern_receipts(around: Surroundings) -> Chunks:
+    """The handle of `receipts`."""
+    return _chunks(around, "receipts", GovernReceipts())
+
+
+def expire(around: Surroundings) -> Expire:
+    """The expiry loop with the one announcer."""
+    expiry = Expiry(
+        vault=around.vault,
+        plans=PlanBook(around.vault),
+        herald=around.herald,
+        finding=around.finding,
+        clocks=read_clocks,
+    )
+    announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall)
+    return Expire(expiry=expiry, announcer=announcer)

@@ -1,0 +1,279 @@
+"""The control stage: signed commands, in their one order, change the vault; each is judged once and the verdict kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas import codec
+from schemas.errors import BadInput, LapseError, NotFound, Refused, Rejected
+from schemas.ids import Micros
+from schemas.models import (
+    Command,
+    HoldPlaced,
+    HoldReleased,
+    PolicyPublished,
+    ProcessorApproved,
+    ProcessorSuspended,
+    RequestDecided,
+    RequestStepped,
+    RetentionOrdered,
+)
+from schemas.plan import Plans, PolicyPlan
+from schemas.policy import compile_plan, load
+from schemas.retention import Duration
+from streams import metrics
+from streams.chunks import Finding, Judged, Part, is_tick
+from streams.governing import OBJECTABLE, refusal
+from streams.policing import apply_policy, shorten_terms
+from vault.ending import apply_statements, erase
+from vault.herald import Herald, announce_recall
+from vault.holds import place_hold, release_hold
+from vault.port import Tx
+from vault.transaction import destroying
+from vault.values import PolicyRow, ProcessorState, RetentionOrder, Statement, SubjectState
+
+Detail = dict[str, Any]
+"""What a judged command's answer says; never personal data."""
+
+
+class ControlEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A command that was judged at this offset."""
+
+    code: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlWork(Judged):
+    """A judged part of `control`."""
+
+    steps: list[RequestStepped]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlJudge:
+    """Obeys commands inside transactions; `own_key` is the key id under which Lapse itself signs."""
+
+    herald: Callable[[Plans], Herald]
+    keys: Callable[[Tx, PolicyPlan | None], Mapping[str, bytes]]
+    plans: Callable[[Tx], Plans]
+    finding: Finding
+    own_key: str = "service"
+
+    def obey(
+        self, tx: Tx, part: Part, commands: Mapping[int, Command | None], planned: Mapping[int, ControlEntry] | None
+    ) -> ControlWork:
+        """Commit 1: judge every command of a part in order; one that was planned is judged already."""
+        plan: dict[int, ControlEntry] = {}
+        steps: list[RequestStepped] = []
+        if planned is not None:
+            return ControlWork(seq=tx.seq, plan=plan, steps=_steps_again(tx, commands, planned))
+        for record in part.records:
+            if is_tick(record):
+                continue
+            command = commands[record.offset]
+            code = "schema_mismatch" if command is None else self._judge(tx, command, steps)
+            plan[record.offset] = ControlEntry(code)
+            name = type(command).__name__ if command is not None else "unreadable"
+            metrics.COMMANDS.labels(name, code or "").inc()
+            if code is not None:
+                self.finding(f"command refused: {code}", f"control {record.offset}")
+            tx.set_control_offset(record.offset + 1)
+        return ControlWork(seq=tx.seq, plan=plan, steps=steps)
+
+    def _judge(self, tx: Tx, command: Command, steps: list[RequestStepped]) -> str | None:
+        """Judge one command; returns why it was refused, None if it was carried out."""
+        plans = self.plans(tx)
+        policy = (plans.in_force(tx.now) or plans.latest) if len(plans) else None
+        judged = tx.command_judged(command.command_id)
+        code = refusal(command, self.keys(tx, policy), judged, policy)
+        if code == "replayed" and command.key_id == self.own_key:
+            return None  # what the system applied itself was judged in the transaction that applied it
+        detail: Detail = {}
+        if code is None:
+            try:
+                detail = self._carry_out(tx, command, plans, steps)
+            except (BadInput, NotFound, Refused, Rejected) as error:
+                code, detail = error.code, _why(error)
+        if judged is None:
+            tx.judge_command(command.command_id, code, json.dumps(detail).encode())
+        return code
+
+    def _carry_out(self, tx: Tx, command: Command, plans: Plans, steps: list[RequestStepped]) -> Detail:
+        match command:
+            case PolicyPublished():
+                return self._publish(tx, command, plans)
+            case ProcessorApproved():
+                return _approve(tx, command)
+            case ProcessorSuspended():
+                return _suspend(tx, command, self.herald(plans))
+            case HoldPlaced():
+                return _place(tx, command, plans)
+            case HoldReleased():
+                release_hold(tx, command.hold_id)
+                return {}
+            case RequestDecided():
+                return _decide(tx, command, plans, self.herald(plans), steps)
+            case RetentionOrdered():
+                return _shorten(tx, command, plans)
+        raise BadInput("bad_argument", "no such command", type(command).__name__)
+
+    def _publish(self, tx: Tx, command: PolicyPublished, plans: Plans) -> Detail:
+        policy = load(command.body, where=f"policy {command.version}")
+        if policy.version != command.version or policy.sha256 != command.sha256:
+            raise BadInput("bad_policy", "the text is not the one that was signed", f"policy {command.version}")
+        if len(plans) and command.version <= plans.latest.version:
+            raise Refused("conflict", "a policy version is published once", f"policy {command.version}")
+        plan = compile_plan(policy)
+        row = PolicyRow(version=plan.version, effective=plan.effective, sha256=plan.sha256, body=command.body)
+        tx.put_policy(row)
+        hidden, shortened = apply_policy(tx, plan) if plan.effective <= tx.now else (0, 0)
+        return {"version": plan.version, "hidden": hidden, "shortened": shortened}
+
+
+def _why(error: LapseError) -> Detail:
+    return {"what": error.what, "where": error.where, "do": error.do}
+
+
+def _approve(tx: Tx, command: ProcessorApproved) -> Detail:
+    state = tx.processor(command.processor) or ProcessorState(name=command.processor)
+    tx.put_processor(
+        replace(
+            state,
+            approved=True,
+            suspended=False,
+            reason=None,
+            since=tx.now,
+            assurance_until=command.assurance_until,
+            evidence=command.evidence,
+        )
+    )
+    return {"processor": command.processor}
+
+
+def _suspend(tx: Tx, command: ProcessorSuspended, herald: Herald) -> Detail:
+    state = tx.processor(command.processor) or ProcessorState(name=command.processor)
+    detail: Detail = {"processor": command.processor}
+    if command.recall:
+        lapse = announce_recall(destroying(tx), herald, command.processor)
+        detail["lapse_id"] = lapse.hex()
+        state = replace(state, recalled_at=tx.now)
+    tx.put_processor(replace(state, suspended=True, reason=command.reason, since=tx.now))
+    return detail
+
+
+def _place(tx: Tx, command: HoldPlaced, plans: Plans) -> Detail:
+    """A hold that names no purpose is for all of them."""
+    every = dict.fromkeys(purpose.name for plan in plans for purpose in plan.purposes)
+    hold = place_hold(
+        tx, command.hold_id, command.alias_hashes, command.purposes or list(every), reason=command.reason
+    )
+    gone = sorted({f"{pair.bucket.purpose} {pair.bucket.period} {pair.bucket.terms}" for pair in hold.gone})
+    return {"hold_id": command.hold_id.hex(), "subjects": len(hold.subjects), "gone": gone}
+
+
+def _shorten(tx: Tx, command: RetentionOrdered, plans: Plans) -> Detail:
+    try:
+        retention = Duration.parse(command.retention)
+    except ValueError:
+        raise BadInput("bad_argument", "not an ISO 8601 duration", "retention") from None
+    policy = plans.in_force(tx.now) or plans.latest
+    tx.put_retention_order(
+        RetentionOrder(
+            command_id=command.command_id,
+            purpose=command.purpose,
+            terms=command.terms,
+            retention=command.retention,
+            at=tx.now,
+        )
+    )
+    hidden, shortened = shorten_terms(tx, policy, command.purpose, command.terms, retention)
+    return {"hidden": hidden, "shortened": shortened}
+
+
+def _decide(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald, steps: list[RequestStepped]) -> Detail:
+    """An officer's decision on a request; the command on `control` is its own proof."""
+    policy = plans.in_force(tx.now) or plans.latest
+    match command.right:
+        case "erasure":
+            detail = _erase(tx, command, policy, herald)
+        case "objection":
+            detail = _object(tx, command, policy, herald)
+        case "restriction":
+            detail = _restrict(tx, command)
+        case "access" | "portability" | "rectification":
+            detail = {}
+    state = tx.request(command.request_id)
+    if state is not None:
+        kept = tuple(str(name) for name in detail.get("kept", ()))
+        tx.put_request(replace(state, state="decided", until=command.until, kept=kept))
+    steps.append(_decided(command, tx.now))
+    return detail
+
+
+def _decided(command: RequestDecided, at: Micros) -> RequestStepped:
+    return RequestStepped(request_id=command.request_id, right=command.right, step="decided", at=at)
+
+
+def _erase(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) -> Detail:
+    stays = {purpose.name for purpose in policy.purposes if purpose.keeps_on_erasure}
+    named = set(command.purposes)
+    keep = stays if not named else {p.name for p in policy.purposes} - named | stays
+    erased = erase(tx, command.alias_hashes, command.until, herald, keep=keep)
+    kept = sorted({purpose for _, purpose in erased.kept})
+    return {"subjects": len(erased.subjects), "kept": kept}
+
+
+def _people(tx: Tx, hashes: Sequence[bytes]) -> list[SubjectState]:
+    rows = [row for found in tx.aliases(hashes).values() for row in found]
+    numbers = {row.subject for row in rows if row.subject is not None}
+    return list(tx.subjects(numbers).values())
+
+
+def _object(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) -> Detail:
+    purposes = command.purposes or [p.name for p in policy.purposes if p.basis in OBJECTABLE]
+    people = _people(tx, command.alias_hashes)
+    for state in people:
+        said = [Statement(purpose=p, granted=False, at=command.until, objection=True) for p in purposes]
+        apply_statements(tx, state, said, herald)
+    return {"subjects": len(people), "purposes": list(purposes)}
+
+
+def _restrict(tx: Tx, command: RequestDecided) -> Detail:
+    people = _people(tx, command.alias_hashes)
+    for state in people:
+        for name in command.purposes or list(state.purposes):
+            state = state.having(name, replace(state.purpose(name), restricted=True))
+        tx.put_subjects([state])
+    return {"subjects": len(people)}
+
+
+def _steps_again(
+    tx: Tx, commands: Mapping[int, Command | None], planned: Mapping[int, ControlEntry]
+) -> list[RequestStepped]:
+    """The steps of commands that an earlier attempt has carried out and perhaps not told."""
+    done = [commands[offset] for offset, entry in planned.items() if entry.code is None and offset in commands]
+    return [_decided(command, tx.now) for command in done if isinstance(command, RequestDecided)]
+
+
+def read_commands(part: Part, spoilt: frozenset[int]) -> dict[int, Command | None]:
+    """Decode a part of `control`; None where something else stands there."""
+    found: dict[int, Command | None] = {}
+    for record in part.records:
+        if is_tick(record):
+            continue
+        found[record.offset] = None
+        if record.offset in spoilt:
+            continue
+        try:
+            command = codec.decode(record.value or b"")
+        except Rejected:
+            continue
+        if isinstance(command, Command):
+            found[record.offset] = command
+    return found

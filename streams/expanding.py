@@ -1,0 +1,144 @@
+"""The expander: one depersonalization per delivery, for processors that cannot follow a whole bucket's.
+
+It reads `decisions` by append time, from when the bucket was first used; the job is kept in the vault until all its
+lapses are on the processor's topic, so a crash only makes it say something twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+
+from schemas import codec
+from schemas.errors import Rejected
+from schemas.ids import LapseId, Micros, Period, Sequence, Terms
+from schemas.models import DecisionBatch, Depersonalized, RecordDecided, RecordScope
+from schemas.plan import Plans
+from streams.chunks import Out
+from streams.ports import Outbound
+from streams.scan import Scan, ScannedBatch, Time
+from vault.handles import delivery_id
+from vault.port import Tx, Vault
+from vault.values import BucketId, BucketRow
+
+JOBS = "expand/jobs"
+"""Meta: what is to be expanded."""
+SLACK_MS = 60_000
+"""How much earlier than the bucket's first use the reading begins: the broker has a clock of its own."""
+
+
+class Job(msgspec.Struct, frozen=True, array_like=True):
+    """A bucket's lapse that one processor wants per delivery."""
+
+    processor: str
+    purpose: str
+    period: Period
+    terms: Terms
+    since: Micros
+    ended_at: Micros
+    reaches: Sequence
+    control_offset: int
+
+    @property
+    def bucket(self) -> BucketId:
+        """The bucket that ended."""
+        return BucketId(self.purpose, self.period, self.terms)
+
+
+def ask_expansion(tx: Tx, row: BucketRow, plans: Plans) -> None:
+    """In the transaction that ends a bucket: note which processors want its lapse per delivery."""
+    wanting = {p.name for plan in plans for p in plan.processors if p.lapse == "per_delivery"}
+    jobs = [
+        Job(name, *row.id, row.first_seen, tx.now, tx.seq, tx.control_offset)
+        for name in tx.told_of_bucket(row.id)
+        if name in wanting
+    ]
+    if jobs:
+        tx.put_meta(JOBS, msgspec.msgpack.encode([*pending(tx), *jobs]))
+
+
+def pending(tx: Tx) -> list[Job]:
+    """Jobs not done yet."""
+    blob = tx.meta(JOBS)
+    return msgspec.msgpack.decode(blob, type=list[Job]) if blob else []
+
+
+def lapses(job: Job, secret: bytes, entries: Iterable[RecordDecided], plans: Plans) -> Iterator[tuple[int, Depersonalized]]:
+    """The lapse of every delivery of the job's bucket among these entries, with the slot it goes to. Pure."""
+    for entry in entries:
+        if entry.outcome != "routed" or not _granted(job, entry, plans):
+            continue
+        delivery = delivery_id(secret, entry.record_id)
+        lapse = sha256(b"lapse/v1/expanded" + delivery + repr(tuple(job.bucket)).encode()).digest()[:16]
+        yield (
+            entry.slot,
+            Depersonalized(
+                lapse_id=LapseId(lapse),
+                cause="retention",
+                scope=RecordScope(delivery_id=delivery, purposes=[job.purpose]),
+                reaches=job.reaches,
+                control_offset=job.control_offset,
+                effective_at=job.ended_at,
+                records=1,
+            ),
+        )
+
+
+def _granted(job: Job, entry: RecordDecided, plans: Plans) -> bool:
+    policy = plans.version(entry.policy)
+    for verdict in entry.verdicts:
+        if policy.processors[verdict.processor].name != job.processor:
+            continue
+        for grant in verdict.grants:
+            link = entry.links[grant.link]
+            if BucketId(policy.purposes[link.purpose].name, link.period, link.terms) == job.bucket:
+                return True
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expander:
+    """Does the jobs; `work` runs a blocking function without stalling the loop."""
+
+    vault: Vault
+    out: Out
+    scan: Scan
+    work: Callable[[Callable[[], list[Outbound]]], Awaitable[list[Outbound]]]
+
+    async def run(self, plans: Plans) -> int:
+        """Do every job that is pending; returns how many lapses were sent."""
+        with self.vault.transaction(write=False) as tx:
+            jobs = pending(tx)
+        sent = 0
+        for job in jobs:
+            secret = self.vault.secrets.processor(job.processor)
+            records = await self.work(lambda job=job, secret=secret: self._read(job, secret, plans))
+            await self.out.send(records)
+            sent += len(records)
+            with self.vault.transaction() as tx:
+                rest = [each for each in pending(tx) if each != job]
+                tx.put_meta(JOBS, msgspec.msgpack.encode(rest) if rest else None)
+        return sent
+
+    def _read(self, job: Job, secret: bytes, plans: Plans) -> list[Outbound]:
+        by_time = self.vault.clock.mode == "system"  # a manual clock says nothing about when records were appended
+        start = Time(max(0, job.since // 1000 - SLACK_MS)) if by_time else "beginning"
+        topic = f"processor.{job.processor}"
+        return [
+            self.out.to_slot(topic, slot, codec.encode(lapse))
+            for batch in self.scan(["decisions"], start=start)
+            for slot, lapse in lapses(job, secret, _entries(batch), plans)
+        ]
+
+
+def _entries(batch: ScannedBatch) -> Iterator[RecordDecided]:
+    for record in batch.records:
+        try:
+            found = codec.decode(record.value or b"")
+        except Rejected:
+            continue
+        if isinstance(found, DecisionBatch):
+            yield from found.entries

@@ -1,0 +1,203 @@
+"""The expiry loop: on the vault's clock, buckets that are due end in order, and the brakes that can stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from schemas.ids import Micros, SubjectNumber
+from schemas.models import Cause
+from schemas.plan import Plans, PolicyPlan
+from streams import metrics
+from streams.chunks import Finding
+from streams.clockrules import Moved, Reading, judge
+from streams.expanding import ask_expansion
+from streams.lapsing import decide_lapse
+from streams.planbook import PlanBook
+from streams.policing import applied_version, apply_policy
+from vault.ending import end_bucket, end_purposes, finish_buckets
+from vault.herald import Herald
+from vault.port import Tx, Vault
+from vault.values import BucketRow, ClockState, Hold, ProcessorState
+
+READING = "clock/reading"
+"""Meta: both clocks as expiry last saw them."""
+LIFTED = "brake/lifted"
+"""Meta: somebody confirmed that one tick may destroy more than planned."""
+TOO_MANY = "destroys more than planned"
+KEEP_READING = 1_000_000
+"""Microseconds between two readings kept in the vault."""
+TOGETHER = 100
+"""Buckets ended in one transaction."""
+
+
+def read_clocks(now: Micros) -> Reading:
+    """Both clocks of this machine; the steady one counts sleep too."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    name = boot.read_text(encoding="ascii").strip() if boot.exists() else "unknown"
+    return Reading(wall=now, steady=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot=name)
+
+
+def confirm(tx: Tx) -> None:
+    """Let go of the brake: somebody looked and says the clock is right, or the destruction is meant."""
+    state = tx.clock_state()
+    tx.put_clock_state(replace(state, brake=None, since=None))
+    tx.put_meta(READING, None)
+    if state.brake == TOO_MANY:
+        tx.put_meta(LIFTED, b"1")
+
+
+@dataclass(slots=True, kw_only=True)
+class Expiry:
+    """Ends what is due; `clocks` reads both clocks (ignored while the vault's clock is a manual one)."""
+
+    vault: Vault
+    plans: PlanBook
+    herald: Callable[[Plans], Herald]
+    finding: Finding
+    clocks: Callable[[Micros], Reading] = read_clocks
+    _last: Reading | None = field(default=None)
+    _kept: Reading | None = field(default=None)
+
+    def tick(self) -> int:
+        """Do what is due now; returns how many keys were destroyed, 0 while a brake holds."""
+        if self._braked():
+            return 0
+        plans = self.plans()
+        if not len(plans):
+            return 0
+        policy = self._policy(plans)
+        ended = self._buckets(plans, policy) + self._anchored(plans)
+        self._assurances(policy)
+        finish_buckets(self.vault)
+        return ended
+
+    def _braked(self) -> bool:
+        """Whether expiry must not act: a brake holds, or the clock moved by itself just now."""
+        with self.vault.transaction(write=False) as tx:
+            state, kept, now = tx.clock_state(), tx.meta(READING), tx.now
+        metrics.BRAKE.labels(TOO_MANY).set(state.brake == TOO_MANY)
+        metrics.BRAKE.labels("clock").set(state.brake not in (None, TOO_MANY))
+        if state.brake is not None:
+            self._last = None
+            return True
+        if self.vault.clock.mode == "manual":
+            return False
+        seen = self.clocks(now)
+        last = self._last or (msgspec.msgpack.decode(kept, type=Reading) if kept else None)
+        moved = judge(last, seen, self._step())
+        if moved is not None:
+            self._brake(state, moved)
+            return True
+        self._remember(seen)
+        return False
+
+    def _step(self) -> int:
+        plans = self.plans()
+        return plans.latest.brakes.clock_step if len(plans) else 900_000_000
+
+    def _brake(self, state: ClockState, moved: Moved) -> None:
+        with self.vault.transaction() as tx:
+            tx.put_clock_state(replace(state, brake=f"the clock {moved.kind}", since=tx.now))
+        self._last = None
+        self.finding(f"the clock {moved.kind}", "expiry", moved.by // 1_000_000)
+
+    def _remember(self, seen: Reading) -> None:
+        self._last = seen
+        if self._kept is None or seen.wall - self._kept.wall >= KEEP_READING:
+            self._kept = seen
+            with self.vault.transaction() as tx:
+                tx.put_meta(READING, msgspec.msgpack.encode(seen))
+
+    def _policy(self, plans: Plans) -> PolicyPlan:
+        """Today's policy, once what is held follows it."""
+        with self.vault.transaction(write=False) as tx:
+            policy, done = plans.in_force(tx.now) or plans.latest, applied_version(tx)
+        if policy.version != done:
+            with self.vault.transaction() as tx:
+                apply_policy(tx, policy)
+        return policy
+
+    def _buckets(self, plans: Plans, policy: PolicyPlan) -> int:
+        cap = policy.brakes.destroy_per_tick
+        with self.vault.transaction(write=False) as tx:
+            holds = [hold for hold in tx.holds() if hold.on]
+            waiting = [*tx.due_buckets(tx.now, cap + 1), *tx.all_buckets(state="hidden")]
+            hidden_for, now, lifted = policy.brakes.hidden_for, tx.now, tx.meta(LIFTED) is not None
+        due = [row for row in waiting if decide_lapse(row, holds, now, hidden_for).step == "end"]
+        if len(due) > cap and not lifted:
+            return self._stop(len(due))
+        ended = 0
+        for start in range(0, len(due), TOGETHER):
+            ended += self._end(due[start : start + TOGETHER], holds, plans, hidden_for)
+        if lifted and due:
+            with self.vault.transaction() as tx:
+                tx.put_meta(LIFTED, None)
+        return ended
+
+    def _stop(self, count: int) -> int:
+        with self.vault.transaction() as tx:
+            tx.put_clock_state(replace(tx.clock_state(), brake=TOO_MANY, since=tx.now))
+        self.finding(TOO_MANY, "expiry", count)
+        return 0
+
+    def _end(self, rows: list[BucketRow], holds: list[Hold], plans: Plans, hidden_for: int) -> int:
+        """End a few buckets in one transaction, each judged again as it stands in there."""
+        with self.vault.transaction() as tx:
+            now, ended = tx.now, []
+            current = tx.buckets([row.id for row in rows])
+            for row in rows:
+                lapse = decide_lapse(current[row.id], holds, now, hidden_for)
+                if lapse.step == "end":
+                    ask_expansion(tx, row, plans)
+                    end_bucket(tx, row.id, self.herald(plans), cause=lapse.cause, at=now)
+                    ended.append(row)
+        for row in ended:
+            metrics.LAPSES.labels("retention").inc()
+            metrics.LATE_SECONDS.observe(max(0, now - row.due) / 1e6)
+        return len(ended)
+
+    def _anchored(self, plans: Plans) -> int:
+        """End what runs per person: anchored retentions, and last-open dates."""
+        with self.vault.transaction(write=False) as tx:
+            if not tx.anchors_due(tx.now, 1):
+                return 0
+        cause: Cause = "retention"
+        with self.vault.transaction() as tx:
+            found = tx.anchors_due(tx.now, TOGETHER)
+            for number, purpose, _ in found:
+                end_purposes(tx, number, [purpose], self.herald(plans), cause=cause, at=tx.now)
+                _forget_last_open(tx, plans, number, purpose)
+        metrics.LAPSES.labels(cause).inc(len(found))
+        return len(found)
+
+    def _assurances(self, policy: PolicyPlan) -> None:
+        """An assurance whose date has passed suspends by itself."""
+        with self.vault.transaction(write=False) as tx:
+            late = [state for state in tx.processors() if _over(state, policy, tx.now)]
+        for state in late:
+            with self.vault.transaction() as tx:
+                suspended = replace(state, suspended=True, reason="assurance_ended", since=tx.now)
+                tx.put_processor(suspended)
+            self.finding("assurance ended", state.name)
+
+
+def _over(state: ProcessorState, policy: PolicyPlan, now: Micros) -> bool:
+    number = policy.processor_numbers.get(state.name)
+    stated = policy.processors[number].assurance_until if number is not None else None
+    ends = [until for until in (stated, state.assurance_until) if until is not None]
+    return state.approved and not state.suspended and bool(ends) and min(ends) <= now
+
+
+def _forget_last_open(tx: Tx, plans: Plans, number: SubjectNumber, purpose: str) -> None:
+    policy = plans.in_force(tx.now) or plans.latest
+    if policy.purpose_numbers.get(purpose) != policy.last_open:
+        return
+    for state in tx.subjects([number]).values():
+        if state.last_open is not None:
+            tx.put_subjects([replace(state, last_open=None)])

@@ -1,0 +1,130 @@
+"""Governing, the pure part: what signals say about a person, and whether a command may be obeyed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas import signing
+from schemas.ids import Micros
+from schemas.models import (
+    AnchorReached,
+    Command,
+    ConsentStated,
+    HoldPlaced,
+    HoldReleased,
+    PolicyPublished,
+    ProcessorApproved,
+    ProcessorNotified,
+    ProcessorSuspended,
+    RequestDecided,
+    RetentionOrdered,
+    RightsRequested,
+    SignalReceived,
+)
+from schemas.plan import PolicyPlan, PurposePlan
+from schemas.retention import Anchored
+from vault.values import Judged, PurposeState, Statement
+
+Obeyed = (
+    PolicyPublished
+    | ProcessorApproved
+    | ProcessorSuspended
+    | HoldPlaced
+    | HoldReleased
+    | RequestDecided
+    | RetentionOrdered
+)
+"""Every command there is."""
+NEEDS_SECOND = (PolicyPublished, RetentionOrdered)
+"""Commands that can destroy in bulk: where the policy asks for it they need a second person."""
+OBJECTABLE = frozenset({"consent", "legitimate_interests", "public_task"})
+"""Bases an objection by a data subject ends (GDPR Art. 7(3), 21(1)); contract and law do not ask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """A signal that changes a person: statements to fold; `creates` a person nobody knows yet."""
+
+    statements: tuple[Statement, ...] = ()
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """A signal that changes nobody, and why."""
+
+    code: str
+
+
+def read_signal(signal: SignalReceived, policy: PolicyPlan | None, at: Micros) -> Applied | Turned:
+    """What a signal says about consent; requests, anchors and notices say nothing about it."""
+    if policy is None:
+        return Turned(code="no_basis")
+    if signal.site not in policy.sites:
+        return Turned(code="unknown_source")
+    match signal.body:
+        case ConsentStated(consents=consents):
+            if any(said.purpose not in policy.purpose_numbers for said in consents):
+                return Turned(code="unknown_purpose")
+            said = tuple(Statement(purpose=s.purpose, granted=s.granted, at=at) for s in consents)
+            return Applied(statements=said, creates=bool(said))
+        case RightsRequested(right="objection", purposes=purposes):
+            if any(name not in policy.purpose_numbers for name in purposes):
+                return Turned(code="unknown_purpose")
+            return Applied(statements=_objections(policy, purposes, at), creates=True)
+        case RightsRequested() | AnchorReached() | ProcessorNotified():
+            return Applied()
+
+
+def _objections(policy: PolicyPlan, named: list[str], at: Micros) -> tuple[Statement, ...]:
+    """Everything an objection ends: the purposes named, or all that a person may object to."""
+    purposes = [policy.purpose(name) for name in named] or [p for p in policy.purposes if p.basis in OBJECTABLE]
+    return tuple(
+        Statement(purpose=p.name, granted=False, at=at, objection=True)
+        for p in purposes
+        if p.basis in OBJECTABLE
+    )
+
+
+def anchored(purpose: PurposePlan, held: PurposeState, body: AnchorReached) -> Micros | None:
+    """When what is held for an anchored purpose is due now that the anchor was reached; None if it changes nothing.
+
+    Due dates never move later: a second anchor only ever brings one forward.
+    """
+    retention = purpose.retention
+    if not isinstance(retention, Anchored) or retention.after != body.anchor:
+        return None
+    if held.key is None or held.oldest is None:
+        return None
+    due = purpose.anchored_due(body.reached_at, purpose.period(held.oldest))
+    if due is None or (held.due is not None and held.due <= due):
+        return None
+    return due
+
+
+def refusal(
+    command: Command, keys: Mapping[str, bytes], judged: Judged | None, policy: PolicyPlan | None
+) -> str | None:
+    """Why a command is not obeyed, None if it is: signature, replay, second person, and names the policy knows."""
+    if not signing.verify(command, keys):
+        return "unsigned"
+    if judged is not None:
+        return "replayed"
+    if policy is None:
+        return None if isinstance(command, PolicyPublished) else "no_basis"
+    if policy.brakes.second_person and isinstance(command, NEEDS_SECOND):
+        if command.approved_by is None or command.approved_by == command.ordered_by:
+            return "second_person"
+    return _unknown(command, policy)
+
+
+def _unknown(command: Command, policy: PolicyPlan) -> str | None:
+    match command:
+        case ProcessorApproved(processor=name) | ProcessorSuspended(processor=name):
+            return None if name in policy.processor_numbers else "not_found"
+        case HoldPlaced(purposes=purposes) | RequestDecided(purposes=purposes):
+            return None if all(name in policy.purpose_numbers for name in purposes) else "unknown_purpose"
+        case RetentionOrdered(purpose=name):
+            return None if name in policy.purpose_numbers else "unknown_purpose"
+    return None

@@ -1,0 +1,96 @@
+"""Removing clear bytes from intake as soon as they are not needed, and noticing when something took too many.
+
+What is behind a group's commit is deleted at once (the log start moves), but the bytes stay until their segment is
+closed. So ticks, records without a value, follow the data until every segment that held some must have rolled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.chunks import TICK, Finding
+from streams.ports import Outbound, Sink
+
+Place = tuple[str, int]
+"""Topic and partition."""
+SECOND = 1_000_000
+
+
+class LogCare(Protocol):
+    """What purging needs of the broker's administration; `lapse.broker.admin.Admin` is one."""
+
+    def offsets(self, topics: Iterable[str], *, earliest: bool = False) -> Mapping[Place, int]:
+        """Return each partition's next offset, or its log start."""
+
+    def committed(self, groups: Sequence[str]) -> Mapping[str, Mapping[Place, int]]:
+        """Return what each group has committed."""
+
+    def delete_records(self, before: Mapping[Place, int]) -> object:
+        """Move log starts."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the last pass saw of a partition; times in microseconds."""
+
+    committed: int = 0
+    ticks: int = 0
+    data_at: int = 0
+    ticked_at: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Purge:
+    """Purges the topics of `groups` (group -> topics); `segment` is how long one stays open, in microseconds."""
+
+    care: LogCare
+    sink: Sink
+    groups: Mapping[str, Sequence[str]]
+    finding: Finding
+    now: Callable[[], int]
+    segment: int = 600 * SECOND
+    tick_every: int = 30 * SECOND
+    _seen: dict[Place, _Seen] = field(default_factory=dict)
+
+    async def run(self) -> int:
+        """Do one pass; returns how many offsets were let go."""
+        committed = self.care.committed(tuple(self.groups))
+        topics = sorted({topic for topics in self.groups.values() for topic in topics})
+        starts, ends = self.care.offsets(topics, earliest=True), self.care.offsets(topics)
+        before: dict[Place, int] = {}
+        ticks: list[Place] = []
+        for group, names in self.groups.items():
+            for place, start in starts.items():
+                if place[0] in names:
+                    done = committed.get(group, {}).get(place, start if start == ends[place] else 0)
+                    self._look(place, start, done, before, ticks)
+        if before:
+            self.care.delete_records(before)
+        await self._tick(ticks)
+        return sum(offset - starts[place] for place, offset in before.items())
+
+    def _look(
+        self, place: Place, start: int, done: int, before: dict[Place, int], ticks: list[Place]
+    ) -> None:
+        seen = self._seen.setdefault(place, _Seen(committed=start, data_at=self.now()))
+        if start > done:
+            self.finding("intake was lost before it was read", f"{place[0]}/{place[1]}", start - done)
+        if done > start:
+            before[place] = done
+        if done - seen.committed > seen.ticks:
+            seen.data_at = self.now()
+        if done > seen.committed:
+            seen.committed, seen.ticks = done, 0
+        dirty = self.now() - seen.data_at <= self.segment + 2 * self.tick_every
+        if dirty and self.now() - seen.ticked_at >= self.tick_every:
+            ticks.append(place)
+
+    async def _tick(self, places: Sequence[Place]) -> None:
+        if not places:
+            return
+        await self.sink.send([Outbound(topic, part, None, None, [(TICK, b"1")]) for topic, part in places])
+        for place in places:
+            self._seen[place].ticked_at = self.now()
+            self._seen[place].ticks += 1

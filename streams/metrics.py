@@ -1,0 +1,38 @@
+"""Every metric, once: what each process counts. Labels hold codes, names of the policy and topics, never a person's data."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+"""The registry of a worker process."""
+
+# Counter: outcomes of events by stage. Labels: outcome, code (empty where there is none).
+OUTCOMES = Counter("lapse_outcomes_total", "Events by outcome and code.", ["outcome", "code"], registry=REGISTRY)
+# Counter: chunks done. Labels: role.
+CHUNKS = Counter("lapse_chunks_total", "Chunks done.", ["role"], registry=REGISTRY)
+# Histogram: seconds from a chunk's arrival to its last acknowledgement. Labels: role.
+CHUNK_SECONDS = Histogram("lapse_chunk_seconds", "Seconds per chunk.", ["role"], registry=REGISTRY)
+# Counter: chunks dropped because another worker has the partition. Labels: role.
+FENCED = Counter("lapse_fenced_total", "Chunks dropped, fenced off.", ["role"], registry=REGISTRY)
+# Counter: what needs a person's eye. Labels: what.
+FINDINGS = Counter("lapse_findings_total", "Anomalies that need a person's eye.", ["what"], registry=REGISTRY)
+# Counter: deliveries sent. Labels: processor.
+DELIVERIES = Counter("lapse_deliveries_total", "Deliveries by processor.", ["processor"], registry=REGISTRY)
+# Counter: keys destroyed. Labels: cause.
+LAPSES = Counter("lapse_lapses_total", "Keys destroyed by cause.", ["cause"], registry=REGISTRY)
+# Histogram: seconds by which a bucket's key outlived its due date.
+LATE_SECONDS = Histogram(
+    "lapse_late_seconds",
+    "Seconds from a bucket's due date to its key's destruction.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+    registry=REGISTRY,
+)
+# Gauge: messages owed to the log.
+OUTBOX = Gauge("lapse_outbox_rows", "Messages owed to the log.", registry=REGISTRY)
+# Gauge: 1 while a brake stops expiry. Labels: brake.
+BRAKE = Gauge("lapse_brake", "1 while a brake stops expiry.", ["brake"], registry=REGISTRY)
+# Counter: commands judged. Labels: command, code (empty where applied).
+COMMANDS = Counter("lapse_commands_total", "Commands by result.", ["command", "code"], registry=REGISTRY)
+# Counter: receipts of processors. Labels: processor, outcome.
+RECEIPTS = Counter("lapse_receipts_total", "Receipts by outcome.", ["processor", "outcome"], registry=REGISTRY)
+# Counter: offsets of intake purged.
+PURGED = Counter("lapse_purged_total", "Intake records purged.", registry=REGISTRY)

@@ -1,0 +1,84 @@
+"""Quarantine: input that is unreadable or suspect, sealed whole under a bucket of the reserved purpose.
+
+Released, it runs through tag again under its original time; dropped, it opens no more. Everything in it dies with its
+bucket, at most 14 days later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas import codec
+from schemas.errors import NotFound
+from schemas.ids import Micros, Period, RecordId, Terms
+from schemas.models import Quarantined
+from streams.chunks import Out, Part
+from streams.intake import RELEASED, release_header
+from streams.ports import Outbound
+from vault.keys import Draw
+from vault.port import Tx, Vault
+from vault.sealing import open_quarantined, quarantine_aad, seal_quarantined
+from vault.values import BucketId
+
+TOPIC = PURPOSE = "quarantine"
+DROPPED = 2**31 - 1
+"""Revision under which a dropped input counts as superseded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aside:
+    """What is said of an input that is set aside, besides its bytes."""
+
+    record_id: RecordId
+    schema_id: int | None
+    received_at: Micros
+    code: str
+    path: str | None
+    period: Period
+    terms: Terms
+
+
+def set_aside(out: Out, part: Part, aside: Aside, raw: bytes, bucket_key: bytes, draw: Draw) -> Outbound:
+    """Seal an input whole; the message for the quarantine topic."""
+    aad = quarantine_aad(aside.record_id, part.topic, aside.received_at, aside.period, aside.terms)
+    record = Quarantined(
+        record_id=aside.record_id,
+        topic=part.topic,
+        schema_id=aside.schema_id,
+        received_at=aside.received_at,
+        code=aside.code,
+        path=aside.path,
+        period=aside.period,
+        terms=aside.terms,
+        sealed=seal_quarantined(bucket_key, aside.record_id, raw, aad, draw),
+    )
+    return out.to_partition(TOPIC, part.partition, codec.encode(record))
+
+
+def reopen(tx: Tx, record: Quarantined) -> bytes:
+    """The input as it came; `NotFound` where its bucket is gone or it was dropped."""
+    bucket = BucketId(PURPOSE, record.period, record.terms)
+    key = tx.bucket_keys([bucket]).get(bucket)
+    dropped = tx.superseded([record.record_id]).get(record.record_id, 0) >= DROPPED
+    if key is not None and not dropped:
+        aad = quarantine_aad(record.record_id, record.topic, record.received_at, record.period, record.terms)
+        raw = open_quarantined(key, record.record_id, record.sealed, aad)
+        if raw is not None:
+            return raw
+    raise NotFound("not_found", "nothing of this id can be opened in quarantine", "quarantine")
+
+
+def release(vault: Vault, partitions: int, record: Quarantined) -> Outbound:
+    """The message that lets an input run through its stage again, as of its original time and trusted."""
+    with vault.transaction(write=False) as tx:
+        raw = reopen(tx, record)
+    header = (RELEASED, release_header(vault, raw, record.received_at))
+    partition = record.record_id[0] % partitions
+    return Outbound(record.topic, partition, None, raw, [header])
+
+
+def drop(vault: Vault, record: Quarantined) -> None:
+    """Let an input open no more, sooner than its bucket would."""
+    with vault.transaction() as tx:
+        reopen(tx, record)
+        tx.supersede({record.record_id: DROPPED})
