@@ -50,7 +50,9 @@ class Outbound(NamedTuple):
 def record_bytes(record: Outbound) -> int:
     """Payload size of a record in bytes: key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
-    return size + sum(len(name) + len(value) for name, value in record.headers)
+    for name, value in record.headers:
+        size += len(name) + len(value)
+    return size
 
 
 class Placed(NamedTuple):

@@ -55,6 +55,4 @@ def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
         _Process(engine, loop).execute_from_commandline()
     except SystemExit as end:  # how Faust's worker always ends
         code = int(end.code or 0)
-    finally:
-        engine.guard.disarm()
     return code

@@ -124,7 +124,9 @@ async def open_sink(access: KafkaAccess) -> AsyncIterator[KafkaSink]:
 
 
 def _append(batch: Any, record: Outbound) -> bool:
-    headers = [(name, value) for name, value in record.headers]  # aiokafka takes a list only
+    headers = (
+        record.headers if type(record.headers) is list else list(record.headers)
+    )  # aiokafka takes no other
     metadata = batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
     return metadata is not None
 

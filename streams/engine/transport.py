@@ -278,16 +278,19 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
 class ChunkProducer(driver.Producer):  # type: ignore[misc]  # Faust ships no types
     """Faust's producer, idempotent: retries keep order and make no duplicates."""
 
+    _producer: Any
+
     async def on_start(self) -> None:
-        """Wait for the broker: it is the first thing started that needs one, and stock would end the worker."""
+        """Wait for the broker: this is the first start that needs one, and stock would end the worker."""
         status = self.app.chunk_shared.status
         while not self.should_stop:
             try:
                 await super().on_start()
             except KafkaConnectionError:
                 status.wait_for("broker", "the broker (is it up, are the credentials right?)")
-                producer, self._producer = self._producer, None
-                await producer.stop()
+                unconnected: Any = self._producer
+                self._producer = None
+                await unconnected.stop()
                 await self.sleep(CONNECT_EVERY)
             else:
                 status.wait_for("broker", None)

@@ -126,14 +126,15 @@ def test_sigterm_without_a_broker_ends(lab: Lab) -> None:
 
 
 def test_a_worker_may_start_before_its_broker(lab: Lab) -> None:
-    """Started without a broker, a worker says so and waits; SIGTERM ends it, and the broker's coming starts it."""
+    """Without a broker a worker says so and waits; SIGTERM ends it, and the broker's coming starts it."""
     source, out = lab.topic("early.in", 1), lab.topic("early.out", 1)
     lab.publish(source, 10, partitions=1)
     lab.kafka.stop()
     stopped = lab.worker("lapse.early", [source], out)
     worker = lab.worker("lapse.early", [source], out)
-    for each in (stopped, worker):
-        until(lambda each=each: "the broker" in (each.health["waiting_for"] or ""), why=each.tail)  # type: ignore[misc]
+    waited = "the broker (is it up, are the credentials right?)"
+    stopped.until(waiting_for=waited)
+    worker.until(waiting_for=waited)
     assert stopped.terminate() == 0
     lab.kafka.start()
     until(lambda: len(lab.numbers(out)) == 10, why=worker.tail)
