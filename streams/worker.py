@@ -41,7 +41,8 @@ def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
 
     `build` is called after uvloop has become the loop policy, because Faust takes its loops when an app is
     made. SIGTERM lets the chunk in hand finish, commits and leaves the group. Logging is left alone if the
-    root logger has handlers already.
+    root logger has handlers already. Once a stop has begun, the guard ends the process after 20 s even if the
+    caller or a thread goes on: exit with what is returned.
     """
     if not logging.root.handlers:
         logging.basicConfig(level=level, format=_FORMAT)
