@@ -63,10 +63,9 @@ class Webhook:
         processor: str,
         settings: WebhookSettings,
         wall: Callable[[], Micros],
-        callback_ref: Callable[[str], bytes],
     ) -> None:
         self._processor, self._settings, self._wall = processor, settings, wall
-        self._callback_ref = callback_ref
+        self._ref: Callable[[str], bytes] = str.encode
         where = f"processors.{processor}.webhook"
         self._url = check_url(settings.url, allow_private=settings.allow_private, where=f"{where}.url")
         self._erasure_url = check_url(
@@ -76,6 +75,10 @@ class Webhook:
         )
         self._secrets = load_secrets(settings.secret_file)
         self._session: aiohttp.ClientSession | None = None
+
+    def refer(self, ref: Callable[[str], bytes]) -> None:
+        """Take the vault's names of objects: callbacks name them so, not by what the partner knows."""
+        self._ref = ref
 
     def key(self, delivery: RecordDelivered) -> str:
         """One object per person: the pseudonym that this partner alone has."""
@@ -118,7 +121,7 @@ class Webhook:
 
     def _callback(self, call: Erase) -> str | None:
         base = self._settings.callback_url
-        return f"{base}/{self._callback_ref(call.key).hex()}" if base else None
+        return f"{base}/{self._ref(call.key).hex()}" if base else None
 
     async def _post(self, url: str, message: Message, call: Call, now: Micros) -> Answer:
         headers = {"Content-Type": message.media_type, **self._secrets.sign(message, now)}
