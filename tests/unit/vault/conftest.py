@@ -1,0 +1,24 @@
+"""Fixtures of the vault's tests: every store under one suite."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.vault.worlds import STORES, World, open_world
+
+
+@pytest.fixture(params=sorted(STORES))
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A new vault over each store."""
+    made = open_world(request.param, tmp_path)
+    yield made
+    made.vault.close()
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[World]:
+    """A new vault in a file."""
+    made = open_world("sqlite", tmp_path)
+    yield made
+    made.vault.close()
