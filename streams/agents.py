@@ -1,20 +1,25 @@
 """The flow on one page: five agents, in flow order. Each is thin I/O around pure functions.
 
-    intake.form, intake.email-open, intake.cookie -> TAG -> records.<horizon> -> ROUTE -> decisions, processor.<name>
+    intake.form, intake.email-open, intake.cookie -> TAG -> records.<horizon> -> ROUTE -> decisions,
+    processor.<name>
     intake.signal, control, receipts -> GOVERN -> the vault, whose outbox says what follows
     the vault's clock -> EXPIRE -> keys destroyed -> lifecycle, processor.<name>
     processor.<name> -> CONNECT -> open late -> the third party -> receipts
 
-A chunk goes through `Chunks`: read, commit 1 (judge), produce, commit 2 (settle), acknowledge. What is decided stands in
+A chunk goes through `Chunks`: read, commit 1 (judge), produce, commit 2 (settle), acknowledge. What is
+decided stands in
 tagging, routing, governing and lapsing; here is only what is read from where and written to where.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.errors import Unavailable
 from schemas.plan import Plans
 from streams import metrics, routestage, signals, tagstage
 from streams.announcing import Announcer
@@ -30,13 +35,19 @@ from streams.routestage import Record, RouteWork
 from streams.signals import Said, SignalEntry, SignalJudge, SignalWork
 from streams.tagout import TagOutput
 from streams.tagstage import Entry, TagJudge, TagWork
+from streams.upkeep import Upkeep
 from vault.port import Tx, Vault
 
 GROUPS = {
     "tag": ("intake.form", "intake.email-open", "intake.cookie"),
     "govern": ("intake.signal", "control", "receipts"),
 }
-"""What each role's consumer group `lapse.<role>` reads; route reads `records.<horizon>`, connect `processor.<name>`."""
+"""What each role's consumer group `lapse.<role>` reads; route reads `records.<horizon>`, connect
+`processor.<name>`.
+"""
+TICK_SECONDS = 0.02
+"""Seconds between two looks at the vault's clock."""
+log = logging.getLogger(__name__)
 Drained = Callable[[], Awaitable[None]]
 """Waits until what committed transactions owe is on the log: a Kafka commit must not overtake it."""
 
@@ -70,11 +81,11 @@ class Tag:
         """Seal and send."""
         await self.output.send(part, work)
 
-    def settle(self, tx: Tx, part: Part, work: TagWork) -> None:
+    def settle(self, tx: Tx, work: TagWork) -> None:
         """Commit 2: tallies and residue."""
         tagstage.settle(tx, work)
 
-    async def settled(self, part: Part, work: TagWork) -> None:
+    async def settled(self, work: TagWork) -> None:
         """A withdrawal in a form must be on the log before the form is let go."""
         if work.destroyed:
             await self.drained()
@@ -93,7 +104,7 @@ class Route:
         """Decode our own records."""
         return self.plans(), routestage.read_records(self.vault, part, spoilt)
 
-    def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], planned: object) -> RouteWork:
+    def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], _: object) -> RouteWork:
         """Commit 1: links followed, verdicts made, and written down who must be told of a lapse."""
         plans, records = read
         return routestage.decide(tx, [each for each in records if part.holds(each.inbound)], plans)
@@ -101,12 +112,12 @@ class Route:
     async def produce(self, part: Part, work: RouteWork) -> None:
         """The decision is acknowledged before the delivery it allows."""
         await self.output.send_decisions(part, work)
-        await self.output.send_deliveries(part, work)
+        await self.output.send_deliveries(work)
 
-    def settle(self, tx: Tx, part: Part, work: RouteWork) -> None:
+    def settle(self, tx: Tx, work: RouteWork) -> None:
         """Commit 2: nothing to count, the decisions say it all."""
 
-    async def settled(self, part: Part, work: RouteWork) -> None:
+    async def settled(self, work: RouteWork) -> None:
         """Nothing was destroyed."""
 
 
@@ -139,10 +150,10 @@ class GovernSignals:
         """What was decided about every signal, and how requests stepped on."""
         await self.output.send(part, work)
 
-    def settle(self, tx: Tx, part: Part, work: SignalWork) -> None:
+    def settle(self, tx: Tx, work: SignalWork) -> None:
         """Commit 2: nothing to count."""
 
-    async def settled(self, part: Part, work: SignalWork) -> None:
+    async def settled(self, work: SignalWork) -> None:
         """A withdrawal is let go only when what it destroyed is on the log."""
         if work.destroyed:
             await self.drained()
@@ -171,10 +182,10 @@ class GovernControl:
         """How requests stepped on."""
         await self.output.send_steps(part, work.steps)
 
-    def settle(self, tx: Tx, part: Part, work: ControlWork) -> None:
+    def settle(self, tx: Tx, work: ControlWork) -> None:
         """Commit 2: nothing to count."""
 
-    async def settled(self, part: Part, work: ControlWork) -> None:
+    async def settled(self, _: ControlWork) -> None:
         """An erasure is let go only when what it destroyed is on the log."""
         await self.drained()
 
@@ -189,19 +200,19 @@ class GovernReceipts:
         """Decode."""
         return read_receipts(part, spoilt)
 
-    def judge(self, tx: Tx, part: Part, read: list[Any], planned: object) -> ReceiptWork:
+    def judge(self, tx: Tx, _: Part, read: list[Any], __: object) -> ReceiptWork:
         """Commit 1: nothing but the fence."""
         return ReceiptWork(seq=tx.seq, plan={}, receipts=read)
 
     async def produce(self, part: Part, work: ReceiptWork) -> None:
         """Receipts stay where they are."""
 
-    def settle(self, tx: Tx, part: Part, work: ReceiptWork) -> None:
+    def settle(self, _: Tx, work: ReceiptWork) -> None:
         """Commit 2: count them by outcome."""
         for receipt in work.receipts:
             metrics.RECEIPTS.labels(receipt.processor, receipt.outcome).inc()
 
-    async def settled(self, part: Part, work: ReceiptWork) -> None:
+    async def settled(self, work: ReceiptWork) -> None:
         """Nothing was destroyed."""
 
 
@@ -211,15 +222,31 @@ class Expire:
 
     expiry: Expiry
     announcer: Announcer
+    upkeep: Upkeep | None = None
 
     async def tick(self) -> int:
         """One look at the clock; returns how many keys were destroyed and messages announced."""
-        return self.expiry.tick() + await self.announcer.announce()
+        busy = self.expiry.tick() + await self.announcer.announce()
+        if self.upkeep is not None and not busy:
+            await self.upkeep.run()
+        return busy
+
+    async def run(self) -> None:
+        """Tick for ever; what is not available is waited for."""
+        while True:
+            try:
+                busy = await self.tick()
+            except Unavailable as error:
+                log.warning("expiry waits", extra={"code": error.code, "where": error.where})
+                busy = 0
+            await asyncio.sleep(0 if busy else TICK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect:
-    """One processor's sealed topic in; its connector opens late, calls the third party, answers with receipts."""
+    """One processor's sealed topic in; its connector opens late, calls the third party, answers with
+    receipts.
+    """
 
     connector: Any
 

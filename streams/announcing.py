@@ -1,6 +1,8 @@
-"""The one announcer: messages that committed transactions owe, produced in order, forgotten when acknowledged.
+"""The one announcer: messages that committed transactions owe, produced in order, forgotten when
+acknowledged.
 
-A key is destroyed first and announced second; the outbox row, written by the transaction that destroyed it, is what
+A key is destroyed first and announced second; the outbox row, written by the transaction that destroyed it,
+is what
 makes sure of the second. A lease in the vault keeps two processes from announcing at once, and order with it.
 """
 
@@ -24,7 +26,9 @@ BATCH = 500
 
 
 class Announcer:
-    """Empties the outbox; `wall` is the machine's clock in microseconds, since a manual clock stands still."""
+    """Empties the outbox; `wall` is the machine's clock in microseconds, since a manual clock stands
+    still.
+    """
 
     def __init__(self, vault: Vault, sink: Sink, *, owner: bytes, wall: Callable[[], Micros]) -> None:
         self._vault = vault
@@ -33,7 +37,9 @@ class Announcer:
         self._wall = wall
 
     async def announce(self) -> int:
-        """Produce what is owed now; returns how many messages. 0 also where another process holds the lease."""
+        """Produce what is owed now; returns how many messages. 0 also where another process holds
+        the lease.
+        """
         done = 0
         while sent := await self._batch():
             done += sent

@@ -1,34 +1,43 @@
-"""How each role is put together from what surrounds it: the only place that knows every constructor of the stages."""
+"""How each role is put together from what surrounds it: the only place that knows every constructor of the
+stages.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
+from processors.connector import Connector
 from schemas import codec, signing
 from schemas.ids import Micros
 from schemas.models import RequestDecided
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
-from streams.agents import Expire, GovernControl, GovernReceipts, GovernSignals, Route, Tag
+from streams.agents import GROUPS, Connect, Expire, GovernControl, GovernReceipts, GovernSignals, Route, Tag
 from streams.announcing import Announcer, drained
 from streams.chunks import Blocking, Chunks, Out, Stage, inline
 from streams.control import ControlJudge
-from streams.expiring import Expiry, read_clocks
+from streams.expanding import Expander
+from streams.expiring import Expiry
+from streams.housekeeping import LogCare, Purge
 from streams.intake import IntakeReader
 from streams.planbook import PlanBook
 from streams.poison import BugBudget
 from streams.ports import Sink
 from streams.routeout import RouteOutput
+from streams.scan import Scan
 from streams.signals import SignalJudge, SignalOutput
 from streams.tagout import TagOutput
 from streams.tagstage import TagJudge
+from streams.upkeep import Checkpoints, Upkeep
 from vault.herald import Herald
 from vault.keys import Draw, new_key, random_bytes
 from vault.port import Tx, Vault
@@ -61,9 +70,11 @@ async def nap() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every role is given: the vault, the sink, how many partitions topics have, and the service's signing key.
+    """What every role is given: the vault, the sink, how many partitions topics have, and the service's
+    signing key.
 
-    `work` runs a blocking function off the loop (`Engine.work`); `operators` are key ids and public keys accepted on
+    `work` runs a blocking function off the loop (`Engine.work`); `operators` are key ids and public keys
+    accepted on
     `control` beside the policy's.
     """
 
@@ -119,7 +130,7 @@ class Surroundings:
         await drained(self.vault, self.nap)
 
 
-def _chunks(around: Surroundings, name: str, stage: Stage, *, most: int = 1_000_000) -> Chunks:
+def _chunks(around: Surroundings, name: str, stage: Stage[Any], *, most: int = 1_000_000) -> Chunks[Any]:
     budget = BugBudget(around.seconds)
     return Chunks(
         around.vault,
@@ -132,7 +143,7 @@ def _chunks(around: Surroundings, name: str, stage: Stage, *, most: int = 1_000_
     )
 
 
-def tag(around: Surroundings) -> Chunks:
+def tag(around: Surroundings) -> Chunks[Any]:
     """The handle of `intake.form`, `intake.email-open` and `intake.cookie`."""
     assert around.pixel_keys is not None, "tag verifies pixel tokens"
     stage = Tag(
@@ -145,13 +156,13 @@ def tag(around: Surroundings) -> Chunks:
     return _chunks(around, "tag", stage)
 
 
-def route(around: Surroundings) -> Chunks:
+def route(around: Surroundings) -> Chunks[Any]:
     """The handle of every `records.<horizon>`."""
     output = RouteOutput(out=around.out, secrets=around.vault.secrets, draw=around.draw)
     return _chunks(around, "route", Route(vault=around.vault, plans=PlanBook(around.vault), output=output))
 
 
-def govern_signals(around: Surroundings) -> Chunks:
+def govern_signals(around: Surroundings) -> Chunks[Any]:
     """The handle of `intake.signal`."""
     stage = GovernSignals(
         vault=around.vault,
@@ -165,7 +176,7 @@ def govern_signals(around: Surroundings) -> Chunks:
     return _chunks(around, "signals", stage)
 
 
-def govern_control(around: Surroundings) -> Chunks:
+def govern_control(around: Surroundings) -> Chunks[Any]:
     """The handle of `control`: one command per transaction, for a hold waits for what the one before owes."""
     stage = GovernControl(
         judge_=ControlJudge(
@@ -181,19 +192,50 @@ def govern_control(around: Surroundings) -> Chunks:
     return _chunks(around, "control", stage, most=1)
 
 
-def govern_receipts(around: Surroundings) -> Chunks:
+def govern_receipts(around: Surroundings) -> Chunks[Any]:
     """The handle of `receipts`."""
     return _chunks(around, "receipts", GovernReceipts())
 
 
-def expire(around: Surroundings) -> Expire:
-    """The expiry loop with the one announcer."""
-    expiry = Expiry(
+def expire(
+    around: Surroundings, *, scan: Scan, care: LogCare | None = None, intake_segment: float = 600.0
+) -> Expire:
+    """The expiry loop with the one announcer and every chore; `run()` it as a task beside the engine.
+
+    `care` is the broker's administration (purging is left out without it); `intake_segment` is `segment.ms`
+    of the
+    intake topics, in seconds.
+    """
+    plans = PlanBook(around.vault)
+    expiry = Expiry(vault=around.vault, plans=plans, herald=around.herald, finding=around.finding)
+    upkeep = Upkeep(
         vault=around.vault,
-        plans=PlanBook(around.vault),
-        herald=around.herald,
-        finding=around.finding,
-        clocks=read_clocks,
+        plans=plans,
+        purge=None if care is None else _purge(around, care, intake_segment),
+        expander=Expander(vault=around.vault, out=around.out, scan=scan, work=around.work),
+        checkpoints=Checkpoints(vault=around.vault, scan=scan, key_id=SERVICE, key=around.service_key),
+        shuffle=lambda cells: random.SystemRandom().sample(cells, len(cells)),
+        work=around.work,
+        now=around.seconds,
     )
     announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall)
-    return Expire(expiry=expiry, announcer=announcer)
+    return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep)
+
+
+def _purge(around: Surroundings, care: LogCare, segment: float) -> Purge:
+    return Purge(
+        care=care,
+        sink=around.sink,
+        groups={"lapse.tag": GROUPS["tag"], "lapse.govern": GROUPS["govern"][:1]},
+        finding=around.finding,
+        now=wall,
+        segment=int(segment * 1_000_000),
+        tick_every=int(min(30.0, max(1.0, segment / 4)) * 1_000_000),
+    )
+
+
+def connect(connector: Connector) -> Connect:
+    """The handle of `processor.<name>`; run the connector's own loop (`connector.run()`) as a task
+    beside it.
+    """
+    return Connect(connector=connector)

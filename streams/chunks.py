@@ -37,7 +37,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Judged:
-    """What a stage made of a part in commit 1; `plan` is one entry per judged offset, `seq` the commit's number."""
+    """What a stage made of a part in commit 1; `plan` is one entry per judged offset, `seq` the commit's
+    number.
+    """
 
     seq: VaultSequence
     plan: dict[int, Any]
@@ -46,29 +48,40 @@ class Judged:
 class Finding(Protocol):
     """Where anomalies go that need a person's eye: a code and the place, never a payload."""
 
-    def __call__(self, what: str, where: str, count: int = 1) -> None: ...
+    def __call__(self, what: str, where: str, count: int = 1) -> None:
+        """Take a finding."""
+        ...
 
 
 class Stage(Protocol[Work]):
-    """One stage's steps for a part of a chunk; `entry` is the type of its plan's entries, None if it plans nothing."""
+    """One stage's steps for a part of a chunk; `entry` is the type of its plan's entries, None if it plans
+    nothing.
+    """
 
     @property
-    def entry(self) -> Any: ...
+    def entry(self) -> Any:
+        """Type of the plan's entries; None for a stage that plans nothing."""
+        ...
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> Any:
+    def read(self, part: Part, spoilt: frozenset[int], /) -> Any:
         """Decode, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
+        ...
 
-    def judge(self, tx: Tx, part: Part, read: Any, planned: Mapping[int, Any] | None) -> Work:
+    def judge(self, tx: Tx, part: Part, read: Any, planned: Mapping[int, Any] | None, /) -> Work:
         """Commit 1: read, fold, write; with `planned`, repeat what it says. No sealing, no I/O but `tx`."""
+        ...
 
-    async def produce(self, part: Part, work: Work) -> None:
+    async def produce(self, part: Part, work: Work, /) -> None:
         """Seal and send everything, and return once all of it is acknowledged."""
+        ...
 
-    def settle(self, tx: Tx, part: Part, work: Work) -> None:
+    def settle(self, tx: Tx, work: Work, /) -> None:
         """Commit 2: count what was judged."""
+        ...
 
-    async def settled(self, part: Part, work: Work) -> None:
+    async def settled(self, work: Work, /) -> None:
         """Wait for what must be on the log before the chunk is acknowledged."""
+        ...
 
 
 class Part(NamedTuple):
@@ -121,7 +134,9 @@ class _Commit1(Generic[Work]):
 class Blocking(Protocol):
     """Runs a function that blocks on the vault, off the event loop (`Engine.work`)."""
 
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]: ...
+    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
+        """Run it and return what it returns."""
+        ...
 
 
 async def inline(function: Callable[[], T]) -> T:
@@ -174,11 +189,13 @@ class Chunks(Generic[Work]):
             return await self._bisect(part, spoilt)
         done = await self._work(lambda: self._commit2(first))
         if not isinstance(done, Fenced):
-            await self._stage.settled(first.part, first.work)
+            await self._stage.settled(first.work)
         return done
 
     async def _bisect(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
-        """Halve until one record stands alone; it is judged again as spoilt, and a second failure stops the worker."""
+        """Halve until one record stands alone; it is judged again as spoilt, and a second failure stops the
+        worker.
+        """
         if len(part.records) > 1:
             return await self._part(part.halves()[0], spoilt)
         if part.start in spoilt:
@@ -235,7 +252,7 @@ class Chunks(Generic[Work]):
             progress = tx.progress(part.log, part.partition) or 0
             if progress > part.start:
                 return Fenced(progress)
-            self._stage.settle(tx, part, first.work)
+            self._stage.settle(tx, first.work)
             self._keep_rest_of_plan(tx, part)
             tx.set_progress(part.log, part.partition, part.next)
         return part.next

@@ -1,4 +1,6 @@
-"""The control stage: signed commands, in their one order, change the vault; each is judged once and the verdict kept."""
+"""The control stage: signed commands, in their one order, change the vault; each is judged once and the
+verdict kept.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,11 @@ class ControlJudge:
     own_key: str = "service"
 
     def obey(
-        self, tx: Tx, part: Part, commands: Mapping[int, Command | None], planned: Mapping[int, ControlEntry] | None
+        self,
+        tx: Tx,
+        part: Part,
+        commands: Mapping[int, Command | None],
+        planned: Mapping[int, ControlEntry] | None,
     ) -> ControlWork:
         """Commit 1: judge every command of a part in order; one that was planned is judged already."""
         plan: dict[int, ControlEntry] = {}
@@ -126,7 +132,9 @@ class ControlJudge:
     def _publish(self, tx: Tx, command: PolicyPublished, plans: Plans) -> Detail:
         policy = load(command.body, where=f"policy {command.version}")
         if policy.version != command.version or policy.sha256 != command.sha256:
-            raise BadInput("bad_policy", "the text is not the one that was signed", f"policy {command.version}")
+            raise BadInput(
+                "bad_policy", "the text is not the one that was signed", f"policy {command.version}"
+            )
         if len(plans) and command.version <= plans.latest.version:
             raise Refused("conflict", "a policy version is published once", f"policy {command.version}")
         plan = compile_plan(policy)
@@ -196,7 +204,9 @@ def _shorten(tx: Tx, command: RetentionOrdered, plans: Plans) -> Detail:
     return {"hidden": hidden, "shortened": shortened}
 
 
-def _decide(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald, steps: list[RequestStepped]) -> Detail:
+def _decide(
+    tx: Tx, command: RequestDecided, plans: Plans, herald: Herald, steps: list[RequestStepped]
+) -> Detail:
     """An officer's decision on a request; the command on `control` is its own proof."""
     policy = plans.in_force(tx.now) or plans.latest
     match command.right:
@@ -257,7 +267,9 @@ def _steps_again(
     tx: Tx, commands: Mapping[int, Command | None], planned: Mapping[int, ControlEntry]
 ) -> list[RequestStepped]:
     """The steps of commands that an earlier attempt has carried out and perhaps not told."""
-    done = [commands[offset] for offset, entry in planned.items() if entry.code is None and offset in commands]
+    done = [
+        commands[offset] for offset, entry in planned.items() if entry.code is None and offset in commands
+    ]
     return [_decided(command, tx.now) for command in done if isinstance(command, RequestDecided)]
 
 

@@ -1,6 +1,7 @@
 """The expander: one depersonalization per delivery, for processors that cannot follow a whole bucket's.
 
-It reads `decisions` by append time, from when the bucket was first used; the job is kept in the vault until all its
+It reads `decisions` by append time, from when the bucket was first used; the job is kept in the vault until
+all its
 lapses are on the processor's topic, so a crash only makes it say something twice.
 """
 
@@ -8,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import msgspec
 
 from schemas import codec
 from schemas.errors import Rejected
-from schemas.ids import LapseId, Micros, Period, Sequence, Terms
+from schemas.ids import LapseId, Micros, Period, Sequence, Slot, Terms
 from schemas.models import DecisionBatch, Depersonalized, RecordDecided, RecordScope
 from schemas.plan import Plans
 from streams.chunks import Out
 from streams.ports import Outbound
-from streams.scan import Scan, ScannedBatch, Time
+from streams.scan import Scan, ScannedBatch, Start, Time
 from vault.handles import delivery_id
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketRow
@@ -66,7 +68,9 @@ def pending(tx: Tx) -> list[Job]:
     return msgspec.msgpack.decode(blob, type=list[Job]) if blob else []
 
 
-def lapses(job: Job, secret: bytes, entries: Iterable[RecordDecided], plans: Plans) -> Iterator[tuple[int, Depersonalized]]:
+def lapses(
+    job: Job, secret: bytes, entries: Iterable[RecordDecided], plans: Plans
+) -> Iterator[tuple[Slot, Depersonalized]]:
     """The lapse of every delivery of the job's bucket among these entries, with the slot it goes to. Pure."""
     for entry in entries:
         if entry.outcome != "routed" or not _granted(job, entry, plans):
@@ -115,7 +119,7 @@ class Expander:
         sent = 0
         for job in jobs:
             secret = self.vault.secrets.processor(job.processor)
-            records = await self.work(lambda job=job, secret=secret: self._read(job, secret, plans))
+            records = await self.work(partial(self._read, job, secret, plans))
             await self.out.send(records)
             sent += len(records)
             with self.vault.transaction() as tx:
@@ -124,8 +128,10 @@ class Expander:
         return sent
 
     def _read(self, job: Job, secret: bytes, plans: Plans) -> list[Outbound]:
-        by_time = self.vault.clock.mode == "system"  # a manual clock says nothing about when records were appended
-        start = Time(max(0, job.since // 1000 - SLACK_MS)) if by_time else "beginning"
+        by_time = (
+            self.vault.clock.mode == "system"
+        )  # a manual clock says nothing about when records were appended
+        start: Start = Time(max(0, job.since // 1000 - SLACK_MS)) if by_time else "beginning"
         topic = f"processor.{job.processor}"
         return [
             self.out.to_slot(topic, slot, codec.encode(lapse))

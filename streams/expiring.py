@@ -1,4 +1,6 @@
-"""The expiry loop: on the vault's clock, buckets that are due end in order, and the brakes that can stop it."""
+"""The expiry loop: on the vault's clock, buckets that are due end in order, and the brakes that can
+stop it.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,9 @@ def read_signal(signal: SignalReceived, policy: PolicyPlan | None, at: Micros) -
 
 def _objections(policy: PolicyPlan, named: list[str], at: Micros) -> tuple[Statement, ...]:
     """Everything an objection ends: the purposes named, or all that a person may object to."""
-    purposes = [policy.purpose(name) for name in named] or [p for p in policy.purposes if p.basis in OBJECTABLE]
+    purposes = [policy.purpose(name) for name in named] or [
+        p for p in policy.purposes if p.basis in OBJECTABLE
+    ]
     return tuple(
         Statement(purpose=p.name, granted=False, at=at, objection=True)
         for p in purposes
@@ -88,7 +90,8 @@ def _objections(policy: PolicyPlan, named: list[str], at: Micros) -> tuple[State
 
 
 def anchored(purpose: PurposePlan, held: PurposeState, body: AnchorReached) -> Micros | None:
-    """When what is held for an anchored purpose is due now that the anchor was reached; None if it changes nothing.
+    """When what is held for an anchored purpose is due now that the anchor was reached; None if it changes
+    nothing.
 
     Due dates never move later: a second anchor only ever brings one forward.
     """
@@ -106,16 +109,18 @@ def anchored(purpose: PurposePlan, held: PurposeState, body: AnchorReached) -> M
 def refusal(
     command: Command, keys: Mapping[str, bytes], judged: Judged | None, policy: PolicyPlan | None
 ) -> str | None:
-    """Why a command is not obeyed, None if it is: signature, replay, second person, and names the policy knows."""
+    """Why a command is not obeyed, None if it is: signature, replay, second person, and names the policy
+    knows.
+    """
     if not signing.verify(command, keys):
         return "unsigned"
     if judged is not None:
         return "replayed"
     if policy is None:
         return None if isinstance(command, PolicyPublished) else "no_basis"
-    if policy.brakes.second_person and isinstance(command, NEEDS_SECOND):
-        if command.approved_by is None or command.approved_by == command.ordered_by:
-            return "second_person"
+    bulk = policy.brakes.second_person and isinstance(command, NEEDS_SECOND)
+    if bulk and command.approved_by in (None, command.ordered_by):
+        return "second_person"
     return _unknown(command, policy)
 
 

@@ -1,9 +1,12 @@
-"""Reading intake: from raw records to events with their ids, keyed hashes and effective times, before any transaction."""
+"""Reading intake: from raw records to events with their ids, keyed hashes and effective times, before any
+transaction.
+"""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -24,7 +27,8 @@ from vault.tokens import PixelKeys
 from vault.tokens import read as read_token
 
 RELEASED = "lapse-released"
-"""Header of an event released from quarantine: its original time and a MAC only the vault's holders can make."""
+"""Header of an event released from quarantine: its original time and a MAC only the vault's holders can make.
+"""
 PRIMARY = ("email", "account", "phone", "cookie", "token")
 """Which identifier stands for the person where links between identifiers have no purpose of their own."""
 
@@ -59,7 +63,9 @@ class IntakeReader:
     pixel_keys: PixelKeys
 
     def part(self, part: Part, plans: Plans, spoilt: frozenset[int]) -> list[Arrived]:
-        """Read a part's records; those that a bug was bisected to keep their id if it can be had, and nothing else."""
+        """Read a part's records; those that a bug was bisected to keep their id if it can be had, and nothing
+        else.
+        """
         now, found = self.vault.clock.now(), []
         for record in part.records:
             if is_tick(record):
@@ -74,10 +80,8 @@ class IntakeReader:
         place = place_id(self.vault, part.topic, part.partition, record.offset)
         received = received_at(self.vault, record, now)
         spoilt = Arrived(topic=part.topic, record=record, received=received, record_id=place, code="bug")
-        try:
+        with suppress(*POISON):
             spoilt.record_id = self._read(part, record, plans, now).record_id
-        except POISON:
-            pass
         return spoilt
 
     def _read(self, part: Part, record: Inbound, plans: Plans, now: Micros) -> Arrived:
@@ -144,14 +148,18 @@ def place_id(vault: Vault, topic: str, partition: int, offset: int) -> RecordId:
 
 
 def received_at(vault: Vault, record: Inbound, now: Micros) -> Micros:
-    """When a record was received: LogAppendTime; a manual clock stands still, so there it is the clock's now."""
+    """When a record was received: LogAppendTime; a manual clock stands still, so there it is the
+    clock's now.
+    """
     if vault.clock.mode == "manual":
         return now
     return min(Micros(record.timestamp_ms * 1000 + 999), now)
 
 
 def release_header(vault: Vault, value: bytes, received: Micros) -> bytes:
-    """The header under which a quarantined event runs again as of its original time: nobody outside can make one."""
+    """The header under which a quarantined event runs again as of its original time: nobody outside can make
+    one.
+    """
     time = received.to_bytes(8, "big")
     return time + hmac.digest(vault.secrets.named("release"), time + sha256(value).digest(), sha256)
 

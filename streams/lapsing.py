@@ -1,4 +1,6 @@
-"""When a bucket's key dies: pure. The bucket table is the timer, the vault's clock the only time that counts."""
+"""When a bucket's key dies: pure. The bucket table is the timer, the vault's clock the only time
+that counts.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def decide_lapse(bucket: BucketRow, holds: Sequence[Hold], now: Micros, hidden_f
         ripe = now >= bucket.due
     if not ripe:
         return Lapse(step="keep")
-    purposes = (hold for hold in holds if hold.on and (not hold.purposes or bucket.id.purpose in hold.purposes))
+    purposes = (
+        hold for hold in holds if hold.on and (not hold.purposes or bucket.id.purpose in hold.purposes)
+    )
     return Lapse(step="end", holds=tuple(hold.hold_id for hold in purposes))
 
 

@@ -1,4 +1,6 @@
-"""Every metric, once: what each process counts. Labels hold codes, names of the policy and topics, never a person's data."""
+"""Every metric, once: what each process counts. Labels hold codes, names of the policy and topics, never a
+person's data.
+"""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -6,7 +8,9 @@ REGISTRY = CollectorRegistry()
 """The registry of a worker process."""
 
 # Counter: outcomes of events by stage. Labels: outcome, code (empty where there is none).
-OUTCOMES = Counter("lapse_outcomes_total", "Events by outcome and code.", ["outcome", "code"], registry=REGISTRY)
+OUTCOMES = Counter(
+    "lapse_outcomes_total", "Events by outcome and code.", ["outcome", "code"], registry=REGISTRY
+)
 # Counter: chunks done. Labels: role.
 CHUNKS = Counter("lapse_chunks_total", "Chunks done.", ["role"], registry=REGISTRY)
 # Histogram: seconds from a chunk's arrival to its last acknowledgement. Labels: role.
@@ -33,6 +37,8 @@ BRAKE = Gauge("lapse_brake", "1 while a brake stops expiry.", ["brake"], registr
 # Counter: commands judged. Labels: command, code (empty where applied).
 COMMANDS = Counter("lapse_commands_total", "Commands by result.", ["command", "code"], registry=REGISTRY)
 # Counter: receipts of processors. Labels: processor, outcome.
-RECEIPTS = Counter("lapse_receipts_total", "Receipts by outcome.", ["processor", "outcome"], registry=REGISTRY)
+RECEIPTS = Counter(
+    "lapse_receipts_total", "Receipts by outcome.", ["processor", "outcome"], registry=REGISTRY
+)
 # Counter: offsets of intake purged.
 PURGED = Counter("lapse_purged_total", "Intake records purged.", registry=REGISTRY)

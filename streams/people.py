@@ -1,4 +1,5 @@
-"""The people of a part of a chunk: who an event is about, and their states as the part's events change them in order.
+"""The people of a part of a chunk: who an event is about, and their states as the part's events change them
+in order.
 
 Events of one chunk see each other's effects, as if each had been a transaction of its own.
 """
@@ -22,7 +23,9 @@ from vault.values import AliasRow, Statement, SubjectState
 
 @dataclass(slots=True)
 class People:
-    """Aliases and subjects of one part; every change goes to the transaction at once, which writes each row once."""
+    """Aliases and subjects of one part; every change goes to the transaction at once, which writes each row
+    once.
+    """
 
     tx: Tx
     new_key: Callable[[], bytes]
@@ -44,7 +47,8 @@ class People:
     ) -> tuple[SubjectNumber | None, bool]:
         """Whom the identifiers name at `at`, and whether an erasure reaches the event.
 
-        Every identifier can close it; unless links between identifiers have a purpose, only the primary one names.
+        Every identifier can close it; unless links between identifiers have a purpose, only the primary one
+        names.
         Of several people the one known longest counts.
         """
         closed = resolve([row for hash_ in hashes for row in self.aliases.get(hash_, ())], at).closed
@@ -59,7 +63,9 @@ class People:
         return state.number
 
     def link(self, hashes: Sequence[bytes], number: SubjectNumber, at: Micros, policy: PolicyPlan) -> None:
-        """Let these identifiers lead to the person, where they do not yet and the policy has a purpose for it."""
+        """Let these identifiers lead to the person, where they do not yet and the policy has a purpose for
+        it.
+        """
         linking = None if policy.link_purpose is None else policy.purposes[policy.link_purpose]
         may = linking is not None and admit(self.states[number], linking, at) is None
         new = []

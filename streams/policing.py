@@ -1,4 +1,6 @@
-"""Bringing due dates forward where a policy or an order makes a retention shorter: hidden at once, destroyed later."""
+"""Bringing due dates forward where a policy or an order makes a retention shorter: hidden at once, destroyed
+later.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ APPLIED = "policy/applied"
 
 
 def apply_policy(tx: Tx, policy: PolicyPlan) -> tuple[int, int]:
-    """Let data already held follow a policy now in force; returns how many buckets were hidden and shortened."""
+    """Let data already held follow a policy now in force; returns how many buckets were hidden and
+    shortened.
+    """
     done = _apply(tx, brought_forward(policy, tx.all_buckets(state="open"), tx.now))
     tx.put_meta(APPLIED, policy.version.to_bytes(4, "big"))
     return done
@@ -25,7 +29,9 @@ def applied_version(tx: Tx) -> int:
     return int.from_bytes(tx.meta(APPLIED) or b"", "big")
 
 
-def shorten_terms(tx: Tx, policy: PolicyPlan, purpose: str, terms: Terms, retention: Duration) -> tuple[int, int]:
+def shorten_terms(
+    tx: Tx, policy: PolicyPlan, purpose: str, terms: Terms, retention: Duration
+) -> tuple[int, int]:
     """Let what is held for a purpose under these terms lapse after `retention`, where that is sooner."""
     plan, found = policy.purpose(purpose), []
     for row in tx.all_buckets(purpose=purpose, state="open"):

@@ -1,7 +1,9 @@
 """Residue: what may stay are counts over enumerated values, in cells of at least k people, per period. Pure.
 
-An event is counted when it is accepted, so nothing has to be read when a purpose ends. A cell with fewer than k people
-is carried into the next period with its people, until together they are k. Published + carried = accepted events.
+An event is counted when it is accepted, so nothing has to be read when a purpose ends. A cell with fewer than
+k people
+is carried into the next period with its people, until together they are k. Published + carried = accepted
+events.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from schemas.models import CellCounted, ResidueCounted
 from schemas.plan import ResiduePlan
 from vault.values import ResidueCell
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What a closed period becomes: cells to publish, and cells carried into the next period."""
@@ -24,7 +27,8 @@ class Settlement:
 
 
 def period_of(plan: ResiduePlan, now: Micros) -> str:
-    """Name of the period an event accepted at `now` counts in: its start, RFC 3339, so that names sort by time.
+    """Name of the period an event accepted at `now` counts in: its start, RFC 3339, so that names sort by
+    time.
 
     Acceptance counts, not collection: a period once closed then never gets another event.
     """

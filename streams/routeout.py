@@ -1,4 +1,6 @@
-"""What the route stage writes: the decisions of a part, then for each processor what it may have, sealed again."""
+"""What the route stage writes: the decisions of a part, then for each processor what it may have, sealed
+again.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,14 @@ class RouteOutput:
         entries = [entry_of(item, work) for item in work.items]
         entries += [spoilt_entry(item, work) for item in work.spoilt]
         records = [self._set_aside(part, item, work.now) for item in work.spoilt]
-        records += [self.out.to_partition(DECISIONS, part.partition, each) for each in decision_batches(entries)]
+        records += [
+            self.out.to_partition(DECISIONS, part.partition, each) for each in decision_batches(entries)
+        ]
         await self.out.send([record for record in records if record is not None])
         for entry in entries:
             metrics.OUTCOMES.labels(entry.outcome, entry.code or "").inc()
 
-    async def send_deliveries(self, part: Part, work: RouteWork) -> None:
+    async def send_deliveries(self, work: RouteWork) -> None:
         """Send every delivery of the part, in the order of its records; returns once all are acknowledged."""
         await self.out.send([record for item in work.items for record in self._deliveries(item, work)])
 
@@ -137,7 +141,9 @@ def _number(item: Routed, verdict: Verdict) -> SubjectNumber:
 
 
 def _open(item: Routed) -> dict[int, Texts]:
-    """Open a record: its fields by category number of the policy at collection, each with the time of collection."""
+    """Open a record: its fields by category number of the policy at collection, each with the time of
+    collection.
+    """
     tagged, policy = item.tagged, item.policies.then
     plans = {plan.links: plan for plan in policy.compartments(tagged.source, _mask(tagged))}
     found: dict[int, Texts] = {}

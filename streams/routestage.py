@@ -1,4 +1,6 @@
-"""The route stage: commit 1 reads people and buckets and writes who must be told; then decisions, then deliveries."""
+"""The route stage: commit 1 reads people and buckets and writes who must be told; then decisions, then
+deliveries.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from vault.values import BucketId, BucketWanted, Closed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A record read from `records.*`, with what tag said about it; `tagged` None where a bug was bisected to it."""
+    """A record read from `records.*`, with what tag said about it; `tagged` None where a bug was bisected to
+    it.
+    """
 
     inbound: Inbound
     tagged: RecordTagged | None
@@ -94,12 +98,16 @@ def decide(tx: Tx, records: Sequence[Record], plans: Plans) -> RouteWork:
     for record, tagged in whole:
         policies = Policies(then=plans.version(tagged.policy), today=today)
         links = tuple(next(found) for _ in tagged.links)
-        used = tuple(_use(policies, link.purpose, each, tx.now) for link, each in zip(tagged.links, links, strict=True))
+        used = tuple(
+            _use(policies, link.purpose, each, tx.now) for link, each in zip(tagged.links, links, strict=True)
+        )
         states = [link_state(each) for each in used]
         old = newest.get(tagged.record_id, 0) > tagged.revision
         decision = route(tagged, policies, states, processors, tx.now, superseded=old)
         items.append(
-            Routed(tagged=tagged, flag=record.flag, policies=policies, decision=decision, found=links, used=used)
+            Routed(
+                tagged=tagged, flag=record.flag, policies=policies, decision=decision, found=links, used=used
+            )
         )
     _tell(tx, items)
     return RouteWork(
@@ -145,7 +153,9 @@ _ENDED = {
 
 
 def _tell(tx: Tx, items: Iterable[Routed]) -> None:
-    """One row too many costs a lapse nobody needed; one too few leaves data at a processor for ever (model m2)."""
+    """One row too many costs a lapse nobody needed; one too few leaves data at a processor for ever (model
+    m2).
+    """
     of_bucket: set[tuple[BucketId, str]] = set()
     of_subject: set[tuple[SubjectNumber, str]] = set()
     for item in items:

@@ -57,7 +57,9 @@ def route(
     *,
     superseded: bool = False,
 ) -> Decision:
-    """Decide a record; `subject` holds the state of each of its links, in order; a superseded one goes nowhere."""
+    """Decide a record; `subject` holds the state of each of its links, in order; a superseded one goes
+    nowhere.
+    """
     state = _state(record, subject)
     if all(link.closed for link in subject):
         code = min((link.closed for link in subject if link.closed), key=EXPIRED.index, default="expired")
@@ -127,11 +129,15 @@ def _verdict(
 
 def _categories(record: RecordTagged, link: int) -> set[int]:
     """Categories the record holds under a link."""
-    return {c for box in record.compartments for c in box.categories if any(w.link == link for w in box.wraps)}
+    return {
+        c for box in record.compartments for c in box.categories if any(w.link == link for w in box.wraps)
+    }
 
 
 def allows(policies: Policies, processor: ProcessorPlan, purpose: int, category: int) -> bool:
-    """Whether both policies grant the processor this category for this purpose (numbers of the policy then)."""
+    """Whether both policies grant the processor this category for this purpose (numbers of the
+    policy then).
+    """
     then, today = policies.then, policies.today
     if category not in processor.grants.get(purpose, frozenset()):
         return False

@@ -1,4 +1,6 @@
-"""The signal stage: consent, withdrawals, objections, anchors, requests and notices become the vault's state."""
+"""The signal stage: consent, withdrawals, objections, anchors, requests and notices become the
+vault's state.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ from streams.people import People
 from streams.ports import Inbound
 from streams.quarantine import PURPOSE, Aside, set_aside
 from streams.tagging import bind, moment
-from vault.herald import Herald
 from vault.handles import record_id
+from vault.herald import Herald
 from vault.identity import hashes_of
 from vault.keys import Draw, random_bytes
 from vault.port import Tx, Vault
@@ -106,7 +108,9 @@ def _read(
 
 
 def _set_aside_as(code: str) -> str:
-    """A signal whose identifiers are empty names nobody; it is as unreadable as one that breaks its schema."""
+    """A signal whose identifiers are empty names nobody; it is as unreadable as one that breaks its
+    schema.
+    """
     return "schema_mismatch" if code == "no_subject" else code
 
 
@@ -155,7 +159,9 @@ class SignalJudge:
             return SignalEntry(each.record_id, "quarantined", each.code, bucket.period, bucket.terms)
         answer = read_signal(signal, each.policy, each.at)
         if isinstance(answer, Turned) or each.policy is None:
-            return SignalEntry(each.record_id, "discarded", answer.code if isinstance(answer, Turned) else "no_basis")
+            return SignalEntry(
+                each.record_id, "discarded", answer.code if isinstance(answer, Turned) else "no_basis"
+            )
         number, closed = people.find(each.hashes, each.at, all_count=True)
         if isinstance(signal.body, RightsRequested):
             _keep_request(tx, each, signal.body)
@@ -169,7 +175,9 @@ class SignalJudge:
         number = self._person(number, answer, each, people)
         if number is None:
             known = isinstance(signal.body, RightsRequested)
-            return SignalEntry(each.record_id, "kept_in_vault" if known else "discarded", None if known else "no_subject")
+            return SignalEntry(
+                each.record_id, "kept_in_vault" if known else "discarded", None if known else "no_subject"
+            )
         if answer.statements:
             people.say(number, answer.statements, each.policy)
         if isinstance(signal.body, AnchorReached):
@@ -187,7 +195,10 @@ class SignalJudge:
 
     def _notice(self, tx: Tx, body: ProcessorNotified, policy: PolicyPlan) -> None:
         """A processor that can no longer protect data gets no more of it, at once."""
-        self.finding(f"processor notice {body.notice}", body.processor if body.processor in policy.processor_numbers else "")
+        self.finding(
+            f"processor notice {body.notice}",
+            body.processor if body.processor in policy.processor_numbers else "",
+        )
         if body.notice != "assurance_ended" or body.processor not in policy.processor_numbers:
             return
         state = tx.processor(body.processor) or ProcessorState(name=body.processor)

@@ -1,4 +1,5 @@
-"""Tagging, the pure part: which purposes an event is held for and how long each may last, or why it is turned away.
+"""Tagging, the pure part: which purposes an event is held for and how long each may last, or why it is turned
+away.
 
 The policy in force when the event was collected decides. Nothing here does I/O; the subject's state and the
 time come in as arguments, so the same function judges live events, released ones and dry runs.
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.ids import Micros, SubjectNumber
-from schemas.models import CookieObserved, EmailOpened, FormSubmitted
+from schemas.models import CookieObserved, EmailOpened, FormSubmitted, IdentifierKind
 from schemas.plan import PolicyPlan, PurposePlan, SourcePlan
 from vault.subjects import admit
 from vault.values import CLOCK_SLACK, BucketId, Statement, SubjectState
 
 Event = FormSubmitted | EmailOpened | CookieObserved
-Identity = tuple[str, str]
+Identity = tuple[IdentifierKind, str]
 """Kind and value of an identifier, in clear: never leaves the process."""
 
 MINUTE: int = 60_000_000
@@ -40,7 +41,9 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Whom an event is about as far as the vault knows: `state` None is nobody yet; `erased` closes what is older."""
+    """Whom an event is about as far as the vault knows: `state` None is nobody yet; `erased` closes what is
+    older.
+    """
 
     state: SubjectState | None
     erased: bool = False
@@ -49,7 +52,9 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """One purpose the event is held for: the bucket its key hangs on, when that is due, and its cap if anchored."""
+    """One purpose the event is held for: the bucket its key hangs on, when that is due, and its cap if
+    anchored.
+    """
 
     purpose: int
     bucket: BucketId
@@ -125,14 +130,16 @@ def moment(collected_at: Micros, received: Micros) -> Moment:
 
 
 def identities(event: Event, source: SourcePlan | None, token: str | None = None) -> tuple[Identity, ...]:
-    """What names the person: stated identifiers, fields the policy calls identifiers, a cookie, a token's message id."""
+    """What names the person: stated identifiers, fields the policy calls identifiers, a cookie, a token's
+    message id.
+    """
     found: dict[Identity, None] = {}
     match event:
         case FormSubmitted():
-            found |= dict.fromkeys((str(i.kind), i.value) for i in event.identifiers)
+            found |= dict.fromkeys((i.kind, i.value) for i in event.identifiers)
             for field, kind in (source.identifiers if source else {}).items():
                 if event.fields.get(field):
-                    found[str(kind), event.fields[field]] = None
+                    found[kind, event.fields[field]] = None
         case EmailOpened() if token:
             found["token", token] = None
         case CookieObserved() if event.cookie_id:
@@ -146,7 +153,12 @@ def clear_fields(event: Event) -> dict[str, str]:
         case FormSubmitted():
             return event.fields
         case EmailOpened():
-            given = {"token": event.token, "ip": event.ip, "user_agent": event.user_agent, "open_kind": event.open_kind}
+            given = {
+                "token": event.token,
+                "ip": event.ip,
+                "user_agent": event.user_agent,
+                "open_kind": event.open_kind,
+            }
         case CookieObserved():
             given = {
                 "cookie_id": event.cookie_id,
@@ -174,7 +186,9 @@ def statements(event: Event, policy: PolicyPlan, at: Micros) -> tuple[Statement,
 def screen(
     event: Event, policy: PolicyPlan | None, received: Micros, *, trusted: bool = False
 ) -> Discarded | Quarantined | None:
-    """What is wrong with the event whoever it is about; a `trusted` one was looked at and released by a person."""
+    """What is wrong with the event whoever it is about; a `trusted` one was looked at and released by a
+    person.
+    """
     signals = () if isinstance(event, EmailOpened) else event.signals
     if not trusted and any(signal.startswith(BOT) for signal in signals):
         return Quarantined(code="bot")
@@ -229,7 +243,9 @@ def tag(
             return Discarded(code="no_subject")
         state = SubjectState(number=SubjectNumber(0))
     source = policy.sources[source_of(event)]
-    bounds, refusals = _admit(event, source, policy, state, when.at, lambda b: b.due <= now or b.bucket in shut)
+    bounds, refusals = _admit(
+        event, source, policy, state, when.at, lambda b: b.due <= now or b.bucket in shut
+    )
     used = _used(policy, source, bounds, event)
     if used and not (isinstance(event, EmailOpened) and policy.pixel_mode != "individual"):
         return Tagged(bounds=used, flag=when.flag)
@@ -271,7 +287,9 @@ def _admit(
 
 
 def bind(purpose: PurposePlan, at: Micros) -> Bound:
-    """The bucket that data collected at `at` falls into, and when that is due (at the latest, if anchored)."""
+    """The bucket that data collected at `at` falls into, and when that is due (at the latest, if
+    anchored).
+    """
     period = purpose.period(at)
     bucket = BucketId(purpose=purpose.name, period=period, terms=purpose.terms)
     return Bound(purpose=purpose.number, bucket=bucket, due=purpose.due(period))

@@ -1,4 +1,6 @@
-"""What the tag stage writes: sealed records, quarantined input, and decisions for everything that ends here."""
+"""What the tag stage writes: sealed records, quarantined input, and decisions for everything that
+ends here.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class TagOutput:
             if item.entry.fate == "quarantined" and item.keys and item.arrived.record.value is not None
         ]
         entries = [entry for item in work.items if (entry := self._decided(item, work, plans)) is not None]
-        records += [self._out.to_partition(DECISIONS, part.partition, batch) for batch in decision_batches(entries)]
+        records += [
+            self._out.to_partition(DECISIONS, part.partition, batch) for batch in decision_batches(entries)
+        ]
         await self._out.send(records)
 
     def _tagged(
@@ -82,14 +86,18 @@ class TagOutput:
         mask = sum(1 << key.link.purpose for key in item.keys)
         parts = [
             SealPart(
-                sorted({c for name, c in zip(plan.fields, plan.field_categories, strict=True) if name in given}),
+                sorted(
+                    {c for name, c in zip(plan.fields, plan.field_categories, strict=True) if name in given}
+                ),
                 plan.links,
                 encode_fields([*(given.get(name) for name in plan.fields[:-1]), item.entry.at]),
             )
             for plan in policy.compartments(header.source, mask)
             if not given.keys().isdisjoint(plan.fields)
         ]
-        return seal_record(header, parts, [derive_k(key.bucket, key.subject) for key in item.keys], self._draw)
+        return seal_record(
+            header, parts, [derive_k(key.bucket, key.subject) for key in item.keys], self._draw
+        )
 
     def _quarantined(self, part: Part, item: Item) -> Outbound:
         entry, (key,), record = item.entry, item.keys, item.arrived.record

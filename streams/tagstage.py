@@ -28,7 +28,9 @@ Fate = Literal["tagged", "kept", "discarded", "quarantined", "swallowed"]
 
 
 class LinkPlan(msgspec.Struct, frozen=True, array_like=True):
-    """One planned link: purpose number of the plan's policy, its bucket, and the generation of the subject key."""
+    """One planned link: purpose number of the plan's policy, its bucket, and the generation of the subject
+    key.
+    """
 
     purpose: int
     period: Period
@@ -121,7 +123,9 @@ class TagJudge:
     def repeat(
         self, tx: Tx, arrived: Sequence[Arrived], planned: Mapping[int, Entry], plans: Plans
     ) -> TagWork:
-        """Commit 1 of a redelivery: what was planned, with the keys that still live; a fresh bug overrules."""
+        """Commit 1 of a redelivery: what was planned, with the keys that still live; a fresh bug
+        overrules.
+        """
         entries = [
             self._set_aside(tx, each, planned[each.record.offset], plans)
             if each.code == "bug"
@@ -154,7 +158,9 @@ class TagJudge:
         for each, entry in zip(arrived, entries, strict=True):
             state = states.get(entry.subject) if entry.subject is not None else None
             living = (_living(named[entry.policy], link, state, buckets, keys) for link in entry.links)
-            items.append(Item(arrived=each, entry=entry, keys=tuple(key for key in living if key is not None)))
+            items.append(
+                Item(arrived=each, entry=entry, keys=tuple(key for key in living if key is not None))
+            )
         return TagWork(
             seq=tx.seq,
             plan={each.record.offset: entry for each, entry in zip(arrived, entries, strict=True)},
@@ -241,7 +247,12 @@ class TagJudge:
         assert policy is not None and when is not None and number is not None and policy.last_open is not None
         pad.people.opened_mail(number, policy.purposes[policy.last_open], when.at)
         return Entry(
-            record_id=each.record_id, fate="kept", code=verdict.flag, at=when.at, policy=policy.version, subject=number
+            record_id=each.record_id,
+            fate="kept",
+            code=verdict.flag,
+            at=when.at,
+            policy=policy.version,
+            subject=number,
         )
 
     def _turned(self, each: Arrived, fate: Fate, code: str | None) -> Entry:
@@ -249,7 +260,9 @@ class TagJudge:
         return Entry(record_id=each.record_id, fate=fate, code=code, at=each.received, policy=version)
 
     def _quarantine(self, each: Arrived, plans: Plans, now: Micros) -> BucketWanted:
-        """Bucket of the reserved purpose: it runs from when the input was set aside, however old its event is."""
+        """Bucket of the reserved purpose: it runs from when the input was set aside, however old its event
+        is.
+        """
         purpose = (each.policy or plans.latest).quarantine
         bound = tagging.bind(purpose, now)
         return BucketWanted(id=bound.bucket, due=bound.due)

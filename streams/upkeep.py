@@ -1,0 +1,162 @@
+"""What the expire role does besides destroying: residue, purging, expansion, checkpoints, forgetting what was
+seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from schemas import codec, signing
+from schemas.ids import Micros
+from schemas.merkle import Frontier
+from schemas.models import CellCounted, CheckpointSigned
+from schemas.plan import Plans
+from streams import metrics
+from streams.expanding import Expander
+from streams.housekeeping import Purge
+from streams.planbook import PlanBook
+from streams.residue import period_of, settle
+from streams.scan import Scan
+from vault.port import Tx, Vault
+
+SECOND = 1_000_000
+SEEN_FOR = 4 * 86_400 * SECOND
+"""How long event ids are remembered: intake keeps three days, so a redelivery is always recognised."""
+TREE = "lifecycle/tree"
+"""Meta: how far `lifecycle` is in the tree, and the tree's peaks."""
+EVERY: Mapping[str, float] = {"residue": 1.0, "expand": 0.5, "purge": 2.0, "checkpoint": 60.0, "seen": 3600.0}
+"""Seconds between two runs of a chore."""
+Shuffle = Callable[[Sequence[CellCounted]], list[CellCounted]]
+
+
+def publish_residue(tx: Tx, plans: Plans, shuffle: Shuffle) -> int:
+    """Publish the cells of closed periods with enough people, carry the others on; returns how many were
+    published.
+    """
+    plan = (plans.in_force(tx.now) or plans.latest).residue
+    current, published = period_of(plan, tx.now), 0
+    cells = tx.residue()
+    for period in sorted({cell.period for cell in cells if cell.period < current}):
+        done = settle(plan, period, [cell for cell in cells if cell.period == period], shuffle)
+        if done.published is not None:
+            tx.put_outbox(
+                kind="ResidueCounted",
+                topic="residue",
+                partition=0,
+                key=None,
+                value=codec.encode(done.published),
+            )
+            for counted in done.published.cells:
+                tx.drop_residue(period, counted.label)
+            published += len(done.published.cells)
+        for cell in done.carried:
+            tx.carry_residue(period, cell.label, current)
+    return published
+
+
+class _Tree(msgspec.Struct, array_like=True):
+    """The tree over `lifecycle` as stored."""
+
+    size: int = 0
+    peaks: list[bytes] = []
+
+
+@dataclass(slots=True, kw_only=True)
+class Checkpoints:
+    """Signs the Merkle root over `lifecycle` (its values, in order, earlier checkpoints too)."""
+
+    vault: Vault
+    scan: Scan
+    key_id: str
+    key: bytes = field(repr=False)
+
+    def read(self, tree: _Tree) -> _Tree:
+        """Go on reading `lifecycle` where the tree ends: offset and size are one, for the topic has
+        no holes.
+        """
+        frontier = Frontier(tree.size, tree.peaks)
+        for batch in self.scan(["lifecycle"], start={("lifecycle", 0): tree.size}):
+            for record in batch.records:
+                frontier.append(record.value or b"")
+        return _Tree(frontier.size, frontier.peaks)
+
+    def stored(self) -> _Tree:
+        """The tree as of the last checkpoint."""
+        with self.vault.transaction(write=False) as tx:
+            blob = tx.meta(TREE)
+        return msgspec.msgpack.decode(blob, type=_Tree) if blob else _Tree()
+
+    def sign(self, before: _Tree, tree: _Tree) -> bool:
+        """Owe a checkpoint, unless nothing but the last checkpoint was added."""
+        if tree.size <= before.size + 1:
+            return False
+        with self.vault.transaction() as tx:
+            unsigned = CheckpointSigned(
+                size=tree.size,
+                root=Frontier(tree.size, tree.peaks).root(),
+                at=tx.now,
+                key_id=self.key_id,
+                signature=b"",
+            )
+            value = codec.encode(signing.sign(unsigned, self.key))
+            tx.put_outbox(kind="CheckpointSigned", topic="lifecycle", partition=0, key=None, value=value)
+            tx.put_meta(TREE, msgspec.msgpack.encode(tree))
+        return True
+
+
+@dataclass(slots=True, kw_only=True)
+class Upkeep:
+    """Does each chore when its time has come; `now` is a steady clock in seconds, `work` runs what blocks."""
+
+    vault: Vault
+    plans: PlanBook
+    purge: Purge | None
+    expander: Expander
+    checkpoints: Checkpoints
+    shuffle: Shuffle
+    work: Callable[..., Awaitable[object]]
+    now: Callable[[], float]
+    every: dict[str, float] = field(default_factory=lambda: dict(EVERY))
+    _next: dict[str, float] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Do what is due now."""
+        chores: dict[str, Callable[[], Awaitable[object]]] = {
+            "residue": self._residue,
+            "expand": self._expand,
+            "purge": self._purge,
+            "checkpoint": self._checkpoint,
+            "seen": self._seen,
+        }
+        for name, chore in chores.items():
+            if self.now() >= self._next.get(name, 0.0):
+                self._next[name] = self.now() + self.every[name]
+                await chore()
+
+    async def _residue(self) -> None:
+        plans = self.plans()
+        with self.vault.transaction(write=False) as tx:
+            if not len(plans) or not tx.residue():
+                return
+        with self.vault.transaction() as tx:
+            publish_residue(tx, plans, self.shuffle)
+
+    async def _expand(self) -> None:
+        await self.expander.run(self.plans())
+
+    async def _purge(self) -> None:
+        if self.purge is not None:
+            metrics.PURGED.inc(await self.purge.run())
+
+    async def _checkpoint(self) -> None:
+        before = self.checkpoints.stored()
+        tree = await self.work(lambda: self.checkpoints.read(before))
+        assert isinstance(tree, _Tree), "reading the log gives a tree"
+        self.checkpoints.sign(before, tree)
+
+    async def _seen(self) -> None:
+        with self.vault.transaction() as tx:
+            tx.prune_seen(Micros(tx.now - SEEN_FOR))
