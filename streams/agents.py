@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from processors.build import Handler
 from schemas.errors import Unavailable
 from schemas.plan import Plans
 from streams import metrics, routestage, signals, tagstage
@@ -45,8 +46,10 @@ GROUPS = {
 """What each role's consumer group `lapse.<role>` reads; route reads `records.<horizon>`, connect
 `processor.<name>`.
 """
-TICK_SECONDS = 0.02
-"""Seconds between two looks at the vault's clock."""
+TICK_SECONDS, UPKEEP_SECONDS = 0.02, 0.25
+"""Seconds between two looks at the vault's clock, and between two looks at what else is to be done."""
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts while something is away."""
 log = logging.getLogger(__name__)
 Drained = Callable[[], Awaitable[None]]
 """Waits until what committed transactions owe is on the log: a Kafka commit must not overtake it."""
@@ -222,24 +225,19 @@ class Expire:
 
     expiry: Expiry
     announcer: Announcer
-    upkeep: Upkeep | None = None
+    upkeep: Upkeep
 
     async def tick(self) -> int:
         """One look at the clock; returns how many keys were destroyed and messages announced."""
-        busy = self.expiry.tick() + await self.announcer.announce()
-        if self.upkeep is not None and not busy:
-            await self.upkeep.run()
-        return busy
+        return self.expiry.tick() + await self.announcer.announce()
 
     async def run(self) -> None:
-        """Tick for ever; what is not available is waited for."""
-        while True:
-            try:
-                busy = await self.tick()
-            except Unavailable as error:
-                log.warning("expiry waits", extra={"code": error.code, "where": error.where})
-                busy = 0
-            await asyncio.sleep(0 if busy else TICK_SECONDS)
+        """Tick for ever."""
+        await repeat("expiry", self.tick, TICK_SECONDS)
+
+    async def keep_up(self) -> None:
+        """Do the chores for ever, beside the ticks: purging, residue, expansion, checkpoints."""
+        await repeat("upkeep", self.upkeep.run, UPKEEP_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,9 +246,21 @@ class Connect:
     receipts.
     """
 
-    connector: Any
+    connector: Handler
 
     async def __call__(self, chunk: Chunk) -> Outcome:
         """Hand a chunk to the connector, which keeps its own fence."""
         elsewhere = await self.connector.handle(chunk)
         return Done() if elsewhere is None else Seek(elsewhere)
+
+
+async def repeat(name: str, act: Callable[[], Awaitable[int]], seconds: float) -> None:
+    """Do something again and again, at once while there is more to do; what is away is waited for."""
+    pause = seconds
+    while True:
+        try:
+            pause = 0 if await act() else seconds
+        except Unavailable as error:
+            log.warning("waits", extra={"loop": name, "code": error.code, "where": error.where})
+            pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
+        await asyncio.sleep(pause)

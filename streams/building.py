@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from processors.connector import Connector
+from processors.build import Handler
 from schemas import codec, signing
 from schemas.ids import Micros
 from schemas.models import RequestDecided
@@ -229,12 +229,13 @@ def _purge(around: Surroundings, care: LogCare, segment: float) -> Purge:
         groups={"lapse.tag": GROUPS["tag"], "lapse.govern": GROUPS["govern"][:1]},
         finding=around.finding,
         now=wall,
+        work=around.work,
         segment=int(segment * 1_000_000),
         tick_every=int(min(30.0, max(1.0, segment / 4)) * 1_000_000),
     )
 
 
-def connect(connector: Connector) -> Connect:
+def connect(connector: Handler) -> Connect:
     """The handle of `processor.<name>`; run the connector's own loop (`connector.run()`) as a task
     beside it.
     """

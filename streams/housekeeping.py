@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
-from streams.chunks import TICK, Finding
+from streams.chunks import TICK, Blocking, Finding, inline
 from streams.ports import Outbound, Sink
 
 Place = tuple[str, int]
 """Topic and partition."""
+Committed = Mapping[str, Mapping[Place, int]]
+"""What each group has committed."""
 SECOND = 1_000_000
 
 
@@ -26,7 +29,7 @@ class LogCare(Protocol):
     def offsets(self, topics: Iterable[str], *, earliest: bool = False) -> Mapping[Place, int]:
         """Return each partition's next offset, or its log start."""
 
-    def committed(self, groups: Sequence[str]) -> Mapping[str, Mapping[Place, int]]:
+    def committed(self, groups: Sequence[str]) -> Committed:
         """Return what each group has committed."""
 
     def delete_records(self, before: Mapping[Place, int]) -> object:
@@ -54,15 +57,15 @@ class Purge:
     groups: Mapping[str, Sequence[str]]
     finding: Finding
     now: Callable[[], int]
+    work: Blocking = inline
     segment: int = 600 * SECOND
     tick_every: int = 30 * SECOND
     _seen: dict[Place, _Seen] = field(default_factory=dict)
 
     async def run(self) -> int:
         """Do one pass; returns how many offsets were let go."""
-        committed = self.care.committed(tuple(self.groups))
         topics = sorted({topic for topics in self.groups.values() for topic in topics})
-        starts, ends = self.care.offsets(topics, earliest=True), self.care.offsets(topics)
+        committed, starts, ends = await self.work(partial(self._ask, topics))
         before: dict[Place, int] = {}
         ticks: list[Place] = []
         for group, names in self.groups.items():
@@ -71,9 +74,14 @@ class Purge:
                     done = committed.get(group, {}).get(place, start if start == ends[place] else 0)
                     self._look(place, start, done, before, ticks)
         if before:
-            self.care.delete_records(before)
+            await self.work(partial(self.care.delete_records, before))
         await self._tick(ticks)
         return sum(offset - starts[place] for place, offset in before.items())
+
+    def _ask(self, topics: Sequence[str]) -> tuple[Committed, Mapping[Place, int], Mapping[Place, int]]:
+        """What was committed is read first: then the log start cannot have passed it since."""
+        committed = self.care.committed(tuple(self.groups))
+        return committed, self.care.offsets(topics, earliest=True), self.care.offsets(topics)
 
     def _look(
         self, place: Place, start: int, done: int, before: dict[Place, int], ticks: list[Place]

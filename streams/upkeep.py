@@ -122,8 +122,8 @@ class Upkeep:
     every: dict[str, float] = field(default_factory=lambda: dict(EVERY))
     _next: dict[str, float] = field(default_factory=dict)
 
-    async def run(self) -> None:
-        """Do what is due now."""
+    async def run(self) -> int:
+        """Do what is due now; there is never more to do at once."""
         chores: dict[str, Callable[[], Awaitable[object]]] = {
             "residue": self._residue,
             "expand": self._expand,
@@ -135,6 +135,7 @@ class Upkeep:
             if self.now() >= self._next.get(name, 0.0):
                 self._next[name] = self.now() + self.every[name]
                 await chore()
+        return 0
 
     async def _residue(self) -> None:
         plans = self.plans()
