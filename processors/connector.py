@@ -180,6 +180,7 @@ class Connector:
         with self._vault.transaction(write=False) as tx:
             any_due = self._ledger.any_due(tx, self._around.wall())
         metrics.WAITING.labels(self._name).set(self.waiting())
+        metrics.PAUSED.labels(self._name).set(self.gate.opens_at(self._around.wall()) > self._around.wall())
         if not any_due:
             return 0
         with self._vault.transaction() as tx:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
-from processors.calls import Attempt, Opened, OpenedPart, Told, finish, plan, wanted
+from processors.calls import Attempt, Opened, OpenedPart, finish, plan, wanted
 from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
 from processors.recipient import Recipient
 from processors.scopes import holdings, reach, reached_objects
@@ -44,7 +44,7 @@ class Ledger:
     ) -> None:
         self._processor, self._recipient, self._opener = processor, recipient, opener
         self._secret, self._timing = secret, timing
-        self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions, grace=timing.grace)
+        self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
         # What waits only for something closed to open again sleeps here, and does not count as waiting.
         self._asleep = f"{processor}#asleep"
 
@@ -160,22 +160,6 @@ class Ledger:
         """Leave objects alone until then: nothing can be called now."""
         rows = tx.objects(self._processor, refs).values()
         tx.put_objects([replace(r, due=until) for r in rows if r.lease is None and _document(r).works])
-
-    def reported(self, tx: Tx, ref: bytes, request: str, answer: Done | Permanent, wall: Micros) -> bool:
-        """Enter that the recipient has ended what it had accepted; False where nothing such is awaited."""
-        row = tx.objects(self._processor, [ref]).get(ref)
-        doc = _document(row) if row else None
-        entry = next((a for a in doc.awaited if a.request == request), None) if doc else None
-        if row is None or doc is None or entry is None:
-            return False
-        kept = replace(doc, awaited=tuple(a for a in doc.awaited if a is not entry))
-        self._store(tx, [_row(row, kept, due=row.due)])
-        outcome = answer.outcome if isinstance(answer, Done) else "failed_permanent"
-        code = answer.code if isinstance(answer, Permanent) else None
-        told = Told(about=b"", outcome=outcome, code=code, evidence=answer.evidence)
-        for lref in entry.lapses:
-            self._teller.fold(tx, lref, told, wall, remaining=0, awaiting=-1)
-        return True
 
     # ---- inside
     # ---------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ class Plain:
         receipt_partitions: int,
     ) -> None:
         self._processor, self._vault, self._opener, self._settings = processor, vault, opener, settings
-        self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions, grace=Micros(0))
+        self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
         self._producers: dict[int, AIOKafkaProducer] = {}
 
     async def handle(self, chunk: ChunkLike) -> int | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from processors.answers import Answer, Done, Permanent, worst
+from processors.backoff import seconds
 from processors.calls import Told
 from processors.objects import Document, LapseDocument, lapse_ref, pack, unpack
 from processors.receipts import CLOSED_BY, receipt
@@ -23,12 +24,15 @@ from schemas.models import Depersonalized, ReceiptOutcome
 from vault.port import Tx
 from vault.values import VendorObject
 
+GRACE = seconds(3600)
+"""How long an answered lapse is remembered, so that a redelivery does not answer it anew."""
+
 
 class Teller:
-    """Writes the receipts of one processor; `grace` is how long an answered lapse is remembered."""
+    """Writes the receipts of one processor."""
 
-    def __init__(self, *, processor: str, receipt_partitions: int, grace: Micros) -> None:
-        self._processor, self._partitions, self._grace = processor, receipt_partitions, grace
+    def __init__(self, *, processor: str, receipt_partitions: int) -> None:
+        self._processor, self._partitions = processor, receipt_partitions
         # apart from the objects: neither found by a lapse's scope nor counted as waiting
         self._lapses = f"{processor}#lapses"
 
@@ -60,7 +64,7 @@ class Teller:
             self.tell(tx, [told], place.bytes)
             doc = replace(doc, answered=outcome)
         over = doc.answered is not None and not doc.remaining and not doc.awaiting
-        due = Micros(wall + self._grace) if over else None
+        due = Micros(wall + GRACE) if over else None
         tx.put_objects([VendorObject(processor=self._lapses, ref=ref, document=pack(doc), due=due)])
 
     def forget(self, tx: Tx, wall: Micros, limit: int) -> None:

@@ -41,8 +41,6 @@ class Timing:
     """The same while the whole processor is suspended: a resumption must be felt at once."""
     refused: Micros = seconds(24 * 3600)
     """How soon a lapse that the recipient refused for good is asked of it again."""
-    grace: Micros = seconds(3600)
-    """How long an answered lapse is remembered, so that a redelivery does not answer it anew."""
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:

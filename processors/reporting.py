@@ -1,0 +1,43 @@
+"""A recipient reports the end of an erasure it had accepted: the one thing that changes an object from
+outside.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from processors.answers import Done, Permanent
+from processors.calls import Told
+from processors.objects import Document, pack, unpack
+from processors.telling import Teller
+from schemas.ids import Micros
+from vault.port import Tx
+
+
+class Reports:
+    """Enters reports for one processor; needs no connection to it, so the key endpoint can do it."""
+
+    def __init__(self, *, processor: str, receipt_partitions: int) -> None:
+        self._processor = processor
+        self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
+
+    def reported(self, tx: Tx, ref: bytes, request: str, answer: Done | Permanent, wall: Micros) -> bool:
+        """Enter that an accepted erasure has ended; False where no such one is awaited of this object."""
+        row = tx.objects(self._processor, [ref]).get(ref)
+        doc = unpack(row.document) if row else None
+        if row is None or not isinstance(doc, Document):
+            return False
+        entry = next((a for a in doc.awaited if a.request == request), None)
+        if entry is None:
+            return False
+        kept = replace(doc, awaited=tuple(a for a in doc.awaited if a is not entry))
+        if kept.empty:
+            tx.drop_objects(self._processor, [ref])
+        else:
+            tx.put_objects([replace(row, document=pack(kept))])
+        outcome = answer.outcome if isinstance(answer, Done) else "failed_permanent"
+        code = answer.code if isinstance(answer, Permanent) else None
+        told = Told(about=b"", outcome=outcome, code=code, evidence=answer.evidence)
+        for lref in entry.lapses:
+            self._teller.fold(tx, lref, told, wall, remaining=0, awaiting=-1)
+        return True
