@@ -1,0 +1,39 @@
+"""The flow from a form to a refused opening, in memory."""
+
+from __future__ import annotations
+
+from tests.unit.stages.world import World
+from vault.deliveries import OpenFields, open_deliveries
+from vault.values import Closed
+
+
+def opened(world: World, processor: str) -> list[dict[str, str] | str]:
+    """What a processor opens now of all that lies on its topic: fields, or the code of what stays closed."""
+    to = world.recipiency(processor)
+    with world.vault.transaction(write=False) as tx:
+        answers = open_deliveries(tx, to, world.deliveries(processor))
+    found: list[dict[str, str] | str] = []
+    for compartment in (each for delivery in answers for each in delivery):
+        if isinstance(compartment, OpenFields):
+            found.append({k: v for k, v in compartment.fields.items() if k != "collected_at"})
+        elif isinstance(compartment, Closed):
+            found.append(compartment.code)
+    return found
+
+
+async def test_a_form_is_handed_out_and_lapses() -> None:
+    """What a processor may have opens until its purpose ends, then nothing does, and it was told."""
+    world = World()
+    await world.settle()
+    form = world.form(consents={"news": True})
+    world.publish(form, "intake.form")
+    await world.settle()
+    assert world.outcome(form) == ("routed", None)
+    assert {"email": "ann@example.com"} in opened(world, "crm")
+    assert {"name": "Ann"} in opened(world, "crm")
+    assert opened(world, "mailer") == [{"email": "ann@example.com"}, {"name": "Ann"}]
+    await world.later(41)
+    assert {str(code) for code in opened(world, "crm")} == {"destroyed"}
+    scopes = [lapse.scope for lapse in world.lapses("processor.crm")]
+    assert len(scopes) == 4, "two buckets, two partitions"
+    assert world.findings == []
