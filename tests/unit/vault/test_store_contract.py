@@ -71,7 +71,9 @@ def test_scan_filters_orders_limits(store: Store) -> None:
     """All conditions hold, null is neither smaller nor larger, `distinct` returns each combination once."""
     with store.begin(write=True) as rows:
         rows.put(ALIAS, [(bytes([n]), b"o", n, n if n % 2 else None) for n in range(6)])
-        assert [r[2] for r in rows.scan(ALIAS, [("since", ">", 1), ("since", "<=", 4)], order=("since",))] == [2, 3, 4]
+        assert [
+            r[2] for r in rows.scan(ALIAS, [("since", ">", 1), ("since", "<=", 4)], order=("since",))
+        ] == [2, 3, 4]
         assert [r[2] for r in rows.scan(ALIAS, [("until", "null", None)], order=("since",))] == [0, 2, 4]
         assert [r[2] for r in rows.scan(ALIAS, [("until", "set", None)], order=("since",), limit=2)] == [1, 3]
         assert rows.count(ALIAS, [("until", "<", 99)]) == 3

@@ -6,7 +6,16 @@ import pytest
 from msgspec.structs import replace
 
 from schemas.errors import Bug, Conflict, Refused
-from schemas.ids import CommandId, DeliveryId, Micros, RecordId, RequestId, Sequence, SubjectNumber, SubjectRef
+from schemas.ids import (
+    CommandId,
+    DeliveryId,
+    Micros,
+    RecordId,
+    RequestId,
+    Sequence,
+    SubjectNumber,
+    SubjectRef,
+)
 from tests.unit.vault.worlds import DAY, HOUR, START, World, bucket, wanted
 from vault.keys import new_key
 from vault.subjects import with_key
@@ -354,9 +363,15 @@ def test_the_registry_returns_what_was_put(world: World) -> None:
     policy = PolicyRow(version=1, effective=START, sha256=bytes(32), body="version: 1")
     crm = ProcessorState(name="crm", approved=True, since=START, assurance_until=Micros(START + DAY))
     request = RequestState(
-        request_id=RequestId(b"r" * 16), right="erasure", state="received", received_at=START, alias_hashes=(b"h",)
+        request_id=RequestId(b"r" * 16),
+        right="erasure",
+        state="received",
+        received_at=START,
+        alias_hashes=(b"h",),
     )
-    order = RetentionOrder(command_id=CommandId(bytes(16)), purpose="p", terms=bucket().terms, retention="P1D", at=START)
+    order = RetentionOrder(
+        command_id=CommandId(bytes(16)), purpose="p", terms=bucket().terms, retention="P1D", at=START
+    )
     with world.write() as tx:
         tx.put_policy(policy)
         tx.put_policy(policy)
@@ -402,9 +417,16 @@ def holding(n: int, **other: object) -> Holding:
 
 def test_objects_are_kept_whole_and_found_by_what_they_hold(world: World) -> None:
     """An object's document is sealed, its holdings replaced as a set, and every way to look it up agrees."""
-    one = VendorObject(processor="crm", ref=b"1", document=b"doc", due=START, holdings=(holding(1), holding(2)))
+    one = VendorObject(
+        processor="crm", ref=b"1", document=b"doc", due=START, holdings=(holding(1), holding(2))
+    )
     two = VendorObject(
-        processor="crm", ref=b"2", document=b"", lease=b"me", lease_until=START, holdings=(holding(3, ending=True),)
+        processor="crm",
+        ref=b"2",
+        document=b"",
+        lease=b"me",
+        lease_until=START,
+        holdings=(holding(3, ending=True),),
     )
     other = VendorObject(processor="mail", ref=b"1", document=b"x", holdings=(holding(1),))
     with world.write() as tx:
@@ -477,7 +499,9 @@ def test_a_manual_clock_stands_until_it_is_set_and_never_steps_back(world: World
 def test_the_same_bucket_may_be_wanted_twice(world: World) -> None:
     """Two wishes for one bucket in a call make one."""
     with world.write() as tx:
-        made = tx.ensure_buckets([wanted(bucket()), BucketWanted(id=bucket(), due=Micros(START + 5), cap=None)])
+        made = tx.ensure_buckets(
+            [wanted(bucket()), BucketWanted(id=bucket(), due=Micros(START + 5), cap=None)]
+        )
         assert len(made) == 1 == len(tx.all_buckets())
 
 
