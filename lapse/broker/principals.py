@@ -121,8 +121,9 @@ ROLES: Mapping[str, Rights] = {
         *_group(group("govern")),
     ),
     "expire": (
-        # The announcer writes what the vault's outbox holds; the expander and residue read decisions.
-        *_writes("lifecycle", "control", "decisions", "residue", "processor."),
+        # The announcer writes what the vault's outbox holds, connectors' receipts among it; the expander and
+        # residue read decisions.
+        *_writes("lifecycle", "control", "decisions", "receipts", "residue", "processor."),
         *_reads("decisions", "lifecycle", "control"),
         # A tick rolls the segment, delete_records then cuts it off; reading intake is not needed for either.
         *_writes("intake."),
