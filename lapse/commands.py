@@ -36,7 +36,7 @@ def command(kind: type[C], here: Installation, **fields: Any) -> C:
     """Make and sign one command of this kind, ordered by whoever runs this process."""
     unsigned = kind(
         command_id=CommandId(secrets.token_bytes(16)),
-        ordered_by=_person(),
+        ordered_by=person(),
         at=Micros(time.time_ns() // 1000),
         key_id=OPERATOR,
         signature=b"",
@@ -134,7 +134,8 @@ def _applied(code: str | None, detail: bytes) -> dict[str, Any]:
     raise (NotFound if code == "not_found" else Refused)(code, what, "control", do)
 
 
-def _person() -> str:
+def person() -> str:
+    """Who runs this process: the name that stands in commands and reveals."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -78,7 +78,6 @@ def _server(here: Installation, app: ASGIApp, port: int) -> _Server:
     )
 
 
-
 def _opening(layout: Layout) -> Installation:
     """A fresh opening of the data folder, for one request of the admin API."""
     return Installation(layout, read_marker(layout), main.settings())

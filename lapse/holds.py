@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from lapse.cli.output import moment
-from lapse.commands import command, order
+from lapse.commands import command, order, person, publish
 from lapse.main import Installation
+from lapse.reading import read
 from lapse.subjects import hashed
 from schemas.errors import BadInput, NotFound, Refused
-from schemas.models import HoldPlaced, HoldReleased
-from vault.values import Hold
+from schemas.ids import RecordId
+from schemas.models import FieldsRevealed, HoldPlaced, HoldReleased, RecordTagged
+from schemas.plan import CompartmentPlan
+from vault.sealing import decode_fields, header_of, open_record
+from vault.values import BucketId, Hold
 
 HOLD_BYTES = 16
 
@@ -49,6 +55,75 @@ def listed(here: Installation) -> list[dict[str, object]]:
         }
         for hold, keys in standing
     ]
+
+
+def open_held(here: Installation, hold: str, reason: str) -> list[dict[str, object]]:
+    """Everything a standing hold opens, read off the log; each reveal is on `decisions` before it is shown.
+
+    The keys a hold keeps name no record, so every record of their buckets is tried: only the person's own
+    open.
+    """
+    hold_id = _id(hold)
+    _standing(here, hold_id)
+    with here.vault.transaction(write=False) as tx:
+        held: dict[BucketId, list[bytes]] = defaultdict(list)
+        for key in tx.hold_keys(hold_id):
+            held[key.pair.bucket].append(key.k)
+        now = tx.now
+    topics = dict.fromkeys(f"records.{h.name}" for plan in here.plans for h in plan.horizons)
+    found = [
+        opened
+        for _, record in read(here, list(topics))
+        if isinstance(record, RecordTagged) and (opened := _opened(here, record, held)) is not None
+    ]
+    revealed = [
+        FieldsRevealed(
+            reveal_id=secrets.token_bytes(HOLD_BYTES),
+            record_id=RecordId(cast(bytes, row["record_id"])),
+            revision=cast(int, row["revision"]),
+            purposes=[str(row["purpose"])],
+            reason=reason,
+            revealed_by=person(),
+            at=now,
+        )
+        for row in found
+    ]
+    publish(here, "decisions", list(revealed), role="govern")
+    return found
+
+
+def _opened(
+    here: Installation, record: RecordTagged, held: Mapping[BucketId, list[bytes]]
+) -> dict[str, object] | None:
+    plan = here.plans.version(record.policy)
+    compartments = plan.compartments(record.source, sum(1 << link.purpose for link in record.links))
+    for number, link in enumerate(record.links):
+        name = plan.purposes[link.purpose].name
+        for k in held.get(BucketId(name, link.period, link.terms), ()):
+            fields = _fields(record, compartments, number, k)
+            if fields:
+                return {
+                    "record_id": record.record_id,
+                    "revision": record.revision,
+                    "source": record.source,
+                    "purpose": name,
+                    "period": link.period,
+                    "fields": fields,
+                }
+    return None
+
+
+def _fields(
+    record: RecordTagged, compartments: Sequence[CompartmentPlan], number: int, k: bytes
+) -> dict[str, object]:
+    header = header_of(record)
+    fields: dict[str, object] = {}
+    for n, compartment in enumerate(record.compartments):
+        clear = open_record(header, n, compartment, {number: k})
+        if clear is not None:
+            values = zip(compartments[n].fields, decode_fields(clear), strict=True)
+            fields.update({name: value for name, value in values if value is not None})
+    return fields
 
 
 def _standing(here: Installation, hold_id: bytes) -> Hold:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lapse.certificates import issue
 from lapse.layout import Layout, read_json, write_atomically, write_json
+from processors.fakes.partner import make_secret
 from schemas.errors import BadInput, NotFound, Refused
 from schemas.plan import PolicyPlan
 from schemas.policy import Policy, compile_plan, load
@@ -157,6 +158,9 @@ def make_credentials(layout: Layout, plan: PolicyPlan) -> None:
     for processor in plan.processors:
         path, token = layout.credentials("processors", processor.name), new_processor_token(processor.name)
         _credential(path, f"processor.{processor.name}", token=token)
+        secret = layout.webhook_secret(processor.name)
+        if processor.connector == "webhook" and not secret.exists():
+            write_atomically(secret, f"{make_secret()}\n".encode())
 
 
 def new_processor_token(name: str) -> str:

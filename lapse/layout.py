@@ -130,6 +130,10 @@ class Layout:
         """
         return self.keys / kind / f"{name}.json"
 
+    def webhook_secret(self, processor: str) -> Path:
+        """The secrets both sides of a webhook sign with, one a line, newest first."""
+        return self.keys / "processors" / f"{processor}.webhook"
+
     def policy(self, version: int) -> Path:
         """The text of one published policy version."""
         return self.policies / f"{version}.yaml"

@@ -13,9 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from pydantic import ValidationError
-from vault.epochs import FileEpochKeys
-from vault.port import Vault
-
 
 from lapse.broker.admin import Admin
 from lapse.broker.connection import BrokerAddress, Credentials
@@ -29,6 +26,8 @@ from schemas.plan import Plans
 from schemas.policy import compile_plan, load
 from schemas.registry import Registry
 from vault import open_vault
+from vault.epochs import FileEpochKeys
+from vault.port import Vault
 from vault.tokens import PixelKeys
 
 
@@ -160,13 +159,18 @@ def open_installed_vault(layout: Layout, marker: Marker) -> Vault:
             "no_keys", "the folder of keys is gone", str(layout.keys), "restore it; without it nothing opens"
         )
     layout.vault_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return open_vault(layout.vault_url, FileEpochKeys(layout.epochs, layout.epoch_backups), clock=marker.clock)
+    return open_vault(
+        layout.vault_url, FileEpochKeys(layout.epochs, layout.epoch_backups), clock=marker.clock
+    )
 
 
-def use_registry(chosen: Settings) -> None:
-    """Take schema ids from the registry, where one is set."""
+def use_registry(chosen: Settings, *, register: bool = False) -> None:
+    """Take schema ids from the registry, where one is set; set-up registers every version there first."""
     if chosen.registry:
-        codec.use(Registry(chosen.registry))
+        registry = Registry(chosen.registry)
+        if register:
+            registry.register()
+        codec.use(registry)
 
 
 def environment() -> dict[str, str]:

@@ -6,8 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from schemas.policy.changes import diff
-
 from lapse.broker.connection import Credentials
 from lapse.broker.principals import everyone
 from lapse.commands import command, order
@@ -18,6 +16,7 @@ from schemas.errors import Refused
 from schemas.models import PolicyPublished
 from schemas.plan import PolicyPlan
 from schemas.policy import Policy, compile_plan, load
+from schemas.policy.changes import diff
 from schemas.topics import topic_plan
 
 

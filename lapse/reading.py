@@ -36,7 +36,8 @@ def read(
     """Yield every readable record of these topics; with `containing`, only those whose bytes hold one of
     the ids.
 
-    The bytes are looked at first, because decoding a whole topic to find one id costs a hundred times as much.
+    The bytes are looked at first, because decoding a whole topic to find one id costs a hundred times as
+    much.
     """
     for batch in scan(here.librdkafka(AUDITOR), topics, start=start, partitions=partitions):
         for record in batch.records:

@@ -10,9 +10,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from processors.tokens import register_token
-from processors.onboarding import Onboarding, guide
-
 from lapse.broker.connection import Credentials
 from lapse.broker.principals import processor_group, processor_user
 from lapse.cli.output import moment
@@ -20,6 +17,8 @@ from lapse.commands import command, order
 from lapse.initialise import TOKEN_BYTES, new_processor_token
 from lapse.layout import read_json, write_json
 from lapse.main import Installation
+from processors.onboarding import Onboarding, guide
+from processors.tokens import register_token
 from schemas.errors import BadInput, Refused
 from schemas.ids import Micros
 from schemas.models import ProcessorApproved, ProcessorSuspended

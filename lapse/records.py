@@ -190,7 +190,8 @@ def of_message(here: Installation, message: str, site: str | None) -> list[dict[
     """The opens of one mail. No index leads from a message to its opens: their ids are derived again and
     looked for.
 
-    An id is made from the message and the wall-clock second, so every second in which the collector may have run is
+    An id is made from the message and the wall-clock second, so every second in which the collector may have
+    run is
     tried: from the first decision that is still on the log until now.
     """
     message_id = _id(message, "--message")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -24,6 +25,8 @@ from streams.planbook import PlanBook
 
 Role = Callable[[Installation, RoleState], int]
 
+FAKE = "fake."
+"""Roles that play a recipient, on test data: `fake.<processor>`."""
 PLAN_SECONDS = 1.0
 """How old the collector's knowledge of the policy may be."""
 FORMS_A_SECOND, FORM_BURST = 100.0, 1000
@@ -48,6 +51,8 @@ def play(name: str, folder: Path) -> int:
 def _runner(name: str) -> tuple[Role, Callable[[], CollectorRegistry]]:
     if name == "collector":
         return _collector, _collector_registry
+    if name.startswith(FAKE):
+        return _fake, CollectorRegistry
     if name == "keys":
         from lapse import endpoints  # each role imports only what it plays: a worker needs no web server
 
@@ -70,7 +75,7 @@ def _collector_registry() -> CollectorRegistry:
 
 
 def _log_to_stdout(level: str) -> None:
-    """Structured lines on stdout, which the supervisor appends to the role's log; ids and codes, never payloads."""
+    """Structured lines on stdout, which go to the role's log; ids and codes, never payloads."""
     logging.basicConfig(
         level=level.upper(), stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -141,6 +146,22 @@ def _collector(here: Installation, state: RoleState) -> int:
         pixel_keys=here.pixel_keys,
         on_ready=lambda _port: state.ready(),
     )
+
+
+def _fake(here: Installation, state: RoleState) -> int:
+    from processors.fakes import serve
+
+    name = state.role.removeprefix(FAKE)
+    port = urlsplit(here.runtime.fakes[name]).port
+    serve(
+        "partner",
+        host=here.runtime.host,
+        port=port or 0,
+        secret_file=here.layout.webhook_secret(name),
+        ca_file=here.layout.ca,
+        announce=lambda _url: state.ready(),
+    )
+    return 0
 
 
 def _site_credential(layout: Layout, name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ class RoleState:
     """One role's word, in `DATA/state/<role>.json`, and its metrics port on loopback."""
 
     def __init__(self, layout: Layout, role: str, registries: CollectorRegistry) -> None:
+        self.role = role
         self._path, self._lock = layout.role_state(role), threading.Lock()
         server, _ = start_http_server(0, "127.0.0.1", registries)
         self.metrics_url = f"http://127.0.0.1:{server.server_port}/metrics"

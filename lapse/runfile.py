@@ -48,7 +48,7 @@ def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict
         "keys_dir": str(layout.keys),
         "logs_dir": str(layout.logs),
         "policy": _policy(here, plan),
-        "processors": {p.name: _processor(here, p) for p in plan.processors},
+        "processors": {p.name: _processor(here, p, runtime) for p in plan.processors},
         "sites": {name: _site(here, name) for name in plan.sites},
         "topics": sorted(here.admin().topics()),
         "broker": {"log_dirs": list(runtime.log_dirs)},
@@ -66,11 +66,12 @@ def _policy(here: Installation, plan: PolicyPlan) -> dict[str, Any]:
     }
 
 
-def _processor(here: Installation, plan: ProcessorPlan) -> dict[str, Any]:
+def _processor(here: Installation, plan: ProcessorPlan, runtime: Runtime) -> dict[str, Any]:
     return {
         "topic": f"processor.{plan.name}",
         "group": processor_group(plan.name),
         "credentials_file": str(here.layout.credentials("processors", plan.name)),
+        **({"fake_url": runtime.fakes[plan.name]} if plan.name in runtime.fakes else {}),
     }
 
 

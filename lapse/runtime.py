@@ -15,7 +15,6 @@ from lapse.broker.connection import BrokerAddress, Mechanism, Protocol
 from lapse.broker.node import is_free
 from lapse.layout import Layout, write_atomically
 
-
 SERVER_PORTS = range(20000, 31000)
 
 
@@ -60,6 +59,8 @@ class Runtime(BaseModel):
     trusted_proxies: tuple[str, ...] = ()
     allow_private_webhooks: bool = False
     fault: str | None = None
+    fakes: dict[str, str] = {}
+    """Addresses of the stand-ins of recipients whose policy names none; test data only."""
 
     @property
     def address(self) -> BrokerAddress:

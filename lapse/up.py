@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from processors.tokens import register_token
-
 from lapse import runfile
 from lapse.broker import jars
 from lapse.broker.admin import Admin
@@ -35,11 +33,11 @@ from lapse.main import (
 )
 from lapse.policies import prepare
 from lapse.processes import RoleProcess
-from lapse.runtime import Runtime, Security, choose_ports
+from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor, interpreter_environment
+from processors.tokens import register_token
 from schemas.errors import BadInput, Refused
-from schemas.plan import PolicyPlan
 from schemas.policy import compile_plan, load
 from schemas.signing import public_key
 from vault.values import PolicyRow
@@ -65,7 +63,7 @@ def run(wanted: Wanted, settings: Settings) -> None:
     layout, deadline = Layout(wanted.folder), time.monotonic() + wanted.wait_ready
     marker = _marked(layout, wanted)
     with _only_one(layout), contextlib.ExitStack() as closing:
-        use_registry(settings)
+        use_registry(settings, register=True)
         layout.run_file.unlink(missing_ok=True)
         broker, address, superuser = _broker(layout, wanted, settings, deadline)
         if broker is not None:
@@ -75,9 +73,9 @@ def run(wanted: Wanted, settings: Settings) -> None:
             _set_up(here, superuser)
         supervisor = Supervisor(
             layout,
-            _roles(layout, wanted, broker),
+            _roles(layout, runtime),
             broker=broker,
-            on_ready=lambda metrics: _ready(layout, marker, runtime, metrics, settings),
+            on_ready=lambda metrics: _ready(layout, runtime, metrics),
         )
         supervisor.run(wait_ready=max(1.0, deadline - time.monotonic()))
 
@@ -179,7 +177,7 @@ def _external_user(settings: Settings) -> Credentials | None:
     )
 
 
-def run_broker_alone(folder: Path, port: int, settings: Settings) -> None:
+def run_broker_alone(folder: Path, port: int) -> None:
     """The embedded broker by itself, until SIGINT or SIGTERM."""
     layout = Layout(folder)
     layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -217,9 +215,24 @@ def _runtime(
         trusted_proxies=tuple(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
         allow_private_webhooks=settings.allow_private_webhooks,
         fault=settings.fault if marker.test else None,
+        fakes=_fakes(layout, wanted.host) if marker.test else {},
     )
     runtime.save(layout)
     return runtime
+
+
+def _fakes(layout: Layout, host: str) -> dict[str, str]:
+    """An address for the stand-in of every webhook recipient that has none."""
+    files = layout.policies.glob("*.yaml")
+    published = [compile_plan(load(path.read_text(), where=path.name)) for path in files]
+    lacking = {
+        p.name
+        for plan in published
+        for p in plan.processors
+        if p.connector == "webhook" and not (p.webhook and p.webhook.url)
+    }
+    ports = free_ports(host, len(lacking))
+    return {name: f"http://{host}:{port}" for name, port in zip(sorted(lacking), ports, strict=True)}
 
 
 def _set_up(here: Installation, superuser: Credentials | None) -> None:
@@ -263,7 +276,7 @@ def _publish_first(here: Installation) -> bool:
     return True
 
 
-def _roles(layout: Layout, wanted: Wanted, broker: EmbeddedKafka | None) -> list[RoleProcess]:
+def _roles(layout: Layout, runtime: Runtime) -> list[RoleProcess]:
     root = Path(__file__).parents[1]
     variables = interpreter_environment(environment(), root)
     return [
@@ -273,13 +286,11 @@ def _roles(layout: Layout, wanted: Wanted, broker: EmbeddedKafka | None) -> list
             environment=variables,
             layout=layout,
         )
-        for role in WORKERS
+        for role in (*(f"fake.{name}" for name in runtime.fakes), *WORKERS)
     ]
 
 
-def _ready(
-    layout: Layout, marker: Marker, runtime: Runtime, metrics: dict[str, str], settings: Settings
-) -> None:
+def _ready(layout: Layout, runtime: Runtime, metrics: dict[str, str]) -> None:
     with installation(layout.root) as here:
         document = runfile.write(here, runtime, metrics)
     urls = document["urls"]

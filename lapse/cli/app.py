@@ -24,7 +24,8 @@ app = typer.Typer(
     help="""Keep the promises of a privacy policy: events come in, are tagged with purpose and retention, handed out
 sealed to approved processors, and become unreadable everywhere when their time has come.
 
-Start with [bold]lapse demo[/bold]. For real use: [bold]lapse up --data DIR --policy FILE --port 8100[/bold].""",
+Start with [bold]lapse demo[/bold]. For real use: [bold]lapse up --data DIR --policy FILE --port
+8100[/bold].""",
 )
 for part in (system, people, processors, audit):
     part.register(app)

@@ -57,7 +57,8 @@ def run_up(
 ) -> None:
     """Run Lapse on this host until Ctrl-C: broker, collector, workers, key endpoint, admin API.
 
-    The first time it makes the data folder; later it goes on where it stopped. When all is ready it prints where to
+    The first time it makes the data folder; later it goes on where it stopped. When all is ready it prints
+    where to
     send a form and writes DATA/run.json.
     """
     folder = main.data_folder(data)
@@ -149,7 +150,7 @@ def run_broker(
     """Run only the embedded Kafka of a data folder, until Ctrl-C; prints its address and the super user's
     file.
     """
-    up.run_broker_alone(main.data_folder(data), port, main.settings())
+    up.run_broker_alone(main.data_folder(data), port)
 
 
 def run_topics(data: Data = None, _output: Format = Output.TABLE) -> int:

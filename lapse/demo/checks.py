@@ -1,7 +1,8 @@
 """The demo's checks, from outside: topics read as the auditor, the key endpoint asked as each recipient,
 files as bytes.
 
-Each says which invariant, whether it held, how much it examined and how anyone can look themselves. A check that
+Each says which invariant, whether it held, how much it examined and how anyone can look themselves. A check
+that
 examined nothing has not held.
 """
 

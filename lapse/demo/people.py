@@ -76,6 +76,9 @@ Habit = Literal["consents", "declines", "withdraws", "erased", "silent"]
 erased: grants, then asks to be forgotten. silent: states nothing."""
 
 
+CONSENTING: tuple[Habit, ...] = ("consents",) * 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """An invented visitor; the address lies under a domain reserved for examples (RFC 2606)."""
@@ -92,7 +95,7 @@ class Person:
 def people(count: int, seed: int) -> list[Person]:
     """The same people for the same seed; about two in three consent."""
     dice = random.Random(seed)
-    habits: list[Habit] = ["consents"] * 12 + ["declines"] * 3 + ["silent"] * 3
+    habits: tuple[Habit, ...] = (*CONSENTING, "declines", "silent")
     return [_person(dice, number, dice.choice(habits)) for number in range(count)]
 
 

@@ -13,11 +13,10 @@ from lapse.keyservice.shapes import (
     AskedDelivery,
     GivenReceipt,
     micros,
-    rfc3339,
     unbase64,
 )
 from processors.answers import Done, Permanent
-from processors.messages import Status
+from processors.messages import Status, rfc3339
 from processors.opening import PlansIn, recipiency
 from processors.reporting import Reports
 from processors.tokens import authenticate
@@ -28,7 +27,7 @@ from schemas.plan import Plans
 from vault import deliveries as late
 from vault.deliveries import OpenKey
 from vault.port import Tx, Vault
-from vault.values import Closed
+from vault.values import NEVER, Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +140,8 @@ def _result(asked: AskedDelivery, answers: Sequence[OpenKey | Closed]) -> dict[s
 
 def _said(answer: OpenKey | Closed) -> dict[str, Any]:
     if isinstance(answer, Closed):
-        return {"closed": {"code": answer.code, "cause": answer.cause, "since": rfc3339(answer.since)}}
+        since = None if answer.since is None or answer.since <= NEVER else rfc3339(answer.since)
+        return {"closed": {"code": answer.code, "cause": answer.cause, "since": since}}
     return {"key": base64.b64encode(answer.key).decode(), "use_until": rfc3339(answer.use_until)}
 
 

@@ -124,7 +124,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Lapse key endpoint",
             "version": version("lapse"),
-            "description": "Keys at the moment of use. Ask again at every attempt; keep neither key nor text.",
+            "description": "Keys at the moment of use. Ask at every attempt; keep neither key nor text.",
         },
         "security": [{"processor": []}],
         "paths": {
@@ -161,6 +161,6 @@ def document() -> dict[str, Any]:
         },
         "components": {
             "schemas": {**asked, **_ANSWERS},
-            "securitySchemes": {"processor": {"type": "http", "scheme": "bearer", "bearerFormat": "lk_..."}},
+            "securitySchemes": {"processor": {"type": "http", "scheme": "bearer"}},
         },
     }

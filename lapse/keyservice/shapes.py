@@ -169,14 +169,3 @@ def unbase64(text: str | None, where: str) -> bytes | None:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise BadInput("malformed", "not base64", where) from None
-
-
-def rfc3339(at: int | None) -> str | None:
-    """Write microseconds as RFC 3339 in UTC."""
-    if at is None:
-        return None
-    return (
-        (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=at))
-        .isoformat()
-        .replace("+00:00", "Z")
-    )

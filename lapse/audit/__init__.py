@@ -1,0 +1,1 @@
+"""HOW promises are checked: an oracle that shares no code with what it judges."""

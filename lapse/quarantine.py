@@ -1,0 +1,131 @@
+"""What lies in quarantine: seen, opened with a reason, sent through again, or dropped."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from confluent_kafka import KafkaException, Producer
+
+from lapse.cli.output import moment
+from lapse.commands import person, publish
+from lapse.main import Installation
+from lapse.reading import read
+from lapse.waiting import until_quiet
+from schemas.errors import BadInput, NotFound, Unavailable
+from schemas.ids import Micros
+from schemas.models import FieldsRevealed, Quarantined
+from streams import quarantine
+from streams.ports import Outbound
+from vault.values import BucketId
+
+SEND_SECONDS = 15.0
+
+
+def listed(here: Installation) -> list[dict[str, object]]:
+    """Every quarantined input that is still on the log, oldest first."""
+    rows = list(_all(here))
+    with here.vault.transaction(write=False) as tx:
+        gone = tx.superseded([row.record_id for row in rows])
+        buckets = tx.buckets({_bucket(row) for row in rows})
+    return [
+        {
+            "record_id": row.record_id,
+            "topic": row.topic,
+            "code": row.code,
+            "path": row.path,
+            "received_at": moment(row.received_at),
+            "until": moment(buckets[_bucket(row)].due) if _bucket(row) in buckets else None,
+            "state": _state(row, gone, buckets),
+        }
+        for row in rows
+    ]
+
+
+def _state(row: Quarantined, gone: dict[bytes, int], buckets: dict[BucketId, Any]) -> str:
+    if gone.get(row.record_id, 0) >= quarantine.DROPPED:
+        return "dropped"
+    bucket = buckets.get(_bucket(row))
+    return "held" if bucket is not None and bucket.state == "open" else "lapsed"
+
+
+def _bucket(row: Quarantined) -> BucketId:
+    return BucketId(quarantine.PURPOSE, row.period, row.terms)
+
+
+def _all(here: Installation) -> Iterator[Quarantined]:
+    for _, record in read(here, [quarantine.TOPIC]):
+        if isinstance(record, Quarantined):
+            yield record
+
+
+def find(here: Installation, record_id: str) -> Quarantined:
+    """The newest quarantined input under this id."""
+    try:
+        wanted = bytes.fromhex(record_id)
+    except ValueError:
+        raise BadInput(
+            "bad_argument", "an id is 32 hexadecimal digits", "RECORD_ID", "lapse quarantine list"
+        ) from None
+    found = [row for row in _all(here) if row.record_id == wanted]
+    if not found:
+        raise NotFound("not_found", "nothing of this id is in quarantine", record_id, "lapse quarantine list")
+    return found[-1]
+
+
+def reveal(here: Installation, record_id: str, reason: str) -> dict[str, Any]:
+    """Open one input; that it was opened is on `decisions` before anything is shown."""
+    row = find(here, record_id)
+    with here.vault.transaction(write=False) as tx:
+        raw, now = quarantine.reopen(tx, row), tx.now
+    note_reveal(here, row, reason, now)
+    return {"record_id": row.record_id, "topic": row.topic, "code": row.code, "path": row.path, "bytes": raw}
+
+
+def note_reveal(here: Installation, row: Quarantined, reason: str, now: Micros) -> None:
+    """Record the reveal."""
+    revealed = FieldsRevealed(
+        reveal_id=secrets.token_bytes(16),
+        record_id=row.record_id,
+        revision=1,
+        purposes=[quarantine.PURPOSE],
+        reason=reason,
+        revealed_by=person(),
+        at=now,
+    )
+    publish(here, "decisions", [revealed], role="govern")
+
+
+def release(here: Installation, record_id: str, timeout: float) -> dict[str, Any]:
+    """Send an input through its stage again, under its original time, and wait until it is judged."""
+    row = find(here, record_id)
+    _send(here, quarantine.release(here.vault, here.runtime.partitions, row))
+    until_quiet(here, timeout)
+    return {"record_id": row.record_id, "state": "released"}
+
+
+def drop(here: Installation, record_id: str, timeout: float) -> dict[str, Any]:
+    """Let an input open no more."""
+    row = find(here, record_id)
+    quarantine.drop(here.vault, row)
+    until_quiet(here, timeout)
+    return {"record_id": row.record_id, "state": "dropped"}
+
+
+def _send(here: Installation, record: Outbound) -> None:
+    failed: list[str] = []
+    producer = Producer({**here.librdkafka("collector"), "acks": "all", "enable.idempotence": True})
+    try:
+        producer.produce(
+            record.topic,
+            value=record.value,
+            partition=record.partition,
+            headers=list(record.headers),
+            on_delivery=lambda error, _message: failed.append(error.name()) if error else None,
+        )
+        left = producer.flush(SEND_SECONDS)
+    except KafkaException as error:
+        raise Unavailable("unavailable", "the broker did not take it", record.topic) from error
+    if left or failed:
+        raise Unavailable("unavailable", "the broker did not take it", record.topic, "look at: lapse doctor")

@@ -1,0 +1,206 @@
+"""The worker roles put together: which stage reads what, on which client, with whose credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache, partial
+
+import structlog
+
+from lapse.broker.principals import group
+from lapse.initialise import signing_key
+from lapse.main import Installation
+from lapse.rolestate import RoleState
+from processors.build import Around, Handler, connector
+from processors.fakes import EVENTS
+from processors.registry import kind
+from schemas.errors import LapseError
+from schemas.ids import Micros
+from schemas.plan import ProcessorPlan
+from schemas.topics import INTAKE_SEGMENT_MS
+from streams import building, metrics, worker
+from streams.agents import GROUPS
+from streams.building import Surroundings
+from streams.engine import Engine, KafkaAccess
+from streams.planbook import PlanBook
+from streams.ports import Chunk, Outcome
+from streams.scan import scan
+
+Role = Callable[[Installation, RoleState], int]
+Build = Callable[["Bench", Engine], None]
+Task = Callable[[], Awaitable[object]]
+
+WATCH_SECONDS = 0.2
+
+
+def wall() -> Micros:
+    """The machine's clock."""
+    return Micros(time.time_ns() // 1000)
+
+
+def finding(what: str, where: str, count: int = 1) -> None:
+    """An anomaly that needs a person's eye: counted, and said in the log."""
+    metrics.FINDINGS.labels(what).inc(count)
+    structlog.get_logger("finding").warning("finding", what=what, where=where, count=count)
+
+
+class Bench:
+    """What the stages of one worker are built from."""
+
+    def __init__(self, here: Installation, role: str) -> None:
+        self.here, self.role, self.vault = here, role, here.vault
+        self.plans = PlanBook(here.vault)
+        self.partitions = here.runtime.partitions
+
+    @property
+    def access(self) -> KafkaAccess:
+        """Kafka, as this role."""
+        address, user = self.here.address, self.here.user(self.role)
+        return KafkaAccess(
+            bootstrap=address.bootstrap,
+            protocol=address.protocol,
+            mechanism=address.mechanism or "SCRAM-SHA-512",
+            username=user.username if user else None,
+            password=user.password if user else None,
+            ca=address.ca,
+        )
+
+    def around(self, engine: Engine) -> Surroundings:
+        """What every stage is given."""
+        single = frozenset({"lifecycle", "control", "residue"})
+        return Surroundings(
+            vault=self.vault,
+            sink=engine.sink,
+            partitions=lambda topic: 1 if topic in single else self.partitions,
+            service_key=signing_key(self.here.layout.service_key),
+            pixel_keys=self.here.pixel_keys if self.role == "tag" else None,
+            operators=self.operators(),
+            finding=finding,
+            work=engine.work,
+        )
+
+    def operators(self) -> Mapping[str, bytes]:
+        """This folder's own keys, whose signatures count beside those of the policy's operators."""
+        with self.vault.transaction(write=False) as tx:
+            own = json.loads(tx.meta("operators") or b"{}")
+        return {name: base64.b64decode(key) for name, key in own.items()}
+
+
+# ---- the roles --------------------------------------------------------------------------------------------
+def _tag(bench: Bench, engine: Engine) -> None:
+    engine.agent(*GROUPS["tag"])(building.tag(bench.around(engine)))
+
+
+def _route(bench: Bench, engine: Engine) -> None:
+    topics = dict.fromkeys(f"records.{h.name}" for plan in bench.plans() for h in plan.horizons)
+    engine.agent(*topics)(building.route(bench.around(engine)))
+
+
+def _govern(bench: Bench, engine: Engine) -> None:
+    around = bench.around(engine)
+    engine.agent("intake.signal")(building.govern_signals(around))
+    engine.agent("control")(building.govern_control(around))
+    engine.agent("receipts")(building.govern_receipts(around))
+
+
+def _expire(bench: Bench, engine: Engine) -> None:
+    expire = building.expire(
+        bench.around(engine),
+        scan=partial(scan, bench.here.librdkafka("expire")),
+        care=bench.here.admin("expire"),
+        intake_segment=INTAKE_SEGMENT_MS / 1000,
+    )
+    engine.task(_named("expiry", expire.run))
+    engine.task(_named("upkeep", expire.keep_up))
+
+
+def _connect(bench: Bench, engine: Engine) -> None:
+    layout, runtime = bench.here.layout, bench.here.runtime
+    user = bench.here.user("connect")
+    around = Around(
+        vault=bench.vault,
+        plans=bench.plans.within,
+        secrets_dir=layout.keys / "processors",
+        kafka=bench.here.address.aiokafka(user),
+        receipt_partitions=bench.partitions,
+        fake_urls={name: url + EVENTS for name, url in runtime.fakes.items()},
+        callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",
+        allow_private=runtime.allow_private_webhooks or bool(runtime.fakes),
+    )
+    for plan in bench.plans().latest.processors:
+        if kind(plan.connector).opens_here:
+            _connected(engine, plan, around)
+
+
+def _connected(engine: Engine, plan: ProcessorPlan, around: Around) -> None:
+    """One processor's connector behind its topic; made inside the loop that runs it, on first use."""
+
+    @cache
+    def handler() -> Handler:
+        return connector(plan, around)
+
+    async def handle(chunk: Chunk) -> Outcome:
+        return await building.connect(handler())(chunk)
+
+    async def later() -> None:
+        await handler().run()
+
+    handle.__name__ = plan.name
+    engine.agent(f"processor.{plan.name}")(handle)
+    engine.task(_named(f"later-{plan.name}", later))
+
+
+BUILD: dict[str, Build] = {
+    "tag": _tag,
+    "route": _route,
+    "govern": _govern,
+    "expire": _expire,
+    "connect": _connect,
+}
+
+
+# ---- what goes on beside the agents ------------------------------------------------------------------------
+def _named(name: str, function: Task) -> Callable[[], Awaitable[None]]:
+    """A coroutine function that Faust can name."""
+
+    async def task() -> None:
+        await function()
+
+    task.__name__ = name
+    return task
+
+
+async def _watch(engine: Engine, state: RoleState) -> None:
+    """Say how the worker is: live and assigned, or what it waits for."""
+    while True:
+        health = engine.health()
+        if health.state == "running":
+            state.ready()
+        else:
+            state.waiting(health.waiting_for or health.state)
+        await asyncio.sleep(WATCH_SECONDS)
+
+
+def runner(name: str) -> Role:
+    """The role of this name."""
+
+    def run(here: Installation, state: RoleState) -> int:
+        def build() -> Engine:
+            bench = Bench(here, name)
+            engine = Engine(group=group(name), access=bench.access, workdir=here.layout.state, now=wall)
+            BUILD[name](bench, engine)
+            engine.task(_named("watch", partial(_watch, engine, state)))
+            return engine
+
+        try:
+            return worker.run(build, level=logging.getLevelName(here.settings.log_level.upper()))
+        except LapseError as error:
+            state.waiting(f"{error.code}: {error.what}")
+            raise
+
+    return run
