@@ -58,9 +58,8 @@ def leave(token: object) -> None:
     _current.reset(token)  # type: ignore[arg-type]  # opaque to callers
 
 
-def read_visit(headers: Mapping[str, str], ip: str | None) -> Visit:
-    """A visit from a request's headers (lower-case names) and its address."""
-    cookies = read_cookies(headers.get("cookie", ""))
+def read_visit(headers: Mapping[str, str], cookies: Mapping[str, str], ip: str | None) -> Visit:
+    """A visit from a request's headers (lower-case names), its cookies and its address."""
     signals: tuple[str, ...] = ()
     if headers.get("dnt", "").strip() == "1":
         signals = ("gpc", "dnt")

@@ -36,6 +36,15 @@ _NAMES: Mapping[type[Publishable], str] = {
     ConsentStated: "SignalReceived",
 }
 _HEADER = 5
+_UNREADABLE = (
+    EOFError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    msgspec.ValidationError,
+)
 
 
 def record_name(event: Publishable) -> str:
@@ -89,7 +98,7 @@ def decode(value: bytes | None) -> Delivery | Lapse | None:
     body.seek(_HEADER)
     found: Delivery | Lapse | None = None
     # Suppressed rather than chained: foreign errors quote values.
-    with suppress(EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError):
+    with suppress(*_UNREADABLE):
         raw = fastavro.schemaless_reader(
             body, _schema(name), None, return_record_name=True, return_record_name_override=True
         )

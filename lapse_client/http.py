@@ -1,7 +1,8 @@
 """Publishing through the collector: forms one by one over kept connections, browser events in batches."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import httpx
@@ -11,6 +12,9 @@ from lapse_client.errors import Turned, Undelivered
 from lapse_client.policy import Policy
 from lapse_client.records import ConsentStated, CookieObserved, EmailOpened, FormSubmitted, Publishable
 from lapse_client.transport import Result
+
+# httpx imports it with its first client: on the publisher's thread, where a fork would catch it half done.
+import_module("httpcore")
 
 _EVENTS = 50
 _BYTES = 60_000
@@ -28,19 +32,31 @@ class HttpTransport:
             headers={"authorization": f"Bearer {token}"},
             limits=httpx.Limits(max_connections=connections),
         )
-        self._pool = ThreadPoolExecutor(connections, thread_name_prefix="lapse-http")
+        self._connections = connections
 
     def send(self, batch: Sequence[Publishable]) -> list[Result]:
         """Send all, as many at once as there are connections."""
-        results: list[Result] = [None] * len(batch)
-        for answered in self._pool.map(self._post, _requests(batch)):
-            for number, result in answered:
-                results[number] = result
+        results: list[Result] = [Undelivered("it was not sent", code="unavailable")] * len(batch)
+        requests = _requests(batch)
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    if not requests:
+                        return
+                    request = requests.pop(0)
+                for number, result in self._post(request):
+                    results[number] = result
+
+        helpers = _start(work, min(self._connections, len(requests)) - 1)
+        work()
+        for helper in helpers:
+            helper.join()
         return results
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.shutdown()
         self._http.close()
 
     def _post(self, events: list[_Numbered]) -> list[tuple[int, Result]]:
@@ -60,6 +76,19 @@ class HttpTransport:
         except httpx.HTTPError as error:
             return Undelivered(f"the collector did not answer: {type(error).__name__}", code="unavailable")
         return _result(answer)
+
+
+def _start(work: Callable[[], None], count: int) -> list[threading.Thread]:
+    """Helpers for one batch; fewer, or none, where the interpreter is ending and starts no more threads."""
+    helpers: list[threading.Thread] = []
+    for _ in range(count):
+        helper = threading.Thread(target=work, name="lapse-http", daemon=True)
+        try:
+            helper.start()
+        except RuntimeError:
+            break
+        helpers.append(helper)
+    return helpers
 
 
 def _requests(batch: Sequence[Publishable]) -> list[list[_Numbered]]:

@@ -18,7 +18,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lapse_client.errors import Turned, Unavailable
+from lapse_client.errors import Invalid, Turned, Unavailable
 from lapse_client.records import Compartment, Delivery
 
 MOST = 500
@@ -60,11 +60,12 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class KeyClient:
-    """Asks one key endpoint as one processor: `token` is its `lk_<processor>_...`, `ca_file` the authority's."""
+    """Asks one key endpoint as one processor: `token` is its `lk_<processor>_...`."""
 
     def __init__(
         self, url: str, token: str, *, ca_file: Path | None = None, timeout: float = 10.0, retries: int = 3
     ) -> None:
+        """`ca_file` is the authority Lapse made (`ca.pem`); without it the machine's own are trusted."""
         trusted: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca_file)) if ca_file else True
         self._http = httpx.Client(
             base_url=url, verify=trusted, timeout=timeout, headers={"authorization": f"Bearer {token}"}
@@ -112,6 +113,8 @@ def _question(delivery: Delivery) -> dict[str, Any]:
     for n, compartment in enumerate(delivery.compartments):
         wraps = []
         for wrap in compartment.wraps:
+            if not 0 <= wrap.grant < len(delivery.grants):
+                raise Invalid("a wrap names a grant that is not there", code="schema_mismatch")
             grant = delivery.grants[wrap.grant]
             wraps.append(
                 {
@@ -148,7 +151,7 @@ def _opened(delivery: Delivery, result: _Result) -> Opened:
 
 
 def unseal(delivery: Delivery, n: int, key: bytes) -> dict[str, str] | None:
-    """The fields of compartment `n` under its content key; None where commitment, tag or context are wrong."""
+    """The fields of compartment `n` under its content key; None where commitment or tag are wrong."""
     compartment = delivery.compartments[n]
     commitment, nonce, sealed = compartment.sealed[:16], compartment.sealed[16:28], compartment.sealed[28:]
     expected = hmac.digest(key, b"lapse/v1/commit" + nonce, sha256)[:16]
@@ -156,9 +159,9 @@ def unseal(delivery: Delivery, n: int, key: bytes) -> dict[str, str] | None:
         return None
     try:
         clear = AESGCM(key).decrypt(nonce, sealed, associated(delivery, n, compartment))
-    except (InvalidTag, ValueError):
+        return msgspec.json.decode(clear, type=dict[str, str])
+    except (InvalidTag, ValueError, msgspec.DecodeError):
         return None
-    return msgspec.json.decode(clear, type=dict[str, str])
 
 
 def _text(value: str) -> bytes:

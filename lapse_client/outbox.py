@@ -81,12 +81,15 @@ class Outbox:
                     raise QueueFull(f"{self._rules.queue} events wait already")
                 dropped = self._waiting.popleft()
             self._waiting.append(_Queued(event, callback))
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="lapse-publisher", daemon=True)
-                self._thread.start()
+            self._ensure_thread()
             self._changed.notify_all()
         if dropped is not None:
             _tell(dropped, QueueFull("dropped for newer events"))
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="lapse-publisher", daemon=True)
+            self._thread.start()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything queued so far is settled; false if the time was too short."""
@@ -114,7 +117,8 @@ class Outbox:
 
     # ---- the sending thread ------------------------------------------------------------------------------
     def _run(self) -> None:
-        transport = self._make()
+        with _connecting:
+            transport = self._make()
         try:
             while batch := self._next():
                 self._deliver(transport, batch)
@@ -177,9 +181,12 @@ def _tell(queued: _Queued, result: Result | QueueFull) -> None:
 
 
 _living: "weakref.WeakSet[Outbox]" = weakref.WeakSet()
+_connecting = threading.Lock()
+"""Held while a transport is made: a fork amid OpenSSL's start would leave its locks taken in the child."""
 
 
-def _after_fork() -> None:
+def _in_child() -> None:
+    _connecting.release()
     for outbox in list(_living):
         outbox._start_anew()  # noqa: SLF001 - the class's own business, in the child
 
@@ -191,5 +198,7 @@ def _at_exit() -> None:
 
 @cache
 def _register() -> None:
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_connecting.acquire, after_in_parent=_connecting.release, after_in_child=_in_child
+    )
     atexit.register(_at_exit)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from lapse_client.context import read_visit, visit
+from lapse_client.context import read_cookies, read_visit, visit
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
@@ -22,9 +22,11 @@ class VisitMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        pairs = [
+            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
+        ]
+        # HTTP/2 may bring cookies in several headers (RFC 9113, 8.2.3).
+        cookies = read_cookies("; ".join(value for name, value in pairs if name == "cookie"))
         client = scope.get("client")
-        with visit(read_visit(headers, client[0] if client else None)):
+        with visit(read_visit(dict(pairs), cookies, client[0] if client else None)):
             await self._app(scope, receive, send)

@@ -9,7 +9,7 @@ from lapse_client.context import Visit, read_visit, visit
 
 def _visit_of(request: Any) -> Visit:
     headers = {name.lower(): value for name, value in request.headers.items()}
-    return read_visit(headers, request.META.get("REMOTE_ADDR"))
+    return read_visit(headers, request.COOKIES, request.META.get("REMOTE_ADDR"))
 
 
 def visit_middleware(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:

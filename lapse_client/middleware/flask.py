@@ -22,7 +22,7 @@ class VisitExtension:
     @staticmethod
     def _begin() -> None:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        g.lapse_visit = enter(read_visit(headers, request.remote_addr))
+        g.lapse_visit = enter(read_visit(headers, request.cookies, request.remote_addr))
 
     @staticmethod
     def _end(_error: BaseException | None) -> Any:
