@@ -12,7 +12,8 @@ from processors.calls import Call, Erase, OpenedPart
 from processors.ledger import Ledger
 from processors.values import Timing
 from schemas.codec import decode_as, encode
-from schemas.ids import DeliveryId, Handle, LapseId, Micros, Period, Sequence as Seq, SubjectRef, Terms
+from schemas.ids import DeliveryId, Handle, LapseId, Micros, Period, SubjectRef, Terms
+from schemas.ids import Sequence as Seq
 from schemas.models import (
     BucketScope,
     Cause,

@@ -1,5 +1,7 @@
-"""Model m5 as a machine: deliveries, deaths, lapses, lost answers, zombies and crashes in any order, on the real
-vault in memory. At the end a recipient holds nothing whose grants have lapsed (V), and everything that lives (5v).
+"""Model m5 as a machine: deliveries, deaths, lapses, lost answers, zombies and crashes in any order.
+
+On the real vault in memory. At the end a recipient holds nothing whose grants have lapsed (V), and everything
+that lives (5v).
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         self.count = itertools.count()
         self.owners = (random.Random(1).randbytes(16) for _ in itertools.count())
 
-    # ---- what happens -----------------------------------------------------------------------------------------
+    # ---- what happens ----
     @rule(
         target=deliveries,
         subject=st.sampled_from(["ann", "ben", "cem"]),
@@ -84,6 +86,7 @@ class Machine(RuleBasedStateMachine):
         ),
     )
     def deliver(self, subject: str, shape: list[tuple[set[str], list[str]]]) -> Sent:
+        """Route's delivery of one or two compartments."""
         number, taken = next(self.count), set[str]()
         parts: list[tuple[dict[str, str], list[str]]] = []
         for names, purposes in shape:
@@ -99,6 +102,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(sent=deliveries)
     def deliver_again(self, sent: Sent) -> None:
+        """A redelivery."""
         if sent.refused or sent.reached:
             return
         with self.vault.transaction() as tx:
@@ -137,10 +141,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(closed=st.sampled_from([None, "suspended"]))
     def suspend(self, closed: str | None) -> None:
+        """Everything closes for a while, or opens again."""
         self.keys.closed = closed
 
     @rule()
     def claim(self) -> None:
+        """The loop takes what is due."""
         with self.vault.transaction() as tx:
             refs = self.ledger.due(tx, self.wall(), 10)
             got = self.ledger.claim(tx, refs[:1], self.wall(), self.owners)
@@ -170,6 +176,7 @@ class Machine(RuleBasedStateMachine):
         how=st.sampled_from(["ok", "lost, done", "lost, not done", "429", "refused", "login"]),
     )
     def answer(self, which: int, how: str) -> None:
+        """A call ends, if its deadline has not passed."""
         if not self.claims:
             return
         claim, _ = self.claims.pop(which % len(self.claims))
@@ -209,11 +216,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 30, 100_000]))
     def time_passes(self, seconds: int) -> None:
+        """Leases and parked objects come due."""
         self.wall.pass_(seconds)
 
-    # ---- what must hold ---------------------------------------------------------------------------------------
+    # ---- what must hold ----
     @invariant()
     def one_attempt_per_object(self) -> None:
+        """A lease is nobody else's."""
         live = [claim.ref for claim, _ in self.claims if claim.until > self.wall()]
         assert len(live) == len(set(live))
 
@@ -263,4 +272,3 @@ TestMachine.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-
