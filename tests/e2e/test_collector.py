@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
@@ -24,9 +25,22 @@ from lapse.broker.admin import Admin
 from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
 from lapse.broker.principals import everyone
+from lapse.collector.summary import summary
 from lapse.runtime import free_ports
+from lapse_client import (
+    Consent,
+    ConsentStated,
+    CookieObserved,
+    Identifier,
+    Policy,
+    Publisher,
+    Rules,
+    Undelivered,
+)
+from lapse_client import FormSubmitted as SentForm
 from schemas import codec
 from schemas.models import EmailOpened, FormSubmitted
+from schemas.policy import compile_plan, load
 from schemas.topics import plan_topics
 from tests.support.broker import new_embedded
 from vault.tokens import DAY, PixelKeys, mint
@@ -277,3 +291,41 @@ def test_sigterm_under_traffic_and_without_a_broker_exits_in_order(
     collector.start()
     until(collector.stored)
     assert set(traffic.acknowledged) <= set(ids_in(kafka, "intake.form"))
+
+
+def test_the_client_publishes_straight_to_kafka(kafka: EmbeddedKafka) -> None:
+    """The same call over Kafka: framed, with identifiers by the policy; a broker away is retried and then said."""
+    plan = compile_plan(load((REPOSITORY / "policies" / "demo.yaml").read_text(), where="demo.yaml"))
+    policy = Policy.from_json(msgspec.json.encode(summary(plan)))
+    told: dict[bytes, Exception | None] = {}
+    settings = kafka.address.librdkafka(COLLECTOR) | {"message.timeout.ms": "1000"}
+    with Publisher.over_kafka(
+        settings,
+        site="www",
+        policy=policy,
+        rules=Rules(linger=0.05, retries=1),
+        on_delivery=lambda event, error: told.update({event.event_id: error}),
+    ) as publisher:
+        ids = publisher.publish_many(
+            [
+                SentForm(form="request-demo", fields={"email": CANARY}),
+                CookieObserved(name="view", url="https://www.demo.example/"),
+                ConsentStated(
+                    identifiers=[Identifier(kind="email", value=CANARY)],
+                    consents=[Consent(purpose="marketing_email", granted=False)],
+                ),
+            ]
+        )
+        assert publisher.flush(30)
+        assert told == {bytes.fromhex(each): None for each in ids}
+        kafka.stop()
+        lost = publisher.publish(SentForm(form="request-demo", fields={"email": CANARY}))
+        assert publisher.flush(60)
+        assert isinstance(told[bytes.fromhex(lost)], Undelivered)
+    kafka.start()
+    ((form, headers),) = read_topic(kafka, "intake.form")
+    assert (form.event_id.hex(), form.site) == (ids[0], "www")
+    assert [(each.kind, each.value) for each in form.identifiers] == [("email", CANARY)]
+    assert headers["ce_id"].decode() == ids[0]
+    assert [record.event_id.hex() for record, _ in read_topic(kafka, "intake.cookie")] == [ids[1]]
+    assert [record.event_id.hex() for record, _ in read_topic(kafka, "intake.signal")] == [ids[2]]
