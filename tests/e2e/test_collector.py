@@ -294,7 +294,7 @@ def test_sigterm_under_traffic_and_without_a_broker_exits_in_order(
 
 
 def test_the_client_publishes_straight_to_kafka(kafka: EmbeddedKafka) -> None:
-    """The same call over Kafka: framed, with identifiers by the policy; a broker away is retried and then said."""
+    """The same call over Kafka: framed, with identifiers by the policy; a broker away is said."""
     plan = compile_plan(load((REPOSITORY / "policies" / "demo.yaml").read_text(), where="demo.yaml"))
     policy = Policy.from_json(msgspec.json.encode(summary(plan)))
     told: dict[bytes, Exception | None] = {}
