@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from schemas import codec, signing
+from schemas.errors import Unavailable
 from schemas.ids import CommandId, EventId, Micros, RecordId
 from schemas.models import (
     Command,
@@ -132,6 +133,7 @@ class World:
         self.expire: Expire = building.expire(self.around, scan=partial(scan_memory, self.log))
         self.around = replace(self.around, nap=self._announce)
         self.sources = {name: self._source(name) for name in self._topics()}
+        self.zombies: dict[str, tuple[MemorySource, Chunks[Any]]] = {}
         self.handles: dict[str, Chunks[Any]] = {name: self._handle(name) for name in self._topics()}
         if approve:
             for processor in self.plan.processors:
@@ -206,9 +208,30 @@ class World:
         except Killed:
             source.crash()
             self.handles[role] = self._handle(role)
+        except Unavailable:  # the engine does the chunk again later
+            source.crash()
+            return False
         finally:
             self.fuse.left = None
         return True
+
+    async def zombie_step(self, role: str, *, chunk: int = 2000) -> None:
+        """Let a second worker, with offsets and handle of its own, do one chunk of the same partitions."""
+        if role not in self.zombies:
+            self.zombies[role] = (self._source(role), self._handle(role))
+        source, handle = self.zombies[role]
+        source._chunk_records = chunk  # noqa: SLF001  # as above
+        got = source.poll()
+        if got is None:
+            return
+        try:
+            match await handle(got):
+                case Done():
+                    source.ack(got)
+                case Seek(offset):
+                    await source.seek(got.topic, got.partition, offset)
+        except Unavailable:
+            source.crash()
 
     async def tick(self, *, kill_after: int | None = None) -> None:
         """Let expire look at the clock."""
