@@ -116,7 +116,7 @@ def _check(layout: Layout, marker: Marker, digest: str, clock: str) -> Marker:
     if marker.policy_sha256 != digest:
         raise Refused(
             "other_policy",
-            f"this data was made under policy version {marker.policy_version}, the file given is another text",
+            f"this data was made under version {marker.policy_version} of a policy, the file is another text",
             str(layout.root),
             "start with the published one, then: lapse policy publish FILE",
         )
@@ -177,10 +177,10 @@ def signing_key(path: Path) -> bytes:
     """The 32 bytes of a signing key of the data folder; `BadInput` where the file is not one."""
     try:
         raw = base64.b64decode(path.read_bytes())
-        if len(raw) != KEY_BYTES:
-            raise ValueError("length")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError):
+        raw = b""
+    if len(raw) != KEY_BYTES:
         raise BadInput(
             "bad_key_file", "not an Ed25519 key of 32 bytes in base64", str(path), "restore the file"
-        ) from error
+        )
     return raw

@@ -60,8 +60,7 @@ _SINGLE_NODE = {
     "share.coordinator.state.topic.num.partitions": "4",
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
-    # After a SIGKILL the controller lets the node back in only when its old session has run out (default 9
-    # s).
+    # After a SIGKILL the controller lets the node back in when its old session has run out (default: 9 s).
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
 }
@@ -80,6 +79,8 @@ _SMALL = {
     "num.network.threads": "2",
     "num.io.threads": "4",
     "log.cleaner.dedupe.buffer.size": "16777216",
+    # Index files are allocated whole, two for each open segment: the default of 10 MB adds up to gigabytes.
+    "log.index.size.max.bytes": "1048576",
 }
 
 

@@ -91,9 +91,7 @@ def run_demo(
     """
     from lapse.demo import run  # the demo's view is needed by nothing else
 
-    return run.demo(
-        run.Options(plain=plain, json_file=file, seed=seed, keep=keep, data=data), main.settings()
-    )
+    return run.demo(run.Options(plain=plain, json_file=file, seed=seed, keep=keep, data=data))
 
 
 def run_init(

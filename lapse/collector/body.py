@@ -62,8 +62,7 @@ async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]
         raise _too_large(limits)
     media, boundary = media_of(request, allowed)
     try:
-        async with asyncio.timeout(limits.body_seconds):
-            data = await _collect(request, limits)
+        data = await _collect(request, limits)
     except TimeoutError:
         raise Problem(408, "timeout", "the body did not come in time", headers=_CLOSE) from None
     except _Gone:
@@ -73,17 +72,20 @@ async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]
 
 async def _collect(request: Request, limits: Limits) -> bytes:
     chunks, size, more = [], 0, True
-    while more:
-        async with asyncio.timeout(limits.body_idle_seconds):
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limits.body_seconds
+    async with asyncio.timeout_at(end) as deadline:
+        while more:
+            deadline.reschedule(min(end, loop.time() + limits.body_idle_seconds))
             message = await request.receive()
-        if message["type"] != "http.request":
-            raise _Gone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limits.body_bytes:
-            raise _too_large(limits)
-        chunks.append(chunk)
-        more = message.get("more_body", False)
+            if message["type"] != "http.request":
+                raise _Gone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limits.body_bytes:
+                raise _too_large(limits)
+            chunks.append(chunk)
+            more = message.get("more_body", False)
     return b"".join(chunks)
 
 

@@ -183,9 +183,7 @@ def lapsed(shelves: Iterable[Shelf], keys: Mapping[str, KeyEndpoint], now: Calla
     )
 
 
-def forgotten(
-    shelves: Iterable[Shelf], keys: Mapping[str, KeyEndpoint], erased: Person, late_outcomes: Sequence[str]
-) -> Check:
+def forgotten(shelves: Sequence[Shelf], erased: Person, late_outcomes: Sequence[str]) -> Check:
     """Nothing of the erased person is on a shelf or opens; what arrived late was turned away."""
     examined = len(late_outcomes)
     bad = sum(outcome != "discarded" for outcome in late_outcomes)

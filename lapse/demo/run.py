@@ -33,7 +33,6 @@ from lapse.initialise import initialise
 from lapse.layout import read_json, write_json
 from lapse.main import Installation
 from lapse.records import mint
-from lapse.settings import Settings
 from lapse.subjects import erase
 from lapse.supervisor import interpreter_environment
 from lapse.waiting import until_quiet
@@ -43,8 +42,8 @@ TRAFFIC_SECONDS = 22.0
 READY_SECONDS = 90.0
 LONGEST_SECONDS = 45.0
 """The longest retention a recipient is granted data for, one period, and some."""
-NOT_SHARED = ("tax_records",)
-"""Held for the law alone: nobody receives it, and it outlives the demo."""
+NOT_SHARED = ("tax_records", "quarantine")
+"""Nobody receives these, and they outlive the demo: what the law keeps, and what nobody could believe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +57,14 @@ class Options:
     data: Path | None
 
 
-def demo(options: Options, settings: Settings) -> int:
+def demo(options: Options) -> int:
     """Play it; 0 only if every check held."""
     started = time.monotonic()
     plain = options.plain or not sys.stdout.isatty()
     folder = options.data or Path(tempfile.mkdtemp(prefix="lapse-demo-"))
     console = Console()
     _say(f"Lapse demo: a real Kafka and every role, in {folder}")
-    with _up(folder, settings) as process:
+    with _up(folder) as process:
         with main.installation(folder) as here:
             view: View = Lines() if plain else LiveScreen(console)
             try:
@@ -84,7 +83,7 @@ def demo(options: Options, settings: Settings) -> int:
 
 
 @contextlib.contextmanager
-def _up(folder: Path, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def _up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`lapse up` with the demo's policy, as its own process: the demo then speaks to it from outside."""
     policy = main.shipped_policy("demo")
     initialise(folder, policy, test=True, clock="system", hosts=main.certificate_hosts("127.0.0.1"))
@@ -199,7 +198,7 @@ def _checked(
         outside.lawful(here, log),
         outside.canary(here, traffic.cast.everyone, [f"plain.{name}" for name in keys]),
         outside.lapsed(shelves, keys, now),
-        outside.forgotten(shelves, keys, traffic.cast.erased, late_outcomes),
+        outside.forgotten(shelves, traffic.cast.erased, late_outcomes),
         outside.followed(log, shelves, now()),
         outside.ordered(here, log),
     ]
@@ -227,11 +226,13 @@ def _report(result: dict[str, Any]) -> None:
     events, person = result["events"], result["person"]
     _say("")
     _say(
-        f"{events['sent']} events sent, {events['accepted']} accepted with an id; the others were pixels, or refused as they must be"
+        f"{events['sent']} events sent, {events['accepted']} accepted with an id; "
+        "the others were pixels, or refused as they must be"
     )
     why = ", ".join(f"{count} {code}" for code, count in sorted(events["discarded"].items())) or "none"
     _say(
-        f"routed {events['routed']}, expired {events['expired']}, quarantined {events['quarantined']}, discarded: {why}"
+        f"routed {events['routed']}, expired {events['expired']}, "
+        f"quarantined {events['quarantined']}, discarded: {why}"
     )
     _say("one person: opened before by " + (", ".join(person["opened_before"]) or "nobody"))
     _say("            closed after for " + (", ".join(person["closed_after"]) or "nobody"))
@@ -252,7 +253,8 @@ def _keep(folder: Path, process: subprocess.Popen[bytes]) -> None:
     _say(f"  collector {urls['collector']}   keys {urls['keys']}   admin {urls['admin']}")
     _say("Try:")
     _say(
-        f"  curl -s {urls['collector']}/f/get-in-touch?k={key} -d email=you@example.org -d name=You -d consent.marketing_email=on"
+        f"  curl -s {urls['collector']}/f/get-in-touch?k={key} "
+        "-d email=you@example.org -d name=You -d consent.marketing_email=on"
     )
     _say(f"  .venv/bin/lapse bucket list --data {folder}")
     _say(f"  .venv/bin/lapse subject show email:you@example.org --data {folder}")

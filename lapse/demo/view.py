@@ -79,7 +79,8 @@ class Lines:
         shelves = "  ".join(f"{name} {f['held']}/{f['received']}" for name, f in scene.shelves.items())
         counts = "  ".join(f"{name} {count}" for name, count in scene.counts.items())
         self.say(
-            f"{scene.elapsed:4.0f} s  {counts}  | open buckets {len(scene.buckets)}, destroyed {scene.destroyed}  | held {shelves}"
+            f"{scene.elapsed:4.0f} s  {counts}  | open buckets {len(scene.buckets)}, "
+            f"destroyed {scene.destroyed}  | held {shelves}"
         )
 
     def say(self, line: str) -> None:
@@ -157,7 +158,7 @@ def _flow(scene: Scene) -> Panel:
         )
     )
     arrow = Text(
-        "intake  ──▶  tag  ──▶  records  ──▶  route  ──▶  decisions, then processor.<name>  ──▶  opened late, or refused",
+        "intake ──▶ tag ──▶ records ──▶ route ──▶ decisions, then processor.<name> ──▶ opened late, or refused",
         style=DIM,
     )
     return Panel(Group(table, Align.center(arrow)), title="the flow, on a real Kafka", border_style="blue")
