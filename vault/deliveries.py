@@ -1,4 +1,4 @@
-"""Opening what was delivered to a processor: keys for the key endpoint, clear fields for our own connectors."""
+"""Opening what was delivered to a processor: keys for the key endpoint, fields for our own connectors."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

@@ -86,7 +86,9 @@ def find(tx: Tx, asks: Sequence[Ask]) -> list[Found]:
 
 
 def _storable(bucket: BucketId) -> bool:
-    return -(2**63) <= bucket.period < 2**63 and 0 <= bucket.terms < 2**32
+    # Outsiders ask with whatever they like; a lone surrogate, for one, no store can hold.
+    fits = -(2**63) <= bucket.period < 2**63 and 0 <= bucket.terms < 2**32
+    return fits and bucket.purpose.isprintable()
 
 
 def may_use(found: Found, purpose: Purpose, now: Micros) -> Usable | Closed:

@@ -251,7 +251,9 @@ class _Walk:
 
     def held(self, tx: Tx, s: Any, hold: int, t: int, g: int) -> None:
         """Invariant 13: what a hold was not told is gone, it opens; what it was told, it does not."""
-        opens = {(k.pair.bucket.period, k.pair.generation): k.k for k in tx.hold_keys((HOLD, SECOND)[hold])}
+        opens = {
+            (int(k.pair.bucket.period), k.pair.generation): k.k for k in tx.hold_keys((HOLD, SECOND)[hold])
+        }
         told = (t, g) in self.gone[hold]
         assert ((t, g) in opens) is not told
         assert (t, g) not in opens or opens[t, g] == self.ks[t, g]
