@@ -60,16 +60,7 @@ HOW = (
 
 def example(facts: Onboarding) -> str:
     """Return a command that prints what the processor holds."""
-    words = (
-        "python",
-        "examples/python/consumer.py",
-        "--run",
-        facts.run_file,
-        "--processor",
-        facts.processor,
-        "--seconds",
-        "10",
-    )
+    words = ("python", "examples/python/consumer.py", facts.run_file, facts.processor, "10")
     return shlex.join(words)
 
 
