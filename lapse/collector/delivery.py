@@ -37,7 +37,8 @@ class Delivery:
     @property
     def ready(self) -> bool:
         """Whether an event would find a place: Kafka is well or the spool has room."""
-        return not self._closing and (self._well or self._spool.has_room)
+        watching = self._task is not None and not self._task.done()
+        return watching and not self._closing and (self._well or self._spool.has_room)
 
     @property
     def spooling(self) -> bool:

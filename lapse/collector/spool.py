@@ -6,6 +6,7 @@ its key.
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 _GROUP = 512
 _FRAME_OVERHEAD = 200
 _PRIVATE = 0o600
+_KEY_BYTES = 32
 
 
 class _Job(NamedTuple):
@@ -177,8 +179,10 @@ class Spool:
         return self._settings.keys / f"{number:016d}.key"
 
     def _read(self, number: int) -> Read:
-        cipher = AESGCM(self._key(number).read_bytes())
-        return read_segment(cipher, self._segment(number).read_bytes())
+        key = self._key(number).read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise OSError(errno.EIO, "a spool segment's key has the wrong length")
+        return read_segment(AESGCM(key), self._segment(number).read_bytes())
 
     def _destroy(self, number: int) -> None:
         self._forget_key(number)
@@ -247,7 +251,7 @@ class Spool:
             self._close_active()
 
     def _start(self) -> _Active:
-        number, key = self._next, self._random(32)
+        number, key = self._next, self._random(_KEY_BYTES)
         self._next += 1
         file = os.open(self._key(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
+from schemas.ids import Micros
 from schemas.models import (
     AnchorReached,
     ConsentStated,
@@ -13,6 +16,7 @@ from schemas.models import (
     Identifier,
     SignalReceived,
 )
+from schemas.plan import Plans, PolicyPlan
 from tests.unit.collector.harness import KEY, ORIGIN, SERVER, Running, problem, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -105,6 +109,14 @@ async def test_a_server_says_that_an_anchor_is_reached(edge: Running) -> None:
     (record,) = edge.records()
     assert isinstance(record, SignalReceived)
     assert record.body == AnchorReached(anchor="account_closed", reached_at=1_767_225_600_000_000)  # type: ignore[arg-type]  # Micros
+
+
+async def test_an_anchor_has_a_name_of_the_list(edge: Running) -> None:
+    """Another one is refused where it stands."""
+    body = {"type": "AnchorReached", "anchor": "birthday", "reached_at": "2026-01-01T00:00:00Z"}
+    document = {"identifiers": [{"kind": "account", "value": "42"}], "body": body}
+    answer = await edge.http.post("/s", headers=SERVER, json=document)
+    assert problem(answer, 422, "bad_argument")["pointer"] == "/body/anchor"
 
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -207,6 +219,89 @@ async def test_a_dry_run_of_browser_events(edge: Running) -> None:
     assert [each["purpose"] for each in first["purposes"] if each["held"]] == ["site_security"]
     assert [each["purpose"] for each in second["purposes"] if each["held"]] == ["site_security", "analytics"]
     assert edge.sent == []
+
+
+def changed(plan: PolicyPlan, **changes: object) -> Plans:
+    """The demo's plan with some members replaced."""
+    return Plans([replace(plan, **changes)])  # type: ignore[arg-type]  # as PolicyPlan has them
+
+
+async def test_what_the_policy_leaves_out_is_refused(edge: Running) -> None:
+    """No browser events, nothing to unsubscribe from, a servers' form, another site's, no policy."""
+    (plans,) = edge.plans
+    plan = plans.latest
+    form = plan.sources["form/request-demo"]
+    email = {"fields": {"email": "a@example.org"}}
+
+    async def with_form(**members: object) -> int:
+        one = replace(form, **members)  # type: ignore[arg-type]  # as SourcePlan has them
+        edge.plans[0] = changed(plan, sources=plan.sources | {"form/request-demo": one})
+        return (await edge.http.post("/f/request-demo", params=SITE, json=email)).status_code
+
+    try:
+        edge.plans[0] = changed(plan, sources={})
+        problem(await edge.http.post("/e", params=SITE, json={"events": []}), 404, "unknown_source")
+        silent = tuple(replace(each, channel=None) for each in plan.purposes)
+        edge.plans[0] = changed(plan, purposes=silent)
+        problem(await edge.http.post(f"/u/{token()}", data=ONE_CLICK), 404, "not_found")
+        assert await with_form(servers_only=True) == 401
+        assert await with_form(sites=frozenset({"shop"})) == 404
+        assert await with_form(sites=frozenset({"www"})) == 202
+        edge.plans[0] = Plans([])
+        problem(await edge.http.post("/f/request-demo", params=SITE, json=email), 503, "unavailable")
+    finally:
+        edge.plans[0] = plans
+
+
+async def test_a_page_elsewhere_is_taken_as_it_is(edge: Running) -> None:
+    """A redirect with its own host needs no origin."""
+    (plans,) = edge.plans
+    plan = plans.latest
+    form = replace(plan.sources["form/request-demo"], redirect="https://elsewhere.example/done")
+    edge.plans[0] = changed(plan, sources=plan.sources | {"form/request-demo": form})
+    try:
+        answer = await edge.http.post(
+            "/f/request-demo", params=SITE, data={"name": "x"}, headers={"sec-fetch-mode": "navigate"}
+        )
+    finally:
+        edge.plans[0] = plans
+    assert (answer.status_code, answer.headers["location"]) == (303, "https://elsewhere.example/done")
+
+
+async def test_a_dry_run_knows_closed_processors(edge: Running) -> None:
+    """Suspended by the policy, or past its assurance: refused with that code, whatever was granted."""
+    (plans,) = edge.plans
+    plan = plans.latest
+    crm, mail, *others = plan.processors
+    closed = (replace(crm, suspended="breach"), replace(mail, assurance_until=Micros(1)), *others)
+    edge.plans[0] = changed(plan, processors=closed)
+    body = {
+        "fields": {"email": "a@example.org", "phone": "1"},
+        "consents": [{"purpose": "marketing_email", "granted": True}],
+    }
+    try:
+        answer = await edge.http.post("/f/request-demo", params=SITE | {"dry_run": "1"}, json=body)
+    finally:
+        edge.plans[0] = plans
+    found = {each["processor"]: each for each in answer.json()["processors"]}
+    assert found["crm"]["grants"] == found["mail"]["grants"] == []
+    assert {"purpose": "marketing_email", "code": "suspended"} in found["crm"]["refused"]
+    assert {"purpose": "marketing_email", "code": "assurance_ended"} in found["mail"]["refused"]
+
+
+async def test_a_dry_run_refuses_what_no_longer_holds(edge: Running) -> None:
+    """A purpose that is not held is no basis for a processor; one whose time is over says so."""
+    found = (
+        await edge.http.post(
+            "/f/request-demo?dry_run=1",
+            headers=SERVER,
+            json={"fields": {"email": "a@example.org"}, "collected_at": "2020-01-01T00:00:00Z"},
+        )
+    ).json()
+    assert {each["code"] for each in found["purposes"]} == {"lapsed", "no_consent"}
+    assert found["code"] == "no_basis"
+    crm = next(each for each in found["processors"] if each["processor"] == "crm")
+    assert {"purpose": "answer_request", "code": "no_basis"} in crm["refused"]
 
 
 # ---- what anyone may ask ---------------------------------------------------------------------------------

@@ -10,17 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapse.collector.access import client_address, prefix_of
+from lapse.collector.access import client_address, cors, prefix_of
 from lapse.collector.body import Body, Media, read_json, read_pairs
 from lapse.collector.forms import from_json, from_pairs
-from lapse.collector.http import Problem, pointer
+from lapse.collector.http import Problem, pointer, read_headers
 from lapse.collector.networks import NetworkFile, Networks
 from lapse.collector.opens import GIF, Sources, open_kind
 from lapse.collector.rates import Rates
 from lapse.collector.settings import Limits
 from tests.unit.collector.harness import demo_plans
 
-SOURCE = demo_plans().latest.sources["form/request-demo"]
+PLAN = demo_plans().latest
+SOURCE = PLAN.sources["form/request-demo"]
 LIMITS = Limits()
 
 
@@ -203,3 +204,45 @@ def test_the_gif_is_a_gif_of_43_bytes() -> None:
     assert len(GIF) == 43
     assert GIF[:10] == b"GIF89a\x01\x00\x01\x00"
     assert GIF[-1:] == b";"
+
+
+def test_sources_are_refreshed_together(tmp_path: Path) -> None:
+    """What the operator has replaced is read again."""
+    apple = tmp_path / "apple.csv"
+    sources = Sources.load(apple, None, None)
+    agent = {"user-agent": "Mozilla/5.0"}
+    assert open_kind(agent, "172.224.224.5", sources) == "direct"
+    apple.write_text("172.224.224.0/27\n")
+    sources.refresh()
+    assert open_kind(agent, "172.224.224.5", sources) == "apple_mpp"
+
+
+# ---- requests --------------------------------------------------------------------------------------------
+def test_headers_that_may_repeat_are_joined() -> None:
+    """RFC 9110, 5.3; those that must not are refused."""
+    assert read_headers([(b"x-forwarded-for", b"1"), (b"x-forwarded-for", b"2")]) == {
+        "x-forwarded-for": "1, 2"
+    }
+    with pytest.raises(Problem):
+        read_headers([(b"origin", b"1"), (b"origin", b"2")])
+
+
+def test_without_an_origin_there_is_no_cors() -> None:
+    """A request from no page gets no header about pages."""
+    assert cors({}, PLAN, "www") == ()
+    assert cors({"origin": "https://x"}, PLAN, "nowhere") == ((b"vary", b"Origin"),)
+
+
+@pytest.mark.parametrize(
+    ("shown", "micros"),
+    [
+        (1_700_000_000, 1_700_000_000_000_000),
+        ("1700000000", 1_700_000_000_000_000),
+        (1_700_000_000_123, 1_700_000_000_123_000),
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000_000),
+        (None, None),
+    ],
+)
+def test_when_a_page_was_shown(shown: object, micros: int | None) -> None:
+    """Seconds, milliseconds and RFC 3339 all do."""
+    assert from_json({"rendered_at": shown}, LIMITS.fields).rendered_at == micros

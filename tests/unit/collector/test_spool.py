@@ -402,3 +402,67 @@ async def test_stopping_fails_readiness_and_keeps_what_kafka_does_not_take(tmp_p
     again.open()
     assert len(await everything(again)) == 2
     again.close()
+
+
+async def test_a_segment_that_cannot_be_read_holds_the_rest_back(tmp_path: Path) -> None:
+    """Nothing overtakes it, events are still taken, and once it is readable everything arrives in order."""
+    left = Spool(where(tmp_path))
+    left.open()
+    await left.append([event(1)])
+    left.close()
+    (key,) = (tmp_path / "keys").glob("*.key")
+    secret = key.read_bytes()
+    key.write_bytes(secret[:31])
+    producer = MemoryProducer()
+    delivery = Delivery(producer, Spool(where(tmp_path)), KAFKA)
+    await delivery.start()
+    assert await delivery.store([event(2)]) == "spool"
+    await asyncio.sleep(0.1)
+    assert producer.sent == []
+    assert is_ready(delivery)
+    key.write_bytes(secret)
+    await until(lambda: len(producer.sent) == 2)
+    assert numbers(producer.sent) == [1, 2]
+    await delivery.close(1)
+    delivery.close_spool()
+
+
+async def test_kafka_failing_amid_a_drain_begins_it_again(tmp_path: Path) -> None:
+    """A segment is destroyed only when all of it has arrived: what arrived twice has one id."""
+    left = Spool(where(tmp_path))
+    left.open()
+    await left.append([event(n) for n in range(10)])
+    left.close()
+
+    class Stumbling(MemoryProducer):
+        async def send(self, one: Spooled) -> None:
+            if len(self.sent) == 5:
+                self.sent.append(one)
+                raise Unavailable("unavailable", "lost the answer")
+            await super().send(one)
+
+    producer = Stumbling()
+    delivery = Delivery(producer, Spool(where(tmp_path)), KAFKA)
+    await delivery.start()
+    await until(lambda: not delivery.spooling)
+    assert set(numbers(producer.sent)) == set(range(10))
+    assert len(producer.sent) > 10
+    await delivery.close(1)
+    delivery.close_spool()
+
+
+async def test_a_request_that_goes_away_leaves_its_event(tmp_path: Path) -> None:
+    """A client that hangs up while its event is being written does not unwrite it."""
+    producer = MemoryProducer()
+    producer.away = True
+    delivery = Delivery(producer, Spool(where(tmp_path)), KAFKA)
+    await delivery.start()
+    task = asyncio.create_task(delivery.store([event(1)]))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    producer.away = False
+    await until(lambda: not delivery.spooling)
+    assert numbers(producer.sent) == [1]
+    await delivery.close(1)
+    delivery.close_spool()
