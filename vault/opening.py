@@ -102,8 +102,7 @@ def may_use(found: Found, purpose: Purpose, now: Micros) -> Usable | Closed:
     if closed is not None:
         return closed
     held = found.subject.purpose(purpose.name)
-    if held.key is None:
-        return UNKNOWN
+    assert held.key is not None, "a usable generation lives"
     if held.due is not None and now >= held.due:
         return Closed(code="expired", cause="retention", since=held.due)
     until = found.row.due if held.due is None else Micros(min(held.due, found.row.due))
