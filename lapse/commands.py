@@ -79,6 +79,7 @@ def publish(here: Installation, topic: str, records: list[Record], *, role: str 
         {
             **here.librdkafka(role),
             "acks": "all",
+            "log_level": 3,
             "enable.idempotence": True,
             "message.timeout.ms": int(SEND_SECONDS * 1000),
         }

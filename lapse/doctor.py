@@ -144,7 +144,7 @@ def _clock(here: Installation) -> Iterator[Finding]:
             check="clock",
             ok=off < CLOCK_SECONDS,
             figure=f"{off:.3f} s from the host's",
-            do="set the host's clock by NTP",
+            do=None if off < CLOCK_SECONDS else "set the host's clock by NTP",
         )
 
 
@@ -156,7 +156,7 @@ def _policy(here: Installation) -> Iterator[Finding]:
     for processor in plan.processors:
         state = known.get(processor.name)
         until = state.assurance_until if state and state.assurance_until else processor.assurance_until
-        if until is not None and until <= now:
+        if processor.suspended is None and until is not None and until <= now:
             figure = f"assurance ended {moment(until)}"
             yield Finding(
                 check=f"processor {processor.name}",

@@ -8,15 +8,18 @@ from typing import Any
 
 from lapse.broker.connection import Credentials
 from lapse.broker.principals import everyone
+from lapse.cli.output import moment
 from lapse.commands import command, order
 from lapse.initialise import make_credentials, read_policy
 from lapse.layout import write_atomically
 from lapse.main import Installation, installation, login
+from lapse.topics import words
 from schemas.errors import Refused
 from schemas.models import PolicyPublished
 from schemas.plan import PolicyPlan
 from schemas.policy import Policy, compile_plan, load
 from schemas.policy.changes import diff
+from schemas.retention import Anchored, Fixed, Retention, UntilReview
 from schemas.topics import topic_plan
 
 
@@ -56,8 +59,8 @@ def show(here: Installation, version: int | None) -> tuple[list[dict[str, object
         {
             "purpose": purpose.name,
             "basis": purpose.basis,
-            "retention": str(purpose.retention),
-            "width": f"{purpose.width / 1_000_000:g} s",
+            "retention": spoken(purpose.retention),
+            "width": words(purpose.width / 1_000_000),
             "terms": purpose.terms,
             "categories": [plan.categories[number] for number in sorted(purpose.categories)],
             "recipients": [p.name for p in plan.processors if purpose.number in p.grants],
@@ -65,6 +68,17 @@ def show(here: Installation, version: int | None) -> tuple[list[dict[str, object
         for purpose in plan.purposes
     ]
     return rows, {"version": plan.version, "name": plan.name, "sha256": plan.sha256.hex()}
+
+
+def spoken(retention: Retention) -> str:
+    """A retention as the policy writes it."""
+    match retention:
+        case Fixed():
+            return f"{retention.for_} from collection"
+        case Anchored():
+            return f"{retention.for_} after {retention.after}, at most {retention.at_most}"
+        case UntilReview():
+            return f"until the review of {moment(retention.until_review)}"
 
 
 def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from lapse.cli.output import Lines
 from lapse.main import Installation
 from lapse.reading import Where, read
 from lapse.subjects import hashed
@@ -61,6 +62,27 @@ def _look_up(here: Installation, event: str, site: str | None) -> tuple[EventId,
             "is it still under way? lapse wait",
         )
     return event_id, found
+
+
+def in_words(found: Mapping[str, Any]) -> dict[str, object]:
+    """The same for people: a line per purpose, processor and place."""
+    links = Lines(
+        f"{link['purpose']}, period {link['period']}, terms {link['terms']}" for link in found["links"]
+    )
+    places = Lines(
+        f"{topic} " + ", ".join(f"{partition}/{offset}" for partition, offset in at)
+        for topic, at in found["offsets"].items()
+    )
+    verdicts = Lines(line for verdict in found["verdicts"] for line in _verdict_lines(verdict))
+    return {**found, "links": links, "verdicts": verdicts, "offsets": places}
+
+
+def _verdict_lines(verdict: Mapping[str, Any]) -> Iterator[str]:
+    for grant in verdict["grants"]:
+        yield f"{verdict['processor']} may have {', '.join(grant['categories'])} for {grant['purpose']}"
+    if not verdict["grants"]:
+        codes = sorted({refusal["code"] for refusal in verdict["refusals"]})
+        yield f"{verdict['processor']} gets nothing: {', '.join(codes) or 'no purpose'}"
 
 
 def outcome_of_event(here: Installation, event: str, site: str | None) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def compare(here: Installation) -> list[dict[str, Any]]:
             "topic": plan.name,
             "partitions": live.get(plan.name),
             "kept": kept(configs.get(plan.name, plan.config)),
-            "minutes_to_removal": removal(here, plan.name, configs.get(plan.name, plan.config)),
+            "minutes_to_removal": (minutes := removal(here, plan.name, configs.get(plan.name, plan.config))),
+            "bytes_gone_within": FOREVER if minutes is None else words(minutes * 60),
             "holds": plan.holds,
             "differs": "; ".join(differing.get(plan.name, [])) or None,
         }
@@ -49,12 +50,19 @@ def compare(here: Installation) -> list[dict[str, Any]]:
 def kept(config: dict[str, str]) -> str:
     """`retention.ms` in words."""
     ms = int(config["retention.ms"])
-    if ms < 0:
-        return FOREVER
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if ms >= length:
-            return f"{ms / length:.4g} {unit}"
-    return f"{ms / 1000:g} s"
+    return FOREVER if ms < 0 else words(ms / 1000)
+
+
+def words(seconds: float) -> str:
+    """A span as people say it: to three digits, in its largest fitting unit."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return (
+                f"{seconds / length:.3g} {unit}"
+                if seconds < 999 * length
+                else f"{seconds / length:.0f} {unit}"
+            )
+    return f"{seconds:.3g} s"
 
 
 def removal(here: Installation, topic: str, config: dict[str, str]) -> float | None:

@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Keep the promises of a privacy policy: events come in, are tagged with purpose and retention, handed
-out sealed to approved processors, and become unreadable everywhere when their time has come.
+    help="""Keep the promises of a privacy policy: events come in, are tagged with purpose and retention,
+handed out sealed to approved processors, and become unreadable everywhere when their time has come.
 
 Start with [bold]lapse demo[/bold]. For real use: [bold]lapse up --data DIR --policy FILE --port
 8100[/bold].""",

@@ -117,7 +117,7 @@ def records_show(
     ] = None,
     site: Annotated[str | None, typer.Option("--site", help="Only this site's events.")] = None,
     data: Data = None,
-    _output: Format = Output.TABLE,
+    output: Format = Output.TABLE,
 ) -> None:
     """Say what became of an event and why: outcome, code, purposes, each processor's verdict, where it
     lies on the log.
@@ -126,7 +126,8 @@ def records_show(
         raise BadInput("usage", "give --event or --message", "lapse records show", "one of the two")
     with main.installation(main.data_folder(data)) as here:
         if event is not None:
-            show(records.of_event(here, event, site))
+            found = records.of_event(here, event, site)
+            show(found if output is Output.JSON else records.in_words(found))
         else:
             rows = records.of_message(here, str(message), site)
             show_rows(

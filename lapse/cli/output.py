@@ -37,9 +37,14 @@ def choose(value: Output) -> Output:
     return value
 
 
+PIPE_WIDTH = 180
+"""Columns of a table that nobody's terminal limits."""
+
+
 def stdout() -> Console:
     """Where data goes."""
-    return Console(file=sys.stdout, soft_wrap=False, highlight=False)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False)
 
 
 def stderr() -> Console:
@@ -49,7 +54,7 @@ def stderr() -> Console:
 
 def say(text: str) -> None:
     """One line of progress."""
-    stderr().print(Text(text))
+    stderr().print(Text(text), soft_wrap=True)
 
 
 def plain(value: object) -> str:
@@ -78,6 +83,16 @@ def jsonable(value: object) -> Any:
     return value
 
 
+def brief(value: object) -> object:
+    """A moment as people read it in a table: to the second, without the T; anything else as it is."""
+    if isinstance(value, str) and len(value) == MOMENT_CHARS and value[10] == "T" and value.endswith("Z"):
+        return value[:10] + " " + value[11:19]
+    return value
+
+
+MOMENT_CHARS = 24
+
+
 def moment(at: Micros | int | None) -> str | None:
     """RFC 3339 in UTC."""
     if at is None:
@@ -89,6 +104,10 @@ def moment(at: Micros | int | None) -> str | None:
     )
 
 
+class Lines(list[str]):
+    """A value that a table shows as several lines."""
+
+
 def show(document: Mapping[str, object]) -> None:
     """One thing: its fields."""
     if mode.get() is Output.JSON:
@@ -96,8 +115,14 @@ def show(document: Mapping[str, object]) -> None:
         return
     table = Table.grid(padding=(0, 2))
     for key, value in document.items():
-        table.add_row(Text(key.replace("_", " "), style="dim"), Text(plain(value)))
+        lines = value if isinstance(value, Lines) else [plain(value)]
+        for number, line in enumerate(lines or ["-"]):
+            table.add_row(Text(key.replace("_", " ") if number == 0 else "", style="dim"), Text(line))
     stdout().print(table)
+
+
+SHORT = 20
+"""A column whose every value is at most this long is never broken."""
 
 
 def show_rows(
@@ -117,10 +142,11 @@ def show_rows(
         say(empty)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+    for number, column in enumerate(columns):
+        short = number == 0 or all(len(plain(row.get(column))) <= SHORT for row in listed)
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=short)
     for row in listed:
-        table.add_row(*(Text(plain(row.get(column))) for column in columns))
+        table.add_row(*(Text(plain(brief(row.get(column)))) for column in columns))
     stdout().print(table)
 
 

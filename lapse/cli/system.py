@@ -159,7 +159,7 @@ def run_topics(data: Data = None, _output: Format = Output.TABLE) -> int:
         rows = topics.compare(here)
     show_rows(
         "topics",
-        ("topic", "partitions", "kept", "minutes_to_removal", "holds", "differs"),
+        ("topic", "partitions", "kept", "bytes_gone_within", "holds", "differs"),
         rows,
         empty="no topics",
     )
