@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -76,6 +77,15 @@ class Live:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def init(self) -> None:
+        """Make the data folder as test data, which a manual clock and the super user's file need."""
+        command = [sys.executable, "-m", "lapse.cli.app", "init", "--test", str(self.data)]
+        command += ["--policy", str(self.policy), "-o", "json"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env=self._env(), cwd=REPOSITORY, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
     def start(self, *extra: str) -> Live:
         """Start it and return when run.json says it is ready."""
         command = [sys.executable, "-m", "lapse.cli.app", "up", "--data", str(self.data), "--port", "0"]
@@ -99,6 +109,28 @@ class Live:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(90)
+
+    def end(self) -> None:
+        """Leave nothing running, however the test ended: SIGTERM, and what stays gets SIGKILL."""
+        if self.process is None:
+            return
+        pids = list(self.roles().values()) if (self.data / "roles.json").exists() else []
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
+        for pid in {self.process.pid, *pids}:
+            if self._is_ours(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def _is_ours(self, pid: int) -> bool:
+        """Whether this process was started on this data; a pid may have been given to somebody else since."""
+        try:
+            return str(self.data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
 
     def kill_role(self, role: str) -> int:
         """SIGKILL a role's process and return when the supervisor has another one in its place."""

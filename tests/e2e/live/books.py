@@ -1,0 +1,63 @@
+"""The books anybody can keep from outside: decisions folded per record, and what each bucket should count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from tests.e2e.live.system import System
+from tests.e2e.live.wire import Record
+
+FOLD = ("routed", "kept_in_vault", "expired", "quarantined", "discarded")
+"""Entries of one record fold to the first of these that occurs: what was done was done."""
+Bucket = tuple[str, int, int]
+
+
+def entries(system: System) -> list[Record]:
+    """Every entry on `decisions`, in log order."""
+    batches = system.kafka("auditor").records("DecisionBatch", "decisions")
+    return [entry for message in batches if message.record for entry in message.record["entries"]]
+
+
+def folded(rows: Iterable[Record]) -> dict[bytes, Record]:
+    """The entry that counts for each record: the highest in the fold, the earliest of equals."""
+    best: dict[bytes, Record] = {}
+    for row in rows:
+        known = best.get(row["record_id"])
+        if known is None or FOLD.index(row["outcome"]) < FOLD.index(known["outcome"]):
+            best[row["record_id"]] = row
+    return best
+
+
+def outcomes(rows: Iterable[Record]) -> Counter[tuple[str, str, str | None]]:
+    """How many records ended how, by source kind, outcome and code."""
+    return Counter(
+        (row["source"].split("/")[0], row["outcome"], row["code"]) for row in folded(rows).values()
+    )
+
+
+def expected_tallies(system: System) -> Counter[Bucket]:
+    """Per bucket the folded records that were accepted into it: routed, or expired on their way."""
+    names: dict[int, dict[int, str]] = {}
+    counted: Counter[Bucket] = Counter()
+    for row in folded(entries(system)).values():
+        if row["outcome"] not in ("routed", "expired"):
+            continue
+        plan = names.setdefault(row["policy"], _names(system, row["policy"]))
+        counted.update((plan[link["purpose"]], link["period"], link["terms"]) for link in row["links"])
+    return counted
+
+
+def _names(system: System, version: int) -> dict[int, str]:
+    plan: dict[str, Any] = system.admin(f"/v1/plans/{version}").json()
+    return {int(purpose["number"]): str(purpose["name"]) for purpose in plan["purposes"]}
+
+
+def tallies(system: System) -> Counter[Bucket]:
+    """What `bucket list` counts, buckets that hold nothing left out."""
+    rows = system.do("bucket", "list")["buckets"]
+    found = {
+        (r["purpose"], r["period"], r["terms"]): r["tally"] for r in rows if r["purpose"] != "quarantine"
+    }
+    return Counter({bucket: tally for bucket, tally in found.items() if tally})

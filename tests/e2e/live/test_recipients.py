@@ -1,0 +1,183 @@
+"""Recipients on the running system: the examples as a consumer's team runs them, the partner, the clear topic."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.live.system import Person, System, allows, somebody
+from tests.e2e.live.wire import Message
+from tests.support.live import REPOSITORY, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+DEMO = REPOSITORY / "policies" / "demo.yaml"
+EXAMPLES = REPOSITORY / "examples"
+READ_SECONDS = "6"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The demo's policy with its fake partner, on a clock that stands still until a test advances it."""
+    system = System(tmp_path_factory.mktemp("recipients") / "data", DEMO, clock="manual")
+    try:
+        system.init()
+        system.start()
+        yield system
+    finally:
+        system.end()
+
+
+@pytest.fixture(scope="module")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The JavaScript example, installed from its lock without running anybody's scripts."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not installed")
+    copy = tmp_path_factory.mktemp("javascript") / "example"
+    shutil.copytree(EXAMPLES / "javascript", copy, ignore=shutil.ignore_patterns("node_modules"))
+    done = subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip("npm ci cannot reach a registry")
+    return copy
+
+
+def consume(system: System, language: str, folder: Path, processor: str = "crm") -> list[dict[str, Any]]:
+    """Run an example and return what it printed."""
+    command = {
+        "python": [sys.executable, str(EXAMPLES / "python" / "consumer.py")],
+        "javascript": ["node", str(folder / "consumer.mjs")],
+    }[language]
+    done = subprocess.run(
+        [*command, str(system.data / "run.json"), processor, READ_SECONDS],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def held(system: System) -> list[dict[str, Any]]:
+    """What the fake partner holds."""
+    url = system.run["processors"]["partner"]["fake_url"]
+    return list(system.http("GET", f"{url}/_held").json()["objects"])
+
+
+def fault(system: System, kind: str, times: int) -> None:
+    """Let the fake partner misbehave."""
+    url = system.run["processors"]["partner"]["fake_url"]
+    answer = system.http("PUT", f"{url}/_fault", {"kind": kind, "times": times, "seed": 3})
+    assert answer.status == 200
+
+
+def holds(system: System, person: Person) -> bool:
+    """Whether the partner has this person's name."""
+    return any(each["fields"].get("name") == person.name for each in held(system))
+
+
+def kind(message: Message) -> str:
+    """What a clear record says it is."""
+    return dict(message.headers)["lapse-type"].decode()
+
+
+def body(message: Message) -> dict[str, Any]:
+    """A clear record."""
+    return dict(json.loads(message.value or b"{}"))
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_an_example_consumer_opens_late_and_drops_what_lapsed(
+    demo: System, language: str, request: pytest.FixtureRequest
+) -> None:
+    """In another language and with nothing of ours it reads, opens, and after the due date holds nothing."""
+    folder = request.getfixturevalue("node_modules") if language == "javascript" else EXAMPLES
+    person = somebody()
+    demo.submit(person, *allows("marketing_email"))
+    demo.quiet()
+    [mine] = [o for o in consume(demo, language, folder) if o["fields"].get("email") == person.email]
+    assert mine["fields"]["message"] == person.message
+    assert mine["closed"] == []
+    demo.do("consent", "withdraw", person.who, "marketing_email")
+    [mine] = [o for o in consume(demo, language, folder) if o["fields"].get("email") == person.email]
+    assert mine["closed"] == []  # the answer to the person still needs it
+    demo.do("clock", "advance", "PT60S", "--confirm")
+    demo.quiet()
+    assert person.email not in json.dumps(consume(demo, language, folder))
+
+
+@pytest.mark.parametrize("trouble", ["5xx", "lost_answer", "429"])
+def test_a_partner_in_trouble_still_ends_with_exactly_what_it_may_have(demo: System, trouble: str) -> None:
+    """Faults before, and a connect role killed in the middle of them: everything arrives, everything leaves."""
+    people = [somebody() for _ in range(4)]
+    fault(demo, trouble, 6)
+    for person in people[:2]:
+        demo.submit(person)
+    demo.kill_role("connect")
+    for person in people[2:]:
+        demo.submit(person)
+    until(lambda: all(holds(demo, p) for p in people), 90, "the partner holds everybody")
+    fault(demo, trouble, 4)
+    demo.do("clock", "advance", "PT30S", "--confirm")
+    until(lambda: not any(holds(demo, p) for p in people), 90, "the partner has erased everybody")
+    demo.quiet()
+
+
+def test_a_suspended_partner_gets_nothing_new_but_its_lapses(demo: System) -> None:
+    """What it holds is still taken back; what came meanwhile arrives on resumption, if it still lives."""
+    before = somebody()
+    demo.submit(before)
+    demo.quiet()
+    assert holds(demo, before)
+    demo.do("processor", "suspend", "partner", "--reason", "test")
+    try:
+        during = somebody()
+        demo.submit(during)
+        demo.do("subject", "erase", before.who, "--reason", "asked", "--yes")
+        demo.quiet()
+        until(lambda: not holds(demo, before), 30, "erased at the partner")
+        assert not holds(demo, during)
+    finally:
+        demo.do("processor", "resume", "partner")
+
+
+def test_on_the_clear_topic_no_record_lies_behind_its_lapse(demo: System) -> None:
+    """`plain.<name>` carries what the grant allows, then the lapse, in one partition and in this order."""
+    person = somebody()
+    demo.submit(person, *allows("marketing_email"))
+    demo.quiet()
+    demo.do("clock", "advance", "PT60S", "--confirm")
+    demo.quiet()
+    messages = demo.kafka("superuser").read("plain.warehouse")
+    clear = [m for m in messages if kind(m) == "RecordOpened"]
+    assert any(body(m)["fields"]["country"] == person.country for m in clear)
+    assert all(set(body(m)["fields"]) <= {"country", "collected_at"} for m in clear)
+    for record in clear:
+        uses = {p["purpose"] for p in body(record)["purposes"]}
+        after = [m for m in messages if m.partition == record.partition and m.offset > record.offset]
+        assert uses <= {body(m)["scope"].get("purpose") for m in after if kind(m) == "Depersonalized"}
+
+
+def test_onboarding_hands_over_all_that_a_team_needs(demo: System) -> None:
+    """Facts as JSON, without a secret in them."""
+    facts = demo.do("processor", "onboard", "crm")
+    assert facts["topic"] == "processor.crm"
+    assert len(facts["how"]) == 10
+    assert "token" not in facts and "password" not in facts
+    assert demo.http("GET", facts["endpoints"]["openapi"]).status == 200
+    for number in facts["schemas"].values():
+        assert demo.http("GET", facts["endpoints"]["schemas"].replace("{id}", str(number))).status == 200
