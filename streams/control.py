@@ -27,7 +27,7 @@ from schemas.models import (
     RetentionOrdered,
 )
 from schemas.plan import Plans, PolicyPlan
-from schemas.policy import compile_plan, load
+from schemas.policy import Policy, compile_plan, diff, load
 from schemas.retention import Duration
 from streams import metrics
 from streams.chunks import Finding, Judged, Part, is_tick
@@ -144,11 +144,23 @@ class ControlJudge:
             }  # set-up put it there
         if len(plans) and command.version <= plans.latest.version:
             raise Refused("conflict", "a policy version is published once", f"policy {command.version}")
+        _follows(tx, policy)
         plan = compile_plan(policy)
         row = PolicyRow(version=plan.version, effective=plan.effective, sha256=plan.sha256, body=command.body)
         tx.put_policy(row)
         hidden, shortened = apply_policy(tx, plan) if plan.effective <= tx.now else (0, 0)
         return {"version": plan.version, "hidden": hidden, "shortened": shortened}
+
+
+def _follows(tx: Tx, policy: Policy) -> None:
+    """Refuse a version that may not follow the last one: due dates never grow, consent is not turned around."""
+    published = tx.policies()
+    if not published:
+        return
+    last = load(published[-1].body, where=f"policy {published[-1].version}")
+    refused = diff(last, policy).of("refused")
+    if refused:
+        raise Refused("bad_policy", refused[0].what, refused[0].where, refused[0].do)
 
 
 def _why(error: LapseError) -> Detail:

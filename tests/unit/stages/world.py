@@ -134,7 +134,7 @@ class World:
         self.around = replace(self.around, nap=self._announce)
         self.sources = {name: self._source(name) for name in self._topics()}
         self.zombies: dict[str, tuple[MemorySource, Chunks[Any]]] = {}
-        self.handles: dict[str, Chunks[Any]] = {name: self._handle(name) for name in self._topics()}
+        self.handles: dict[str, Chunks[Any]] = {name: self.handle(name) for name in self._topics()}
         if approve:
             for processor in self.plan.processors:
                 self.command(ProcessorApproved(processor=processor.name, **self.head()))
@@ -180,7 +180,8 @@ class World:
     def _source(self, name: str) -> MemorySource:
         return MemorySource(self.log, name, self._topics()[name], drain=True)
 
-    def _handle(self, name: str) -> Chunks[Any]:
+    def handle(self, name: str) -> Chunks[Any]:
+        """A fresh handle of a role, as after a restart."""
         build = {
             "control": building.govern_control,
             "signals": building.govern_signals,
@@ -207,7 +208,7 @@ class World:
                     await source.seek(got.topic, got.partition, offset)
         except Killed:
             source.crash()
-            self.handles[role] = self._handle(role)
+            self.handles[role] = self.handle(role)
         except Unavailable:  # the engine does the chunk again later
             source.crash()
             return False
@@ -218,7 +219,7 @@ class World:
     async def zombie_step(self, role: str, *, chunk: int = 2000) -> None:
         """Let a second worker, with offsets and handle of its own, do one chunk of the same partitions."""
         if role not in self.zombies:
-            self.zombies[role] = (self._source(role), self._handle(role))
+            self.zombies[role] = (self._source(role), self.handle(role))
         source, handle = self.zombies[role]
         source._chunk_records = chunk  # noqa: SLF001  # as above
         got = source.poll()

@@ -1,0 +1,384 @@
+"""The clock, the brakes and the chores of the expire role."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from schemas import signing
+from schemas.errors import Unavailable
+from schemas.ids import Micros
+from schemas.merkle import root
+from schemas.models import (
+    BucketScope,
+    CheckpointSigned,
+    ProcessorApproved,
+    RecordScope,
+    ResidueCounted,
+)
+from streams import agents, building
+from streams.announcing import LEASE, Announcer, take_lease
+from streams.clockrules import Reading
+from streams.expiring import TOO_MANY, confirm, read_clocks
+from streams.housekeeping import Purge
+from streams.memory import MemorySink
+from streams.ports import Outbound
+from streams.scan import scan_memory
+from tests.unit.stages.test_flow import opened
+from tests.unit.stages.world import POLICY, SECOND, START, World
+from vault.epochs import MemoryEpochKeys
+from vault.memory import MemoryStore
+from vault.values import PolicyRow
+from vault.vaults import StoreVault
+
+
+@pytest.fixture
+async def world() -> World:
+    """A flow whose processors are approved, with one person's form routed."""
+    made = World()
+    await made.settle()
+    made.publish(made.form(consents={"news": True}), "intake.form")
+    await made.settle()
+    return made
+
+
+def states(world: World) -> dict[str, str]:
+    """State of the bucket of every purpose."""
+    with world.vault.transaction(write=False) as tx:
+        return {row.id.purpose: row.state for row in tx.all_buckets()}
+
+
+# ---- lapses ----
+async def test_a_key_dies_at_its_due_instant_and_everyone_is_told(world: World) -> None:
+    """Not a microsecond before the period's start plus the retention, and at once then."""
+    with world.vault.transaction(write=False) as tx:
+        due = next(row.due for row in tx.all_buckets() if row.id.purpose == "answer")
+    world.vault.clock.set_manual(Micros(due - 1))
+    await world.settle()
+    assert states(world)["answer"] == "open"
+    world.vault.clock.set_manual(due)
+    await world.settle()
+    assert states(world)["answer"] == "destroyed"
+    (told,) = [lapse for lapse in world.lapses("lifecycle") if isinstance(lapse.scope, BucketScope)]
+    assert (told.records, told.effective_at, told.cause) == (1, due, "retention")
+
+
+async def test_per_delivery_processors_hear_of_each_delivery(world: World) -> None:
+    """The expander says for every delivery of an ended bucket that it lapsed; a crash says it again."""
+    world.publish(world.form(email="bob@example.com", consents={"news": True}), "intake.form")
+    await world.settle()
+    await world.later(41)
+    scopes = [lapse.scope for lapse in world.lapses("processor.mailer") if isinstance(lapse.scope, RecordScope)]
+    assert {scope.delivery_id for scope in scopes} == {d.delivery_id for d in world.deliveries("mailer")}
+    assert {tuple(scope.purposes) for scope in scopes} == {("news",)}
+    assert not [lapse for lapse in world.lapses("processor.crm") if isinstance(lapse.scope, RecordScope)]
+
+
+async def test_an_assurance_that_ends_suspends_by_itself(world: World) -> None:
+    """From the hour on the processor opens nothing; its lapses still come."""
+    until = Micros(world.vault.clock.now() + SECOND)
+    world.command(ProcessorApproved(processor="crm", assurance_until=until, **world.head()))
+    await world.settle()
+    assert {"email": "ann@example.com"} in opened(world, "crm")
+    await world.later(2)
+    assert set(map(str, opened(world, "crm"))) == {"suspended"}
+    assert ("assurance ended", "crm", 1) in world.findings
+
+
+# ---- brakes ----
+async def test_a_tick_destroys_no_more_than_planned() -> None:
+    """More than the policy's number of buckets at once waits for somebody to confirm."""
+    text = POLICY.read_text(encoding="utf-8") + "brakes: {destroy_per_tick: 2}\n"
+    world = World(policy=text)
+    await world.settle()
+    world.publish(world.form(consents={"news": True}), "intake.form")
+    await world.settle()
+    world.vault.clock.set_manual(Micros(START + 100 * SECOND))
+    await world.settle()
+    assert set(states(world).values()) == {"open"}
+    assert (TOO_MANY, "expiry", 3) in world.findings
+    assert set(map(str, opened(world, "crm"))) == {"expired"}, "use has ended all the same"
+    with world.vault.transaction() as tx:
+        assert tx.clock_state().brake == TOO_MANY
+        confirm(tx)
+    await world.settle()
+    assert set(states(world).values()) == {"destroyed"}
+
+
+class Clocks:
+    """A wall clock and a steady one that a test moves apart."""
+
+    def __init__(self) -> None:
+        self.wall, self.steady, self.boot = int(START), 0, "one"
+
+    def now(self) -> Micros:
+        """The wall clock."""
+        return Micros(self.wall)
+
+    def read(self, now: Micros) -> Reading:
+        """Both."""
+        return Reading(wall=now, steady=self.steady, boot=self.boot)
+
+    def passes(self, seconds: float) -> None:
+        """Time passes as it should."""
+        self.wall += int(seconds * SECOND)
+        self.steady += int(seconds * SECOND)
+
+
+def on_system_clock(clocks: Clocks) -> World:
+    """A flow whose vault runs on the host's clock, which the test moves."""
+    world = World()
+    vault = StoreVault(MemoryStore(), MemoryEpochKeys(), mode="system", clock=clocks.now)
+    with vault.transaction() as tx:
+        tx.put_policy(
+            PolicyRow(
+                version=1, effective=world.plan.effective, sha256=world.plan.sha256, body=world.text
+            )
+        )
+    world.vault = vault
+    world.around = replace(world.around, vault=vault)
+    world.expire = building.expire(world.around, scan=partial(scan_memory, world.log))
+    world.expire.expiry.clocks = clocks.read
+    world.handles = {name: world.handle(name) for name in world.handles}
+    return world
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0 * 24 * 30])
+async def test_a_clock_that_jumps_destroys_nothing(jump: float) -> None:
+    """Expiry stops until somebody confirms, whichever way the clock moved."""
+    clocks = Clocks()
+    world = on_system_clock(clocks)
+    await world.settle()
+    world.publish(world.form(), "intake.form")
+    await world.settle()
+    clocks.passes(1)
+    await world.settle()
+    clocks.wall += int(jump * SECOND)
+    await world.settle()
+    assert set(states(world).values()) == {"open"}
+    clocks.passes(60)
+    await world.settle()
+    assert set(states(world).values()) == {"open"}, "the brake holds"
+    assert len([f for f in world.findings if f[0].startswith("the clock")]) == 1
+    with world.vault.transaction() as tx:
+        confirm(tx)
+    clocks.passes(30)
+    await world.settle()
+    assert (set(states(world).values()) == {"open"}) == (jump < 0)
+
+
+async def test_time_that_passes_as_it_should_ends_what_is_due() -> None:
+    """On the host's clock, across a restart that kept its last reading."""
+    clocks = Clocks()
+    world = on_system_clock(clocks)
+    await world.settle()
+    world.publish(world.form(), "intake.form")
+    await world.settle()
+    clocks.passes(2)
+    await world.settle()
+    clocks.passes(30)
+    world.expire = building.expire(world.around, scan=partial(scan_memory, world.log))
+    world.expire.expiry.clocks = clocks.read
+    await world.settle()
+    assert states(world)["answer"] == "destroyed"
+    assert world.findings == []
+
+
+def test_the_machine_has_both_clocks() -> None:
+    """A reading of this machine has a boot and a steady clock that goes on."""
+    first, second = read_clocks(Micros(1)), read_clocks(Micros(2))
+    assert first.boot == second.boot
+    assert second.steady >= first.steady
+
+
+# ---- the announcer ----
+async def test_two_announcers_never_announce_at_once(world: World) -> None:
+    """Who holds the lease announces; the other one waits until it has run out."""
+    with world.vault.transaction() as tx:
+        tx.put_outbox(kind="x", topic="lifecycle", partition=0, key=None, value=b"1")
+        assert take_lease(tx, LEASE, b"other", Micros(0), 10)
+    mine = Announcer(world.vault, MemorySink(world.log), owner=b"mine", wall=lambda: Micros(5))
+    assert await mine.announce() == 0
+    later = Announcer(world.vault, MemorySink(world.log), owner=b"mine", wall=lambda: Micros(10))
+    assert await later.announce() == 1
+    assert await later.announce() == 0
+
+
+async def test_what_the_broker_does_not_take_stays_owed(world: World) -> None:
+    """A failed or endless send leaves the rows; they are produced in order afterwards."""
+    with world.vault.transaction() as tx:
+        for n in range(3):
+            tx.put_outbox(kind="x", topic="residue", partition=0, key=None, value=bytes([n]))
+    sink = MemorySink(world.log)
+    sink.outage, sink.outage_after = Unavailable("unavailable", "away", "broker"), 1
+    announcer = Announcer(world.vault, sink, owner=b"mine", wall=lambda: Micros(0))
+    with pytest.raises(Unavailable):
+        await announcer.announce()
+    await announcer.announce()
+    assert [record.value for record in world.log.read("residue", 0, 0)] == [b"\0", b"\0", b"\1", b"\2"]
+
+
+async def test_a_send_that_never_ends_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease must not run out under a send: it is given up sooner, as unavailable."""
+
+    class Stuck:
+        async def send(self, records: Sequence[Outbound]) -> list[object]:
+            await asyncio.sleep(60)
+            return [records]
+
+    monkeypatch.setattr("streams.announcing.SEND_WITHIN", 0.01)
+    with world.vault.transaction() as tx:
+        tx.put_outbox(kind="x", topic="residue", partition=0, key=None, value=b"1")
+    announcer = Announcer(world.vault, Stuck(), owner=b"mine", wall=lambda: Micros(0))  # type: ignore[arg-type]  # a sink
+    with pytest.raises(Unavailable):
+        await announcer.announce()
+
+
+async def test_the_loop_waits_for_what_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something unavailable is asked again later, and more and more seldom."""
+    pauses: list[float] = []
+    answers = iter([Unavailable("unavailable", "away"), Unavailable("unavailable", "away"), 1, 0])
+
+    async def act() -> int:
+        answer = next(answers)
+        if isinstance(answer, Unavailable):
+            raise answer
+        return answer
+
+    async def nap(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", nap)
+    with pytest.raises(RuntimeError):
+        await agents.repeat("test", act, 0.02)
+    assert pauses == [0.1, 0.2, 0, 0.02]
+
+
+# ---- residue ----
+async def test_residue_is_published_by_ten_and_carried_below(world: World) -> None:
+    """A period's cell with ten people is published, shuffled; nine are carried on until they are ten."""
+    for n in range(9):
+        world.publish(world.form(email=f"p{n}@example.com"), "intake.form")
+    order = world.form(form="order", site="shop", email="p0@example.com")
+    world.publish(order, "intake.form")
+    await world.settle()
+    await world.later(86_400)
+    (counted,) = [r for _, _, r in world.read("residue") if isinstance(r, ResidueCounted)]
+    assert [(cell.label, cell.events, cell.people) for cell in counted.cells] == [("source=form/contact", 10, 10)]
+    with world.vault.transaction(write=False) as tx:
+        assert [(cell.events, cell.people) for cell in tx.residue()] == [(1, 1)]
+    for n in range(9):
+        world.publish(world.form(form="order", site="shop", email=f"q{n}@example.com"), "intake.form")
+    await world.settle()
+    await world.later(86_400)
+    published = [c for _, _, r in world.read("residue") if isinstance(r, ResidueCounted) for c in r.cells]
+    assert sum(cell.events for cell in published) == 20
+    with world.vault.transaction(write=False) as tx:
+        assert tx.residue() == []
+
+
+# ---- checkpoints ----
+async def test_checkpoints_sign_the_root_over_lifecycle(world: World) -> None:
+    """A checkpoint's root is that of everything before it, and nothing new makes no new one."""
+    chores = world.expire.upkeep
+    await world.later(41)
+    chores._next.clear()  # noqa: SLF001  # every chore's time has come
+    await chores.run()
+    await world.settle()
+    entries = [record.value or b"" for record in world.log.read("lifecycle", 0, 0)]
+    signed = [r for _, _, r in world.read("lifecycle") if isinstance(r, CheckpointSigned)]
+    assert signed
+    for checkpoint in signed:
+        assert checkpoint.root == root(entries[: checkpoint.size])
+        key = signing.public_key(world.around.service_key)
+        assert signing.verify(checkpoint, {"service": key})
+    chores._next.clear()  # noqa: SLF001  # and again
+    await chores.run()
+    await world.settle()
+    assert len([r for _, _, r in world.read("lifecycle") if isinstance(r, CheckpointSigned)]) == len(signed)
+
+
+# ---- purging ----
+class Care:
+    """The broker's administration over the log in memory."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.deleted: dict[tuple[str, int], int] = {}
+
+    def offsets(self, topics: Iterable[str], *, earliest: bool = False) -> Mapping[tuple[str, int], int]:
+        """Starts or ends."""
+        log = self.world.log
+        places = [(t, p) for t in topics for p in range(log.topics()[t])]
+        return {place: log.bounds(*place)[0 if earliest else 1] for place in places}
+
+    def committed(self, groups: Sequence[str]) -> Mapping[str, Mapping[tuple[str, int], int]]:
+        """What the roles' sources have committed; groups here are named by their role."""
+        log = self.world.log
+        places = [(t, p) for t, n in log.topics().items() for p in range(n)]
+        found = {g: {place: log.committed(g, *place) for place in places} for g in groups}
+        return {g: {k: v for k, v in offsets.items() if v is not None} for g, offsets in found.items()}
+
+    def delete_records(self, before: Mapping[tuple[str, int], int]) -> object:
+        """Move log starts."""
+        self.deleted.update(before)
+        for (topic, partition), offset in before.items():
+            self.world.log.delete_records(topic, partition, offset)
+        return None
+
+
+async def test_intake_is_purged_behind_the_commit(world: World) -> None:
+    """What is committed goes, what is not stays; ticks follow until every segment must have rolled, then stop."""
+    now = [0]
+    purge = Purge(
+        care=Care(world),
+        sink=MemorySink(world.log),
+        groups={"tag": agents.GROUPS["tag"], "signals": ("intake.signal",)},
+        finding=world.around.finding,
+        now=lambda: now[0],
+        segment=10 * SECOND,
+        tick_every=5 * SECOND,
+    )
+    now[0] = 100 * SECOND
+    assert await purge.run() == 1
+    assert world.log.bounds("intake.form", 0)[0] == 1
+    world.publish(world.form(email="new@example.com"), "intake.form")
+    await purge.run()
+    assert world.log.bounds("intake.form", 0)[0] == 1, "not committed yet"
+    for _ in range(12):
+        now[0] += 5 * SECOND
+        await world.settle()
+        await purge.run()
+    ends = world.log.bounds("intake.form", 0)[1], world.log.bounds("intake.cookie", 0)[1]
+    for _ in range(3):
+        now[0] += 5 * SECOND
+        await world.settle()
+        await purge.run()
+    assert (world.log.bounds("intake.form", 0)[1], world.log.bounds("intake.cookie", 0)[1]) == ends
+    left = world.log.read("intake.form", 0, 0)
+    assert all(record.value is None for record in left), "only ticks are left"
+    assert world.findings == []
+
+
+async def test_what_the_cap_took_is_a_finding(world: World) -> None:
+    """Records the broker removed before they were read are counted."""
+    world.publish(world.form(email="lost@example.com"), "intake.form")
+    world.log.delete_records("intake.form", 0, 2)
+    purge = Purge(
+        care=Care(world),
+        sink=MemorySink(world.log),
+        groups={"tag": agents.GROUPS["tag"]},
+        finding=world.around.finding,
+        now=lambda: 0,
+    )
+    await purge.run()
+    assert ("intake was lost before it was read", "intake.form/0", 1) in world.findings
+    later = world.form(email="later@example.com")
+    world.publish(later, "intake.form")
+    await world.settle()
+    assert world.outcome(later) == ("routed", None)
+    assert world.findings[-1][0] == "offsets missing from the log"
