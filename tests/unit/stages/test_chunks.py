@@ -1,0 +1,289 @@
+"""The chunk protocol: fence, plan, and the record that breaks a stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from schemas.errors import Bug
+from schemas.models import RecordDecided
+from schemas.ids import Micros, RecordId, Slot
+from streams.chunks import BATCH_BYTES, Chunks, Judged, Part, decision_batches
+from streams.ports import Chunk, Done, Inbound, Seek
+from tests.unit.stages.world import World
+from vault.factory import memory_vault
+from vault.port import Tx
+
+TOPIC = bytes(16)
+
+
+@dataclass
+class Echo:
+    """A stage that plans every offset, produces them into a list, and counts what it settles."""
+
+    entry: Any = int
+    judged: list[tuple[int, ...]] = field(default_factory=list)
+    repeated: list[tuple[int, ...]] = field(default_factory=list)
+    produced: list[int] = field(default_factory=list)
+    settled_: list[int] = field(default_factory=list)
+    spoilt: set[int] = field(default_factory=set)
+    breaks_on: set[int] = field(default_factory=set)
+    always: bool = False
+    fail_produce: int = 0
+
+    def read(self, part: Part, spoilt: frozenset[int]) -> frozenset[int]:
+        """Break on an offset that is not set aside."""
+        for record in part.records:
+            if record.offset in self.breaks_on and (self.always or record.offset not in spoilt):
+                raise KeyError(record.offset)
+        self.spoilt |= spoilt
+        return spoilt
+
+    def judge(self, tx: Tx, part: Part, _: object, planned: Mapping[int, int] | None) -> Judged:
+        """Plan the offsets, or repeat them."""
+        offsets = tuple(record.offset for record in part.records)
+        (self.judged if planned is None else self.repeated).append(offsets)
+        return Judged(seq=tx.seq, plan={offset: offset for offset in offsets})
+
+    async def produce(self, _: Part, work: Judged) -> None:
+        """Fail as often as asked."""
+        if self.fail_produce:
+            self.fail_produce -= 1
+            raise ConnectionError
+        self.produced += work.plan
+
+    def settle(self, _: Tx, work: Judged) -> None:
+        """Count."""
+        self.settled_ += work.plan
+
+    async def settled(self, _: Judged) -> None:
+        """Nothing is owed."""
+
+
+class Bench:
+    """A stage on a vault in memory."""
+
+    def __init__(self, **stage: Any) -> None:
+        self.vault = memory_vault(start=Micros(0))
+        self.stage = Echo(**stage)
+        self.findings: list[str] = []
+        self.spent = 0
+        self.chunks = self.again()
+
+    def again(self) -> Chunks[Any]:
+        """Another worker, or the same after a restart."""
+        return Chunks(
+            self.vault, self.stage, name="echo", finding=lambda what, *_: self.findings.append(what), spend=self.spend
+        )
+
+    def spend(self) -> None:
+        """Count offenders; the third one stops."""
+        self.spent += 1
+        if self.spent > 2:
+            raise Bug("bug", "too many")
+
+    def progress(self) -> int | None:
+        """Where the vault is."""
+        with self.vault.transaction(write=False) as tx:
+            return tx.progress(TOPIC.hex(), 0)
+
+
+def chunk(*offsets: int, position: int | None = None) -> Chunk:
+    """A chunk of these offsets."""
+    records = [Inbound(offset, 0, None, b"x") for offset in offsets]
+    return Chunk(topic="t", topic_id=TOPIC, partition=0, records=records, position=position)
+
+
+async def test_a_chunk_is_done_once() -> None:
+    """Done again it has no effect; overlapping, only its new part has."""
+    bench = Bench()
+    assert await bench.chunks(chunk(0, 1, 2, position=0)) == Done()
+    assert await bench.chunks(chunk(0, 1, 2, position=0)) == Done()
+    assert await bench.chunks(chunk(1, 2, 3, 4, position=1)) == Done()
+    assert bench.stage.settled_ == [0, 1, 2, 3, 4]
+    assert bench.progress() == 5
+
+
+async def test_a_worker_that_is_ahead_seeks() -> None:
+    """A chunk beyond the vault's offset is not accepted unless the log itself has a hole there."""
+    bench = Bench()
+    assert await bench.chunks(chunk(5, 6, position=5)) == Seek(0)
+    assert await bench.chunks(chunk(5, 6)) == Seek(0)
+    assert bench.stage.judged == []
+    assert await bench.chunks(chunk(5, 6, position=0)) == Done()
+    assert bench.findings == ["offsets missing from the log"]
+    assert await bench.chunks(chunk(7, 9, position=7)) == Done()
+    assert bench.stage.settled_ == [5, 6, 7, 9]
+
+
+async def test_a_zombie_is_fenced_at_commit_2() -> None:
+    """Who lost the partition between the commits drops its chunk and seeks."""
+    bench = Bench()
+    zombie = bench.again()
+
+    async def overtaken(_: Part, __: Judged) -> None:
+        bench.stage.produce = Echo.produce.__get__(bench.stage)  # type: ignore[method-assign]  # only once
+        assert await bench.chunks(chunk(0, 1, 2, position=0)) == Done()
+
+    bench.stage.produce = overtaken  # type: ignore[method-assign]  # the other worker is faster
+    assert await zombie(chunk(0, 1, 2, 3, position=0)) == Seek(3)
+    assert bench.stage.settled_ == [0, 1, 2]
+
+
+@pytest.mark.parametrize("again", [(0, 1), (0, 1, 2, 3), (0, 1, 2, 3, 4, 5)])
+async def test_a_redelivery_repeats_the_plan(again: tuple[int, ...]) -> None:
+    """However the records are cut the second time, what was planned is repeated and the rest judged anew."""
+    bench = Bench(fail_produce=1)
+    with pytest.raises(ConnectionError):
+        await bench.chunks(chunk(0, 1, 2, 3, position=0))
+    assert await bench.again()(chunk(*again, position=0)) == Done()
+    rest = tuple(range(len(again), 4))
+    if rest:
+        assert await bench.again()(chunk(*rest, position=len(again))) == Done()
+    assert sorted(bench.stage.settled_) == sorted({0, 1, 2, 3, *again})
+    assert all(offset < 4 for offsets in bench.stage.repeated for offset in offsets)
+    assert bench.stage.judged[0] == (0, 1, 2, 3)
+    with bench.vault.transaction(write=False) as tx:
+        assert tx.plan(TOPIC.hex(), 0) is None
+
+
+async def test_a_plan_the_log_has_lost_is_dropped() -> None:
+    """If the planned records are gone from the log, what follows is judged anew."""
+    bench = Bench(fail_produce=1)
+    with pytest.raises(ConnectionError):
+        await bench.chunks(chunk(0, 1, position=0))
+    assert await bench.chunks(chunk(7, position=0)) == Done()
+    assert bench.stage.repeated == []
+    assert bench.stage.settled_ == [7]
+
+
+async def test_the_record_that_breaks_a_stage_is_set_aside_alone() -> None:
+    """The chunk is halved down to the offender, which is done as spoilt; all others are done as ever."""
+    bench = Bench(breaks_on={5, 11})
+    assert await bench.chunks(chunk(*range(20), position=0)) == Done()
+    assert sorted(bench.stage.settled_) == list(range(20))
+    assert bench.stage.spoilt == {5, 11}
+    assert bench.findings == ["bug", "bug"]
+    assert bench.spent == 2
+
+
+async def test_too_many_offenders_stop_the_worker() -> None:
+    """A real bug must not eat a topic."""
+    bench = Bench(breaks_on={1, 2, 3})
+    with pytest.raises(Bug):
+        await bench.chunks(chunk(*range(5), position=0))
+    assert bench.progress() == 3
+
+
+async def test_a_record_that_cannot_even_be_set_aside_stops_the_worker() -> None:
+    """A second failure on the same record is ours, not the record's."""
+    bench = Bench(breaks_on={1}, always=True)
+    with pytest.raises(Bug):
+        await bench.chunks(chunk(0, 1, position=0))
+
+
+def test_decisions_are_packed_into_as_few_messages_as_fit() -> None:
+    """None for none, one for few, and each under the limit for many."""
+    entry = RecordDecided(
+        record_id=RecordId(bytes(16)),
+        revision=1,
+        source="form/contact",
+        policy=1,
+        control_offset=0,
+        state=0,
+        decided_at=Micros(0),
+        outcome="discarded",
+        code="no_basis",
+        slot=Slot(0),
+        links=[],
+        verdicts=[],
+    )
+    assert list(decision_batches([])) == []
+    assert len(list(decision_batches([entry] * 10))) == 1
+    many = list(decision_batches([entry] * 20_000))
+    assert len(many) == 2
+    assert all(len(batch) <= BATCH_BYTES for batch in many)
+
+
+async def test_a_poisoned_event_is_quarantined_under_its_own_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug while judging one event quarantines that one, as `bug`, and routes its neighbours."""
+    world = World()
+    await world.settle()
+    forms = [world.form(email=f"p{n}@example.com") for n in range(5)]
+    from streams import tagging
+
+    original = tagging.screen
+
+    def broken(event: Any, *rest: Any, **more: Any) -> Any:
+        if event.event_id == forms[2].event_id:
+            raise ZeroDivisionError
+        return original(event, *rest, **more)
+
+    monkeypatch.setattr(tagging, "screen", broken)
+    for form in forms:
+        world.publish(form, "intake.form")
+    await world.settle()
+    assert [world.outcome(form) for form in forms] == [
+        ("quarantined", "bug") if n == 2 else ("routed", None) for n in range(5)
+    ]
+    assert len(world.read("quarantine")) == 1
+
+
+async def test_an_event_that_breaks_while_it_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug after the plan was kept overrules it: the event is quarantined under the id it was planned under."""
+    world = World()
+    await world.settle()
+    forms = [world.form(email=f"p{n}@example.com") for n in range(3)]
+    from streams import tagout
+
+    original = tagout.encode_fields
+
+    def broken(values: Any) -> bytes:
+        if "p1@example.com" in values:
+            raise TypeError
+        return original(values)
+
+    monkeypatch.setattr(tagout, "encode_fields", broken)
+    for form in forms:
+        world.publish(form, "intake.form")
+    await world.settle()
+    assert [world.outcome(form) for form in forms] == [
+        ("routed", None),
+        ("quarantined", "bug"),
+        ("routed", None),
+    ]
+
+
+async def test_a_record_that_breaks_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of ours that cannot be routed is quarantined with an entry; unreadable bytes are too."""
+    world = World()
+    await world.settle()
+    forms = [world.form(email=f"p{n}@example.com") for n in range(3)]
+    from streams import routeout
+
+    original = routeout.seal_delivery
+    broken_id = world.record_id(forms[1])
+
+    def broken(header: Any, *rest: Any) -> Any:
+        from vault.handles import delivery_id
+
+        if header.delivery_id == delivery_id(world.vault.secrets.processor("crm"), broken_id):
+            raise IndexError
+        return original(header, *rest)
+
+    monkeypatch.setattr(routeout, "seal_delivery", broken)
+    for form in forms:
+        world.publish(form, "intake.form")
+    from streams.ports import Outbound
+
+    world.log.append(Outbound("records.short", 0, None, os.urandom(20)))
+    await world.settle()
+    assert world.outcome(forms[0]) == ("routed", None)
+    assert world.outcome(forms[2]) == ("routed", None)
+    outcomes = [entry.outcome for entry in world.entries() if entry.code == "bug"]
+    assert outcomes == ["quarantined", "quarantined"]
+    assert len(world.deliveries("crm")) >= 2
