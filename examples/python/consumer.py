@@ -1,6 +1,6 @@
 """Read a topic, open late, drop what has lapsed, print what is held.
 
-    python consumer.py DATA/run.json PROCESSOR SECONDS
+python consumer.py DATA/run.json PROCESSOR SECONDS
 """
 
 import base64
@@ -42,7 +42,8 @@ def lapsed(lapse, delivery, grant):  # does it reach this grant? whatever the sc
     purposes = lapse["scope"].pop("purposes", None)
     same = all({**delivery, **grant}[name] == value for name, value in lapse["scope"].items())
     lapse["scope"] |= {"purposes": purposes} if purposes else {}
-    return same and grant["purpose"] in (purposes or [grant["purpose"]]) and grant["decided"] < lapse["reaches"]
+    named = purposes is None or grant["purpose"] in purposes
+    return same and named and grant["decided"] < lapse["reaches"]
 
 
 def asked(d):  # what the key endpoint wants to know: everything but the sealed bytes

@@ -1,4 +1,4 @@
-"""Recipients on the running system: the examples as a consumer's team runs them, the partner, the clear topic."""
+"""Recipients on the running system: the examples as a team runs them, the partner, the clear topic."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_an_example_consumer_opens_late_and_drops_what_lapsed(
 
 @pytest.mark.parametrize("trouble", ["5xx", "lost_answer", "429"])
 def test_a_partner_in_trouble_still_ends_with_exactly_what_it_may_have(demo: System, trouble: str) -> None:
-    """Faults before, and a connect role killed in the middle of them: everything arrives, everything leaves."""
+    """Faults, and a connect role killed in the middle of them: everything arrives, everything leaves."""
     people = [somebody() for _ in range(4)]
     fault(demo, trouble, 6)
     for person in people[:2]:
