@@ -26,6 +26,8 @@ DELETE_DELAY_MS = 1000
 FLOOR_MS = 10_000
 """Shortest segment; below it a retention of seconds would make files faster than Kafka deletes them."""
 
+INTAKE_SEGMENT_MS = 10_000
+"""Clear bytes leave only with a closed segment: ten seconds let a purge take them off the disk within the minute."""
 INTAKE = ("form", "email-open", "cookie", "signal")
 """The kinds of intake topics, in the order of the flow."""
 
@@ -169,7 +171,7 @@ def _config(retention_ms: int, replication: int) -> dict[str, str]:
 
 
 def _intake(kind: str, partitions: int, replication: int) -> TopicPlan:
-    config = _config(3 * DAY, replication) | {"segment.ms": str(10 * MINUTE)}
+    config = _config(3 * DAY, replication) | {"segment.ms": str(INTAKE_SEGMENT_MS)}
     holds = f"raw {kind} events in clear; purged behind the commit"
     return TopicPlan(
         name=f"intake.{kind}", partitions=partitions, config=config, holds=holds, replication=replication

@@ -77,10 +77,10 @@ def _asked(delivery: RecordDelivered) -> dict[str, Any]:
     }
 
 
-def opened(keys: KeyEndpoint, deliveries: Sequence[RecordDelivered]) -> list[dict[str, str]]:
-    """What can be read of each delivery at this moment; empty where nothing opens."""
+def opened(keys: KeyEndpoint, deliveries: Sequence[RecordDelivered]) -> list[dict[int, dict[str, str]]]:
+    """What can be read of each delivery at this moment, by compartment; empty where nothing opens."""
     return [
-        _fields(delivery, result) for delivery, result in zip(deliveries, keys.ask(deliveries), strict=True)
+        _parts(delivery, result) for delivery, result in zip(deliveries, keys.ask(deliveries), strict=True)
     ]
 
 
@@ -89,13 +89,12 @@ def closed_codes(result: dict[str, Any]) -> list[str | None]:
     return [None if "key" in part else part["closed"]["code"] for part in result["compartments"]]
 
 
-def _fields(delivery: RecordDelivered, result: dict[str, Any]) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for part in result["compartments"]:
-        if "key" in part:
-            clear = unseal(delivery, part["n"], base64.b64decode(part["key"]))
-            fields.update(json.loads(clear))
-    return fields
+def _parts(delivery: RecordDelivered, result: dict[str, Any]) -> dict[int, dict[str, str]]:
+    return {
+        part["n"]: json.loads(unseal(delivery, part["n"], base64.b64decode(part["key"])))
+        for part in result["compartments"]
+        if "key" in part
+    }
 
 
 def unseal(delivery: RecordDelivered, n: int, key: bytes) -> bytes:

@@ -77,6 +77,8 @@ erased: grants, then asks to be forgotten. silent: states nothing."""
 
 
 CONSENTING: tuple[Habit, ...] = ("consents",) * 4
+CALLED: dict[Habit, str] = {"consents": "Ada", "withdraws": "Bela", "erased": "Cleo", "declines": "Dara"}
+"""First names of the people with a part of their own; all four are canaries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,11 @@ class Person:
     cookie_id: str
     habit: Habit
 
+    @property
+    def called(self) -> str:
+        """The first name."""
+        return self.name.split()[0]
+
 
 def people(count: int, seed: int) -> list[Person]:
     """The same people for the same seed; about two in three consent."""
@@ -103,7 +110,7 @@ def canary(habit: Habit, seed: int) -> Person:
     """A person whose every value can be found again wherever it should not be."""
     mark = f"{random.Random(f'{seed}/{habit}').getrandbits(48):012x}"
     return Person(
-        name=f"Canary Kanari{mark}",
+        name=f"{CALLED[habit]} Kanari{mark}",
         email=f"canary.{mark}@example.com",
         phone=f"+4930{int(mark, 16) % 10**10:010d}",
         company=f"Kanari{mark} GmbH",

@@ -10,15 +10,16 @@ import urllib.request
 from collections import deque
 from typing import Any
 
-from lapse.demo.shelves import Shelf, figures
+from lapse.demo.shelves import Shelf
 from lapse.demo.traffic import Traffic
-from lapse.demo.view import BucketLine, Scene, View
+from lapse.demo.view import BucketLine, News, Reader, Scene, ShelfLine, View
 from lapse.main import Installation
 from schemas.plan import PolicyPlan
 from vault.values import BucketRow
 
 LOOK_SECONDS = 0.25
 RATE_SECONDS = 3.0
+NOT_BUCKETS = ("quarantine",)
 
 
 class Director:
@@ -35,12 +36,12 @@ class Director:
     ) -> None:
         self._here, self._run, self._traffic, self._shelves, self._view = here, run, traffic, shelves, view
         self._started, self._stopped = started, False
-        self._scene = Scene(stage="the doors open")
+        self._scene = Scene(stage="the doors open", followed=traffic.cast.followed.called)
         self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=int(RATE_SECONDS / LOOK_SECONDS))
         self._told: set[str] = set()
+        self._at_fakes: dict[str, set[str]] = {}
         self.erased_at: float | None = None
         self._opened_before: dict[str, list[str]] = {}
-        self._last_stage = ""
 
     def stage(self, text: str) -> None:
         """Name the act that plays now."""
@@ -72,13 +73,15 @@ class Director:
     def person_result(self) -> dict[str, list[str]]:
         """Which recipients could open what of the followed person, and for whom it is closed now."""
         email = self._traffic.cast.followed.email
-        closed = [
-            shelf.name
+        opened = {
+            shelf.name: sorted(shelf.seen_of_watched[email])
             for shelf in self._shelves
-            if shelf.name in self._opened_before and not shelf.holds(email)
-        ]
-        opened = [f"{name} ({', '.join(fields)})" for name, fields in self._opened_before.items()]
-        return {"opened_before": opened, "closed_after": closed}
+            if email in shelf.seen_of_watched
+        }
+        return {
+            "opened_before": [f"{name} ({', '.join(fields)})" for name, fields in opened.items()],
+            "closed_after": [s.name for s in self._shelves if s.name in opened and not s.holds(email)],
+        }
 
     # ---- looking -------------------------------------------------------------------------------------------
     def _buckets(self) -> list[BucketRow]:
@@ -86,31 +89,31 @@ class Director:
             return tx.all_buckets()
 
     def _look(self) -> Scene:
-        scene, rows, now = self._scene, self._buckets(), self._here.vault.clock.now()
+        scene, now = self._scene, self._here.vault.clock.now()
+        rows = [row for row in self._buckets() if row.id.purpose not in NOT_BUCKETS]
         scene.stage, scene.elapsed = self._traffic.stage, time.monotonic() - self._started
-        if scene.stage != self._last_stage:
-            self._last_stage = scene.stage
-            scene.news.append(f"{scene.elapsed:4.0f} s  {scene.stage}")
-        scene.destroyed = sum(row.state == "destroyed" for row in rows)
+        self._once(scene.stage)
         plan = self._here.plans.latest
-        alive = [row for row in rows if row.state == "open"]
-        scene.buckets = [_line(row, plan, now) for row in alive]
-        scene.shelves = {shelf.name: figures(shelf) for shelf in self._shelves} | self._fakes()
+        scene.purposes = {purpose.name: [] for purpose in plan.purposes}
+        for row in sorted(rows, key=lambda row: row.due):
+            scene.purposes[row.id.purpose].append(_line(row, plan, now))
+        scene.shelves = [_shelf(shelf) for shelf in self._shelves]
+        scene.readers = [self._reader(shelf) for shelf in self._shelves]
+        self._fakes()
         scene.counts = {
             "sent": self._traffic.told.total,
             "accepted": len(self._traffic.told.accepted) + self._traffic.told.pixels,
-            "tagged": sum(row.tally for row in rows if row.id.purpose != "quarantine"),
+            "tags": sum(row.tally for row in rows),
             "delivered": sum(shelf.received for shelf in self._shelves),
             "opened": sum(shelf.opened_count for shelf in self._shelves),
-            "refused": sum(shelf.refused for shelf in self._shelves),
             "told to forget": sum(shelf.lapses for shelf in self._shelves),
         }
-        self._rates(scene)
-        scene.person = self._person(scene)
+        self._rates()
+        self._news()
         return scene
 
-    def _rates(self, scene: Scene) -> None:
-        now = time.monotonic()
+    def _rates(self) -> None:
+        scene, now = self._scene, time.monotonic()
         self._history.append((now, dict(scene.counts)))
         then, before = self._history[0]
         if now > then:
@@ -118,43 +121,52 @@ class Director:
                 name: (count - before[name]) / (now - then) for name, count in scene.counts.items()
             }
 
-    def _fakes(self) -> dict[str, dict[str, Any]]:
-        shown = {}
+    def _reader(self, shelf: Shelf) -> Reader:
+        email = self._traffic.cast.followed.email
+        once = tuple(sorted(shelf.seen_of_watched.get(email, ())))
+        return Reader(name=shelf.name, could=once, can=tuple(shelf.reads(email)))
+
+    def _fakes(self) -> None:
+        """Ask the stand-ins of webhook recipients what they hold."""
+        email = self._traffic.cast.followed.email
         for name, facts in self._run["processors"].items():
-            if url := facts.get("fake_url"):
-                held = _held(url)
-                if held is not None:
-                    shown[name] = {"received": "", "held": held, "refused": "", "lapses": ""}
-        return shown
-
-    def _person(self, scene: Scene) -> list[tuple[str, str, str]]:
-        person = self._traffic.cast.followed
-        lines = [(person.name.split()[1], "sent a form, agreed to news and to seeing opened mails", "")]
-        for shelf in self._shelves:
-            fields = sorted(shelf.seen_of_watched.get(person.email, ()))
-            if not fields:
-                lines.append((shelf.name, "has nothing of them", "dim"))
+            objects = _held(facts["fake_url"]) if facts.get("fake_url") else None
+            if objects is None:
                 continue
-            if shelf.name not in self._opened_before:
-                self._opened_before[shelf.name] = fields
-                scene.news.append(
-                    f"{scene.elapsed:4.0f} s  {shelf.name} opens a record of {person.name.split()[1]}"
-                )
-            if shelf.holds(person.email):
-                lines.append((shelf.name, f"can read {', '.join(fields)}", "green"))
-            else:
-                lines.append((shelf.name, "could read it; now nobody can", "bold yellow"))
-                self._once(
-                    scene, f"{shelf.name} can no longer read {person.name.split()[1]}: every key has died"
-                )
-        if self.erased_at:
-            self._once(scene, "the erased person's keys are destroyed, every recipient is told")
-        return lines
+            seen = self._at_fakes.setdefault(name, set())
+            seen |= {str(held["id"]) for held in objects}
+            self._scene.shelves.append(
+                ShelfLine(name=name, received=len(seen), held=len(objects), lapses=len(seen) - len(objects))
+            )
+            fields = {f for held in objects if email in json.dumps(held) for f in held["fields"]}
+            can = tuple(sorted(fields - {"collected_at"}))
+            before = next((reader.could for reader in self._scene.readers if reader.name == name), ())
+            self._scene.readers.append(Reader(name=name, could=can or before, can=can))
 
-    def _once(self, scene: Scene, news: str) -> None:
-        if news not in self._told:
-            self._told.add(news)
-            scene.news.append(f"{scene.elapsed:4.0f} s  {news}")
+    # ---- news ----------------------------------------------------------------------------------------------
+    def _news(self) -> None:
+        followed, erased = self._traffic.cast.followed.called, self._traffic.cast.erased.called
+        if self.erased_at:
+            self._once(f"every key of {erased} is destroyed, every recipient is told; two in three of")
+        for reader in self._scene.readers:
+            if reader.could:
+                self._once(f"{reader.name} opens what {followed} sent")
+            if reader.could and not reader.can:
+                self._once(f"{reader.name} can read nothing of {followed} any more")
+        for purpose, lines in self._scene.purposes.items():
+            dead = next((line for line in lines if line.state == "destroyed"), None)
+            if dead:
+                records = "1 record" if dead.records == 1 else f"{dead.records} records"
+                self._once(f"the first key of {purpose} dies", f": {records} unreadable everywhere")
+
+    def _once(self, what: str, more: str = "") -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._scene.news.append(News(at=self._scene.elapsed, text=what + more))
+
+
+def _shelf(shelf: Shelf) -> ShelfLine:
+    return ShelfLine(name=shelf.name, received=shelf.received, held=shelf.held(), lapses=shelf.lapses)
 
 
 def _line(row: BucketRow, plan: PolicyPlan, now: int) -> BucketLine:
@@ -169,10 +181,10 @@ def _line(row: BucketRow, plan: PolicyPlan, now: int) -> BucketLine:
     )
 
 
-def _held(url: str) -> int | None:
+def _held(url: str) -> list[dict[str, Any]] | None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url.rstrip("/") + "/_held", timeout=1.0) as answer:
-            return len(json.load(answer)["objects"])
+            return list(json.load(answer)["objects"])
     except (urllib.error.URLError, TimeoutError, OSError, ValueError):
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ from schemas.models import (
 
 POLL_SECONDS = 0.2
 MOST = 500
+TIMES = frozenset({"collected_at"})
+"""Fields that say when, not who."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,9 +38,19 @@ class Kept:
     """One delivery as its recipient has it: the sealed record, and what of it could be read last."""
 
     delivery: RecordDelivered
-    fields: dict[str, str]
+    parts: dict[int, dict[str, str]]
+    """What could be read, by compartment; a compartment goes when its last grant has lapsed."""
+    about: frozenset[str] = frozenset()
+    """The watched values found in it."""
     lapsed: set[int] = field(default_factory=set)
     """Numbers of the grants that have lapsed."""
+
+    def drop(self, grants: Collection[int]) -> None:
+        """Forget what only these grants, and those that lapsed before, allowed."""
+        self.lapsed |= set(grants)
+        for n in list(self.parts):
+            if {wrap.grant for wrap in self.delivery.compartments[n].wraps} <= self.lapsed:
+                del self.parts[n]
 
 
 class Shelf:
@@ -54,7 +66,7 @@ class Shelf:
         self.received = self.opened_count = self.refused = self.lapses = 0
         self.ever_opened: set[bytes] = set()
         self.seen_of_watched: dict[str, set[str]] = {}
-        """Watched value -> names of the fields in which this recipient could read it."""
+        """Watched value -> names of the fields this recipient could read in the deliveries that hold it."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"shelf-{name}", daemon=True)
 
@@ -70,12 +82,23 @@ class Shelf:
     def held(self) -> int:
         """How many deliveries have at least one field left."""
         with self._lock:
-            return sum(1 for kept in self._kept.values() if kept.fields)
+            return sum(1 for kept in self._kept.values() if kept.parts)
 
     def holds(self, value: str) -> bool:
         """Whether any field on the shelf contains this value."""
         with self._lock:
-            return any(value in text for kept in self._kept.values() for text in kept.fields.values())
+            return any(
+                value in text
+                for kept in self._kept.values()
+                for fields in kept.parts.values()
+                for text in fields.values()
+            )
+
+    def reads(self, value: str) -> list[str]:
+        """Names of the fields it holds at this moment in deliveries that contained this value."""
+        with self._lock:
+            held = [kept for kept in self._kept.values() if value in kept.about]
+            return sorted({name for kept in held for fields in kept.parts.values() for name in fields} - TIMES)
 
     def deliveries(self) -> list[RecordDelivered]:
         """Every delivery ever received, to be asked for again."""
@@ -128,33 +151,30 @@ class Shelf:
             time.sleep(POLL_SECONDS)
             clear = opened(self._keys, deliveries)
         with self._lock:
-            for delivery, fields in zip(deliveries, clear, strict=True):
+            for delivery, parts in zip(deliveries, clear, strict=True):
                 self.received += 1
-                self._kept[delivery.delivery_id] = Kept(delivery=delivery, fields=fields)
-                if fields:
+                self._kept[delivery.delivery_id] = Kept(
+                    delivery=delivery, parts=parts, about=self._notice(parts)
+                )
+                if parts:
                     self.opened_count += 1
                     self.ever_opened.add(delivery.delivery_id)
-                    self._notice(fields)
                 else:
                     self.refused += 1
 
-    def _notice(self, fields: Mapping[str, str]) -> None:
-        for value in self._watch:
-            names = {name for name, text in fields.items() if value in text}
-            if names:
-                self.seen_of_watched.setdefault(value, set()).update(names)
+    def _notice(self, parts: Mapping[int, Mapping[str, str]]) -> frozenset[str]:
+        fields = {name: text for part in parts.values() for name, text in part.items()}
+        about = frozenset(value for value in self._watch if any(value in text for text in fields.values()))
+        for value in about:
+            self.seen_of_watched.setdefault(value, set()).update(fields.keys() - TIMES)
+        return about
 
     def _drop(self, lapse: Depersonalized) -> None:
         with self._lock:
             self.lapses += 1
             for kept in self._kept.values():
-                if not kept.fields:
-                    continue
-                kept.lapsed |= {
-                    n for n, grant in enumerate(kept.delivery.grants) if reaches(lapse, kept.delivery, n)
-                }
-                if len(kept.lapsed) == len(kept.delivery.grants):
-                    kept.fields = {}
+                if kept.parts:
+                    kept.drop([n for n in range(len(kept.delivery.grants)) if reaches(lapse, kept.delivery, n)])
 
 
 def reaches(lapse: Depersonalized, delivery: RecordDelivered, number: int) -> bool:

@@ -111,10 +111,10 @@ class Traffic:
         await self._browse(self.cast.followed)
         await asyncio.sleep(4.0)
         await self._open(self.cast.followed)
-        self.stage = "one person unsubscribes"
+        self.stage = f"{self.cast.withdraws.called} unsubscribes"
         await self._withdraw(self.cast.withdraws)
         await asyncio.sleep(3.0)
-        self.stage = "one person asks to be forgotten"
+        self.stage = f"{self.cast.erased.called} asks to be forgotten"
         await erase(self.cast.erased)
         self.stage = "the crowd goes on"
 
