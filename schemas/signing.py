@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from schemas.models import CheckpointSigned, Command
 
-S = TypeVar("S", Command, CheckpointSigned)
+S = TypeVar("S", bound=Command | CheckpointSigned)
 
 PREFIX = b"lapse/v1/signed\n"
 """Keeps a signature of ours from meaning anything elsewhere."""
