@@ -43,6 +43,7 @@ def _unpack(folder: Path) -> None:
     if maven is None:
         pytest.skip("the schema registry needs Maven to be fetched (Debian: apt install maven)")
     command = [maven, "-q", "-B", UNPACK, f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
+    command.append(f"-DmarkersDirectory={folder / 'markers'}")  # else it lands in the folder we stand in
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode != 0:
         pytest.skip(f"Maven could not fetch the schema registry: {(done.stdout + done.stderr)[-300:]}")
