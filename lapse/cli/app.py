@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from itertools import pairwise
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from lapse.cli import audit, people, processors, system
 from lapse.cli.output import Output, mode, show_error
@@ -42,17 +43,16 @@ def _run(arguments: list[str]) -> int:
     if any(pair in ("-o=json", "--output=json", "-ojson") for pair in arguments) or _asks_json(arguments):
         mode.set(Output.JSON)
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, standalone_mode=False, prog_name="lapse")
     except LapseError as error:
         show_error(error)
         return error.exit_code
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "lapse"
-        show_error(BadInput("usage", error.format_message(), where, f"see: {where} --help"))
+    except TyperException as error:  # Typer carries a Click of its own: click's classes are others
+        where = getattr(getattr(error, "ctx", None), "command_path", "lapse")
+        what = _without_values(error.format_message(), arguments) or "a verb is missing"
+        show_error(BadInput("usage", what, where, f"see: {where} --help"))
         return BadInput.exit_code
     except Exception as error:  # the outermost line: whatever is left is a bug, and is said as one
         logging.getLogger("lapse").debug("bug", exc_info=True)
@@ -61,6 +61,19 @@ def _run(arguments: list[str]) -> int:
         )
         return Bug.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _without_values(message: str, arguments: list[str]) -> str:
+    """The message of a usage error without what may be somebody's: words alone may name verbs and options."""
+    for argument in sorted(arguments, key=len, reverse=True):
+        name, _, value = argument.partition("=")
+        for part in (argument, value or name):
+            if not _WORDS.fullmatch(part):
+                message = message.replace(part, "…")
+    return message
+
+
+_WORDS = re.compile(r"[a-z-]*")
 
 
 def _asks_json(arguments: list[str]) -> bool:
