@@ -59,13 +59,22 @@ def _runner(name: str) -> tuple[Role, Callable[[], CollectorRegistry]]:
         return endpoints.run, _worker_registry
     from lapse import workers
 
-    return workers.runner(name), _worker_registry
+    return workers.runner(name), _connect_registry if name == "connect" else _worker_registry
 
 
 def _worker_registry() -> CollectorRegistry:
     from streams.metrics import REGISTRY
 
     return REGISTRY
+
+
+def _connect_registry() -> CollectorRegistry:
+    from processors.metrics import ALL
+
+    registry = _worker_registry()
+    for metric in ALL:
+        registry.register(metric)
+    return registry
 
 
 def _collector_registry() -> CollectorRegistry:
