@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from lapse import main
 from lapse.demo import checks as outside
@@ -44,6 +45,16 @@ LONGEST_SECONDS = 45.0
 """The longest retention a recipient is granted data for, one period, and some."""
 NOT_SHARED = ("tax_records", "quarantine")
 """Nobody receives these, and they outlive the demo: what the law keeps, and what nobody could believe."""
+CLAIMS = {
+    1: "every accepted event ends in exactly one outcome",
+    2: "nobody was granted more than policy, consent and approval allow",
+    3: "no file of broker, vault, logs or spool holds a person's clear bytes",
+    4: "what is past its time opens for nobody",
+    7: "the erased person is gone, also from what arrives late",
+    9: "whatever a recipient could open is followed by the order to forget it",
+    10: "every delivery was decided before it was made",
+}
+"""The invariants the demo checks, in a spectator's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +117,9 @@ def _up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _wait_ready(folder: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+    deadline, told = time.monotonic() + READY_SECONDS, 0
     while not (folder / "run.json").exists():
+        told = _pass_on(log, told)
         if process.poll() is not None or time.monotonic() > deadline:
             last = log.read_text(errors="replace").strip().splitlines()[-3:]
             raise Unavailable(
@@ -117,6 +129,16 @@ def _wait_ready(folder: Path, process: subprocess.Popen[bytes], log: Path) -> No
                 "look into the logs beside it",
             )
         time.sleep(0.05)
+
+
+def _pass_on(log: Path, told: int) -> int:
+    """Print what the supervisor has said for people since the last look, not its events and librdkafka's."""
+    lines = log.read_text(errors="replace").splitlines(keepends=True)
+    whole = [line.rstrip() for line in lines if line.endswith("\n")]
+    for line in whole[told:]:
+        if line and not line.startswith(("{", "%")):
+            _say(f"  {line}")
+    return len(whole)
 
 
 async def _play(here: Installation, seed: int, view: View, started: float) -> dict[str, Any]:
@@ -223,26 +245,28 @@ def _checked(
 
 
 def _report(result: dict[str, Any]) -> None:
-    events, person = result["events"], result["person"]
-    _say("")
-    _say(
-        f"{events['sent']} events sent, {events['accepted']} accepted with an id; "
-        "the others were pixels, or refused as they must be"
-    )
+    events, person, console = result["events"], result["person"], Console(highlight=False, soft_wrap=True)
     why = ", ".join(f"{count} {code}" for code, count in sorted(events["discarded"].items())) or "none"
-    _say(
+    for line in (
+        "",
+        f"{events['sent']} events sent, {events['accepted']} accepted with an id; "
+        "the others were pixels, or refused as they must be",
         f"routed {events['routed']}, expired {events['expired']}, "
-        f"quarantined {events['quarantined']}, discarded: {why}"
-    )
-    _say("one person: opened before by " + (", ".join(person["opened_before"]) or "nobody"))
-    _say("            closed after for " + (", ".join(person["closed_after"]) or "nobody"))
-    for line in result["surprises"]:
-        _say(f"  !    {line}")
+        f"quarantined {events['quarantined']}, discarded: {why}",
+        "one person, could be read by " + ("; ".join(person["opened_before"]) or "nobody"),
+        "            closed now for   " + (", ".join(person["closed_after"]) or "nobody"),
+        *(f"  !    {line}" for line in result["surprises"]),
+        "",
+    ):
+        _say(line)
     for check in result["checks"]:
-        state = "ok  " if check["held"] else "FAIL"
-        _say(f"  {state} invariant {check['invariant']:>2}  {check['figure']}")
-        _say(f"                     look: {check['command']}")
-    _say(f"{'every check held' if result['ok'] else 'A CHECK FAILED'} after {result['seconds']:.0f} s")
+        state = Text("  ok  ", "bold green") if check["held"] else Text("  FAIL", "bold red")
+        claim = Text.assemble((f"  {check['invariant']:>2}  {CLAIMS[check['invariant']]}", "bold"))
+        console.print(state + claim)
+        console.print(Text(f"            {check['figure']}"))
+        console.print(Text(f"            look: {check['command']}", "dim"))
+    verdict = ("every check held", "bold green") if result["ok"] else ("A CHECK FAILED", "bold red")
+    console.print(Text.assemble("\n", verdict, f" after {result['seconds']:.0f} s"))
 
 
 def _keep(folder: Path, process: subprocess.Popen[bytes]) -> None:

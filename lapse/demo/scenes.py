@@ -40,8 +40,8 @@ class Director:
         self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=int(RATE_SECONDS / LOOK_SECONDS))
         self._told: set[str] = set()
         self._at_fakes: dict[str, set[str]] = {}
+        self._could: dict[str, set[str]] = {}
         self.erased_at: float | None = None
-        self._opened_before: dict[str, list[str]] = {}
 
     def stage(self, text: str) -> None:
         """Name the act that plays now."""
@@ -106,7 +106,7 @@ class Director:
             "tags": sum(row.tally for row in rows),
             "delivered": sum(shelf.received for shelf in self._shelves),
             "opened": sum(shelf.opened_count for shelf in self._shelves),
-            "told to forget": sum(shelf.lapses for shelf in self._shelves),
+            "lapses": sum(shelf.lapses for shelf in self._shelves),
         }
         self._rates()
         self._news()
@@ -140,14 +140,16 @@ class Director:
             )
             fields = {f for held in objects if email in json.dumps(held) for f in held["fields"]}
             can = tuple(sorted(fields - {"collected_at"}))
-            before = next((reader.could for reader in self._scene.readers if reader.name == name), ())
-            self._scene.readers.append(Reader(name=name, could=can or before, can=can))
+            could = self._could.setdefault(name, set())
+            could |= set(can)
+            self._scene.readers.append(Reader(name=name, could=tuple(sorted(could)), can=can))
 
     # ---- news ----------------------------------------------------------------------------------------------
     def _news(self) -> None:
         followed, erased = self._traffic.cast.followed.called, self._traffic.cast.erased.called
         if self.erased_at:
-            self._once(f"every key of {erased} is destroyed, every recipient is told; two in three of")
+            self._once(f"{erased}'s keys are destroyed, every recipient is told")
+            self._once(f"what the law makes us keep of {erased} stays, restricted")
         for reader in self._scene.readers:
             if reader.could:
                 self._once(f"{reader.name} opens what {followed} sent")
@@ -156,8 +158,7 @@ class Director:
         for purpose, lines in self._scene.purposes.items():
             dead = next((line for line in lines if line.state == "destroyed"), None)
             if dead:
-                records = "1 record" if dead.records == 1 else f"{dead.records} records"
-                self._once(f"the first key of {purpose} dies", f": {records} unreadable everywhere")
+                self._once(f"{purpose}: first key destroyed", f", records unreadable for it: {dead.records}")
 
     def _once(self, what: str, more: str = "") -> None:
         if what not in self._told:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
 
@@ -98,7 +97,9 @@ class Shelf:
         """Names of the fields it holds at this moment in deliveries that contained this value."""
         with self._lock:
             held = [kept for kept in self._kept.values() if value in kept.about]
-            return sorted({name for kept in held for fields in kept.parts.values() for name in fields} - TIMES)
+            return sorted(
+                {name for kept in held for fields in kept.parts.values() for name in fields} - TIMES
+            )
 
     def deliveries(self) -> list[RecordDelivered]:
         """Every delivery ever received, to be asked for again."""
@@ -174,7 +175,9 @@ class Shelf:
             self.lapses += 1
             for kept in self._kept.values():
                 if kept.parts:
-                    kept.drop([n for n in range(len(kept.delivery.grants)) if reaches(lapse, kept.delivery, n)])
+                    kept.drop(
+                        [n for n in range(len(kept.delivery.grants)) if reaches(lapse, kept.delivery, n)]
+                    )
 
 
 def reaches(lapse: Depersonalized, delivery: RecordDelivered, number: int) -> bool:
@@ -191,13 +194,3 @@ def reaches(lapse: Depersonalized, delivery: RecordDelivered, number: int) -> bo
             return delivery.delivery_id == delivery_id and grant.purpose in purposes
         case ProcessorScope():
             return True
-
-
-def figures(shelf: Shelf) -> dict[str, Any]:
-    """Counts for the view."""
-    return {
-        "received": shelf.received,
-        "held": shelf.held(),
-        "refused": shelf.refused,
-        "lapses": shelf.lapses,
-    }

@@ -1,5 +1,6 @@
-"""What the spectator sees: the flow with its rates, buckets ticking to their due date, one person, the
-shelves.
+"""What the spectator sees: the flow with its rates, every key ticking to its end, one person, the recipients.
+
+It fits itself to the terminal: everything from 110 columns and 30 lines, the essential from 80 by 24.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from rich.align import Align
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.layout import Layout as Screen
 from rich.live import Live
 from rich.panel import Panel
@@ -19,18 +19,55 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-GREEN, DIM, HOT = "green", "dim", "bold yellow"
+ALIVE, DIM, HOT, GONE = "green", "dim", "bold yellow", "bright_black"
+FRAME = "blue"
+SOON_SECONDS = 3.0
+UNDER = {
+    "sent": "over HTTP",
+    "accepted": "intake.*",
+    "tags": "purpose and due date",
+    "delivered": "processor.*, sealed",
+    "opened": "at the moment of use",
+    "lapses": "recipients told to forget",
+}
 
 
 @dataclass(slots=True, kw_only=True)
 class BucketLine:
-    """One bucket on the screen."""
+    """One bucket: a key, the records that hang on it, and how long it still lives (seconds)."""
 
     purpose: str
     records: int
     seconds_left: float
     lifetime: float
     state: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ShelfLine:
+    """One recipient: deliveries it got, those it can still read something of, and lapses it was told."""
+
+    name: str
+    received: int
+    held: int
+    lapses: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Reader:
+    """One recipient and the followed person: fields it could read once, and those it can read now."""
+
+    name: str
+    could: tuple[str, ...]
+    can: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """Something that happened, and when (seconds since the start)."""
+
+    at: float
+    text: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,12 +78,28 @@ class Scene:
     elapsed: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
-    buckets: list[BucketLine] = field(default_factory=list)
-    destroyed: int = 0
-    person: list[tuple[str, str, str]] = field(default_factory=list)
-    """(who, what, style) of the followed person."""
-    shelves: dict[str, dict[str, Any]] = field(default_factory=dict)
-    news: list[str] = field(default_factory=list)
+    purposes: dict[str, list[BucketLine]] = field(default_factory=dict)
+    """Per purpose its buckets, earliest due first, the destroyed among them."""
+    followed: str = "somebody"
+    readers: list[Reader] = field(default_factory=list)
+    shelves: list[ShelfLine] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
+
+    @property
+    def used(self) -> dict[str, list[BucketLine]]:
+        """The purposes that have, or had, a bucket."""
+        return {name: lines for name, lines in self.purposes.items() if lines}
+
+    @property
+    def living(self) -> list[BucketLine]:
+        """The buckets whose key still lives, the next to die first."""
+        every = [line for lines in self.purposes.values() for line in lines if line.state != "destroyed"]
+        return sorted(every, key=lambda line: line.seconds_left)
+
+    @property
+    def destroyed(self) -> int:
+        """How many keys are gone."""
+        return sum(line.state == "destroyed" for lines in self.purposes.values() for line in lines)
 
 
 class View(Protocol):
@@ -54,9 +107,6 @@ class View(Protocol):
 
     def show(self, scene: Scene) -> None:
         """The present state."""
-
-    def say(self, line: str) -> None:
-        """Something that stays readable."""
 
     def close(self) -> None:
         """Leave the screen."""
@@ -70,141 +120,268 @@ class Lines:
 
     def show(self, scene: Scene) -> None:
         """A line now and then."""
-        for line in scene.news[self._told :]:
-            self.say(f"  * {line}")
+        for news in scene.news[self._told :]:
+            self._say(f"{news.at:4.0f} s  * {news.text}")
         self._told = len(scene.news)
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self._every
-        shelves = "  ".join(f"{name} {f['held']}/{f['received']}" for name, f in scene.shelves.items())
-        counts = "  ".join(f"{name} {count}" for name, count in scene.counts.items())
-        self.say(
-            f"{scene.elapsed:4.0f} s  {counts}  | open buckets {len(scene.buckets)}, "
-            f"destroyed {scene.destroyed}  | held {shelves}"
-        )
-
-    def say(self, line: str) -> None:
-        """One line on stdout."""
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        counts = ", ".join(f"{count} {name}" for name, count in scene.counts.items())
+        shelves = ", ".join(f"{shelf.name} {shelf.held} of {shelf.received}" for shelf in scene.shelves)
+        keys = f"{len(scene.living)} alive, {scene.destroyed} destroyed"
+        self._say(f"{scene.elapsed:4.0f} s    {counts} | keys {keys} | readable at {shelves}")
 
     def close(self) -> None:
         """Nothing to leave."""
+
+    def _say(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 class LiveScreen:
     """A full screen that changes in place."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
         self._live = Live(console=console, refresh_per_second=8, screen=True, transient=True)
         self._live.start()
-        self._kept: list[str] = []
 
     def show(self, scene: Scene) -> None:
         """Draw it."""
         self._live.update(draw(scene))
 
-    def say(self, line: str) -> None:
-        """Printed once the screen is left; until then it would flicker."""
-        if self._live.is_started:
-            self._kept.append(line)
-        else:
-            self._console.print(line, markup=False, highlight=False)
-
     def close(self) -> None:
         """Give the terminal back."""
         self._live.stop()
-        for line in self._kept:
-            self._console.print(line, markup=False, highlight=False)
-        self._kept.clear()
 
 
 def draw(scene: Scene) -> RenderableType:
-    """The whole screen."""
+    """The whole screen, at whatever size the terminal has."""
+    return _Stage(scene)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    scene: Scene
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = options.height or console.height
+        roomy = options.max_width >= ROOMY_COLUMNS and height >= ROOMY_LINES
+        yield _wide(self.scene) if roomy else _narrow(self.scene)
+
+
+ROOMY_COLUMNS, ROOMY_LINES = 110, 30
+
+
+def _wide(scene: Scene) -> Screen:
     screen = Screen()
     screen.split_column(
-        Screen(_head(scene), size=3),
-        Screen(_flow(scene), size=7),
-        Screen(name="middle"),
-        Screen(_news(scene), size=7),
+        Screen(_head(scene), size=3), Screen(_flow(scene, under=True), size=5), Screen(name="middle")
     )
-    screen["middle"].split_row(Screen(_buckets(scene), ratio=3), Screen(name="right", ratio=3))
-    screen["right"].split_column(Screen(_person(scene), size=9), Screen(_shelves(scene)))
+    screen["middle"].split_row(Screen(name="left", ratio=11), Screen(name="right", ratio=10))
+    screen["left"].split_column(Screen(_keys(scene), size=len(scene.used) + 3), Screen(_Next(scene)))
+    screen["right"].split_column(
+        Screen(_person(scene), size=len(scene.readers) + 3),
+        Screen(_recipients(scene), size=len(scene.shelves) + 3),
+        Screen(_News(scene)),
+    )
+    return screen
+
+
+def _narrow(scene: Scene) -> Screen:
+    screen = Screen()
+    screen.split_column(
+        Screen(_title(scene, motto=False), size=1),
+        Screen(_flow(scene, under=False), size=4),
+        Screen(_keys(scene), size=len(scene.used) + 3),
+        Screen(_person(scene)),
+    )
     return screen
 
 
 def _head(scene: Scene) -> Panel:
-    text = Text.assemble(
-        ("Lapse ", "bold"),
-        ("keeps the promises of a privacy policy    ", DIM),
-        (scene.stage, HOT),
-        f"    {scene.elapsed:3.0f} s",
-    )
-    return Panel(Align.center(text), border_style="blue")
+    return Panel(_title(scene, motto=True), border_style=FRAME)
 
 
-def _flow(scene: Scene) -> Panel:
-    table = Table.grid(expand=True, padding=(0, 1))
-    steps = list(scene.counts)
-    for _ in steps:
-        table.add_column(justify="center", ratio=1)
-    table.add_row(*(Text(step, style="bold") for step in steps))
-    table.add_row(*(Text(f"{scene.counts[step]:,}", style=GREEN) for step in steps))
-    table.add_row(
-        *(
-            Text(f"{scene.rates.get(step, 0.0):.0f}/s" if step in scene.rates else "", style=DIM)
-            for step in steps
+def _title(scene: Scene, *, motto: bool) -> Table:
+    grid = Table.grid(expand=True)
+    grid.add_column(ratio=1, no_wrap=True)
+    grid.add_column(justify="center", no_wrap=True)
+    grid.add_column(ratio=1, justify="right", no_wrap=True)
+    name = Text.assemble(("Lapse", "bold"), (" keeps the promises of a privacy policy" if motto else "", DIM))
+    grid.add_row(name, Text(scene.stage, style=HOT), f"{scene.elapsed:.0f} s")
+    return grid
+
+
+def _flow(scene: Scene, *, under: bool) -> Panel:
+    grid = Table.grid(expand=True)
+    names, figures, rates = [Text()], [Text()], [Text()]
+    for number, (step, count) in enumerate(scene.counts.items()):
+        if number:
+            grid.add_column(justify="center")
+            names.append(Text())
+            figures.append(Text("──▶" if under else "▶", style=DIM))
+            rates.append(Text())
+        grid.add_column(justify="center", ratio=1, no_wrap=True)
+        rate = scene.rates.get(step, 0.0)
+        names.append(Text(step, style="bold"))
+        figures.append(
+            Text.assemble((f"{count:,}", f"bold {ALIVE}"), (f"  {rate:.0f}/s" if rate >= 1 else "", DIM))
         )
-    )
-    arrow = Text(
-        "intake ──▶ tag ──▶ records ──▶ route ──▶ decisions, then processor.<name> ──▶ opened late, or refused",
-        style=DIM,
-    )
-    return Panel(Group(table, Align.center(arrow)), title="the flow, on a real Kafka", border_style="blue")
+        rates.append(Text(UNDER.get(step, ""), style=DIM))
+    for row in (names, figures, rates) if under else (names, figures):
+        grid.add_row(*row[1:])
+    return Panel(grid, title="the flow, on a real Kafka", border_style=FRAME)
 
 
-def _buckets(scene: Scene) -> Panel:
-    table = Table(box=None, expand=True, pad_edge=False, header_style="bold")
-    table.add_column("bucket of", ratio=2)
-    table.add_column("records", justify="right")
-    table.add_column("key dies in", justify="right")
-    table.add_column("", ratio=2)
-    for line in scene.buckets[:MOST_BUCKETS]:
-        left = max(0.0, line.seconds_left)
-        style = HOT if left < 3 else ""
-        bar = ProgressBar(
-            total=max(line.lifetime, 0.1), completed=left, complete_style="green" if left > 3 else "yellow"
+# ---- keys --------------------------------------------------------------------------------------------------
+def _keys(scene: Scene) -> Panel:
+    """A row per purpose, a square per key; destroyed ones stay as dots, so the wave of ends is seen."""
+    table = Table(box=None, expand=True, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("held for", no_wrap=True)
+    table.add_column("keeps", justify="right", no_wrap=True)
+    table.add_column("one key for each period, oldest first", ratio=1, no_wrap=True, overflow="crop")
+    table.add_column("next dies", justify="right", no_wrap=True)
+    for purpose, lines in scene.used.items():
+        alive = [line for line in lines if line.state != "destroyed"]
+        left = min((line.seconds_left for line in alive), default=None)
+        table.add_row(
+            purpose,
+            Text(span(lines[0].lifetime), style=DIM),
+            _squares(lines),
+            Text("" if left is None else span(left), style=HOT if left is not None and _soon(left) else ""),
         )
-        table.add_row(line.purpose, f"{line.records}", Text(f"{left:.1f} s", style=style), bar)
-    more = len(scene.buckets) - MOST_BUCKETS
-    title = f"one key per purpose and period: {len(scene.buckets)} open, {scene.destroyed} destroyed"
-    return Panel(table, title=title, subtitle=f"… and {more} more" if more > 0 else None, border_style="blue")
+    title = f"keys: {len(scene.living)} alive, {scene.destroyed} destroyed for ever"
+    legend = Text.assemble(
+        ("■", ALIVE), " opens  ", ("■", "yellow"), " about to die  ", ("·", GONE), " destroyed"
+    )
+    return Panel(table, title=title, subtitle=legend, border_style=FRAME)
 
 
-MOST_BUCKETS = 14
+def _squares(lines: Sequence[BucketLine]) -> Text:
+    text = Text()
+    for line in lines[-MOST_SQUARES:]:
+        if line.state == "destroyed":
+            text.append("·", style=GONE)
+        else:
+            text.append("■", style="yellow" if _soon(line.seconds_left) else ALIVE)
+    return text
 
 
+MOST_SQUARES = 40
+
+
+def _soon(seconds: float) -> bool:
+    return seconds < SOON_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """The keys that die next, as many as fit."""
+
+    scene: Scene
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = options.height or console.height
+        living, room = self.scene.living, max(0, height - 3)
+        table = Table(box=None, expand=True, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+        table.add_column("key", no_wrap=True, min_width=16)
+        table.add_column("records", justify="right", no_wrap=True)
+        table.add_column("dies in", justify="right", no_wrap=True, min_width=7)
+        table.add_column("", ratio=1)
+        for line in living[:room]:
+            left = max(0.0, line.seconds_left)
+            colour = "yellow" if _soon(left) else ALIVE
+            bar = ProgressBar(
+                total=max(line.lifetime, 0.1), completed=left, complete_style=colour, finished_style=colour
+            )
+            table.add_row(
+                line.purpose, f"{line.records}", Text(span(left), style=HOT if _soon(left) else ""), bar
+            )
+        more = len(living) - room
+        yield Panel(
+            table,
+            title="the next to die",
+            subtitle=Text(f"and {more} more", style=DIM) if more > 0 else None,
+            border_style=FRAME,
+            height=height,
+        )
+
+
+def span(seconds: float) -> str:
+    """A time to go, in the unit people would use."""
+    if seconds < SECONDS_UP_TO:
+        return f"{max(0.0, seconds):.1f} s" if seconds != int(seconds) else f"{seconds:.0f} s"
+    if seconds < MINUTES_UP_TO:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < HOURS_UP_TO else f"{seconds / 86400:.0f} d"
+
+
+SECONDS_UP_TO, MINUTES_UP_TO, HOURS_UP_TO = 120, 7200, 172_800
+
+
+# ---- people and recipients ---------------------------------------------------------------------------------
 def _person(scene: Scene) -> Panel:
-    table = Table.grid(padding=(0, 1))
-    for who, what, style in scene.person:
-        table.add_row(Text(who, style="bold"), Text(what, style=style))
-    return Panel(table, title="one person, from submission to lapse", border_style="magenta")
+    grid = Table.grid(padding=(0, 1), expand=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
+    for reader in scene.readers:
+        grid.add_row(_sign(reader), Text(reader.name, style="bold"), _fields(reader))
+    story = Text.assemble(
+        (scene.followed, "bold magenta"), " sent a form and agreed to news and to seeing opened mails"
+    )
+    return Panel(
+        Group(story, grid),
+        title=f"one person: {scene.followed}, from submission to lapse",
+        border_style="magenta",
+    )
 
 
-def _shelves(scene: Scene) -> Panel:
-    table = Table(box=None, expand=True, pad_edge=False, header_style="bold")
-    for column in ("recipient", "received", "holds now", "refused", "told to forget"):
-        table.add_column(column, justify="left" if column == "recipient" else "right")
-    for name, figures in scene.shelves.items():
-        table.add_row(name, *(f"{figures[key]}" for key in ("received", "held", "refused", "lapses")))
-    return Panel(table, title="what each recipient can read at this moment", border_style="blue")
+def _sign(reader: Reader) -> Text:
+    if reader.can:
+        return Text("●", style=ALIVE)
+    return Text("○", style="yellow") if reader.could else Text("·", style=DIM)
 
 
-def _news(scene: Scene) -> Panel:
-    return Panel(Group(*(Text(line) for line in scene.news[-5:])), title="what happens", border_style="blue")
+def _fields(reader: Reader) -> Text:
+    """Its fields: green while it can read them, struck out once their last key is gone."""
+    if not reader.could:
+        return Text("has nothing", style=DIM)
+    text = Text("reads " if reader.can else "can read nothing any more: ", style="" if reader.can else HOT)
+    for name in (*reader.can, *(name for name in reader.could if name not in reader.can)):
+        text.append(name, style=ALIVE if name in reader.can else f"strike {GONE}")
+        text.append(" ")
+    return text
 
 
-def check_lines(checks: Sequence[tuple[bool, str]]) -> list[str]:
-    """The verdicts, one line each."""
-    return [f"  {'ok  ' if held else 'FAIL'} {text}" for held, text in checks]
+def _recipients(scene: Scene) -> Panel:
+    table = Table(box=None, expand=True, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("recipient", no_wrap=True)
+    table.add_column("received", justify="right", no_wrap=True)
+    table.add_column("reads now", justify="right", no_wrap=True)
+    table.add_column("", ratio=1)
+    table.add_column("told to forget", justify="right", no_wrap=True)
+    for shelf in scene.shelves:
+        bar = ProgressBar(
+            total=max(shelf.received, 1), completed=shelf.held, complete_style=ALIVE, finished_style=ALIVE
+        )
+        table.add_row(shelf.name, f"{shelf.received}", f"{shelf.held}", bar, f"{shelf.lapses}")
+    return Panel(table, title="what each recipient can read at this moment", border_style=FRAME)
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What happened last, as much as fits."""
+
+    scene: Scene
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = options.height or console.height
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(justify="right", style=DIM, no_wrap=True, min_width=5)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        room = max(1, height - 2)
+        for news in self.scene.news[-room:]:
+            grid.add_row(f"{news.at:.0f} s", Text(news.text))
+        yield Panel(grid, title="what happens", border_style=FRAME, height=height)
