@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import sys
@@ -30,6 +31,19 @@ Start with [bold]lapse demo[/bold]. For real use: [bold]lapse up --data DIR --po
 )
 for part in (system, people, processors, audit):
     part.register(app)
+
+
+def _flow_help(group: typer.Typer) -> None:
+    """Let every verb's help fill the terminal: source lines are joined, paragraphs stay."""
+    for command in group.registered_commands:
+        text = inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _flow_help(inner.typer_instance)
+
+
+_flow_help(app)
 
 
 def main() -> None:
