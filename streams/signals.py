@@ -133,6 +133,8 @@ class SignalJudge:
             if each.signal is not None and (before := seen.get(each.record_id)) is not None:
                 same = before == each.digest
                 code = None if same else "conflicting_event_id"
+                if not same:
+                    _take_back(each, people)
                 plan[each.record.offset] = SignalEntry(each.record_id, None if same else "discarded", code)
                 continue
             if each.signal is not None:
@@ -205,6 +207,15 @@ class SignalJudge:
         if not state.suspended:
             suspended = msgspec.structs.replace(state, suspended=True, reason="assurance_ended", since=tx.now)
             tx.put_processor(suspended)
+
+
+def _take_back(each: Said, people: People) -> None:
+    """A withdrawal counts even under an id that was used before."""
+    answer = read_signal(each.signal, each.policy, each.at) if each.signal else None
+    number, closed = people.find(each.hashes, each.at, all_count=True)
+    if isinstance(answer, Applied) and each.policy is not None and number is not None and not closed:
+        denied = [said for said in answer.statements if not said.granted]
+        people.say(number, denied, each.policy)
 
 
 def _keep_request(tx: Tx, each: Said, body: RightsRequested) -> None:

@@ -174,9 +174,11 @@ class TagJudge:
     def _entry(self, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
         if each.event is not None and not each.released:
             before = pad.seen.get(each.record_id)
+            if before == each.digest:
+                return self._turned(each, "swallowed", None)
             if before is not None:
-                fate: Fate = "swallowed" if before == each.digest else "discarded"
-                return self._turned(each, fate, None if fate == "swallowed" else "conflicting_event_id")
+                self._take_back(each, pad)
+                return self._turned(each, "discarded", "conflicting_event_id")
             pad.seen[each.record_id] = pad.fresh[each.record_id] = each.digest
         verdict, number = self._verdict(each, pad)
         match verdict:
@@ -204,8 +206,7 @@ class TagJudge:
         said = tagging.statements(event, policy, when.at)
         wrong = wrong or (tagging.Discarded(code=each.code) if each.code else None)
         if wrong is not None:
-            if number is not None:  # what a person takes back counts even where the rest is of no use
-                pad.people.say(number, [each_said for each_said in said if not each_said.granted], policy)
+            self._take_back(each, pad)
             return wrong, None
         if number is None and said and each.hashes:
             number = pad.people.create()
@@ -217,6 +218,20 @@ class TagJudge:
             may_be_new=bool(each.hashes) and tagging.kind_of(event) == "form",
         )
         return tagging.tag(event, policy, person, pad.now, when, pad.shut), number
+
+    def _take_back(self, each: Arrived, pad: _Pad) -> None:
+        """What a person takes back counts even where the rest of the event is of no use."""
+        event, policy, when = each.event, each.policy, each.when
+        if event is None or policy is None or when is None:
+            return
+        number, closed = pad.people.find(each.hashes, when.at, all_count=policy.link_purpose is not None)
+        said = [one for one in tagging.statements(event, policy, when.at) if not one.granted]
+        if closed or not said or not each.hashes:
+            return
+        if number is None:
+            number = pad.people.create()
+        pad.people.link(each.hashes, number, when.at, policy)
+        pad.people.say(number, said, policy)
 
     def _accepted(
         self, each: Arrived, verdict: tagging.Tagged, number: SubjectNumber | None, pad: _Pad

@@ -204,11 +204,12 @@ async def test_only_signed_commands_are_obeyed(world: World) -> None:
     command = ProcessorSuspended(processor="crm", reason="x", **world.head())
     unknown = signing.sign(changed(command, key_id="stranger", command_id=os.urandom(16)), world.operator)
     tampered = changed(signing.sign(changed(command, command_id=os.urandom(16)), world.operator), processor="mailer")
-    for forged in (command, unknown, tampered):
+    codes = {"unsigned": command, "unknown_key": unknown, "bad_signature": tampered}
+    for code, forged in codes.items():
         world.publish(forged, "control")
-        assert (await judged(world, forged.command_id))[0] == "unsigned"
+        assert (await judged(world, forged.command_id))[0] == code
     assert {"email": "ann@example.com"} in opened(world, "crm")
-    assert [what for what, _, _ in world.findings] == ["command refused: unsigned"] * 3
+    assert [what for what, _, _ in world.findings] == [f"command refused: {code}" for code in codes]
 
 
 async def test_a_command_is_carried_out_once(world: World) -> None:
