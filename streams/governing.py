@@ -112,8 +112,12 @@ def refusal(
     """Why a command is not obeyed, None if it is: signature, replay, second person, and names the policy
     knows.
     """
-    if not signing.verify(command, keys):
+    if not command.signature:
         return "unsigned"
+    if command.key_id not in keys:
+        return "unknown_key"
+    if not signing.verify(command, keys):
+        return "bad_signature"
     if judged is not None:
         return "replayed"
     if policy is None:
