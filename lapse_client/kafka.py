@@ -1,5 +1,6 @@
 """Publishing straight to Kafka: confluent-kafka, idempotent, acks=all, the Java partitioner."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -45,7 +46,9 @@ class KafkaTransport:
 
     def _client(self) -> Any:
         if self._producer is None:
-            defaults = {
+            defaults: dict[str, Any] = {
+                # Connection trouble goes to the application's log instead of stderr.
+                "logger": logging.getLogger("lapse_client"),
                 "acks": "all",
                 "enable.idempotence": "true",
                 "linger.ms": "5",

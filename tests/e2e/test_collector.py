@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lapse.broker.admin import Admin
 from lapse.broker.connection import Credentials
@@ -181,6 +181,19 @@ class Traffic:
         until(lambda: Counter(list(self.acknowledged.values()))[stored] >= before + more, 60)
 
 
+def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """First and next offset; a broker that has just started may not lead its partitions yet."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=20)
+        except KafkaException:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return int(low), int(high)
+
+
 def read_topic(kafka: EmbeddedKafka, topic: str) -> list[tuple[Any, dict[str, bytes]]]:
     """Every record of a topic with its headers, decoded."""
     settings = kafka.address.librdkafka(kafka.admin) | {"group.id": "test", "enable.auto.commit": "false"}
@@ -188,7 +201,7 @@ def read_topic(kafka: EmbeddedKafka, topic: str) -> list[tuple[Any, dict[str, by
     found: list[tuple[Any, dict[str, bytes]]] = []
     with contextlib.closing(consumer):
         for partition in range(PARTITIONS):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+            low, high = _bounds(consumer, TopicPartition(topic, partition))
             consumer.assign([TopicPartition(topic, partition, low)])
             at = low
             while at < high:

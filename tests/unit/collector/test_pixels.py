@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+import timeit
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from lapse.collector import Limits, metrics
+from lapse.collector.framing import Spooled
 from lapse.collector.opens import GIF
 from schemas.models import EmailOpened
 from schemas.plan import Plans
 from tests.unit.collector.harness import PIXEL_KEYS, Running, demo_plans, problem, running, settings, token
+from vault import tokens
 from vault.tokens import open_ids
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -115,19 +118,43 @@ async def test_headers_that_contradict_each_other_still_get_the_gif(edge: Runnin
     assert answer.endswith(GIF)
 
 
-async def test_good_and_bad_tokens_take_the_same_time(edge: Running) -> None:
-    """Medians of interleaved requests hardly differ: nobody learns which tokens are real."""
+async def test_no_answer_waits_for_what_is_kept(edge: Running) -> None:
+    """With a Kafka that takes a quarter of a second every token is still answered at once, and no sooner."""
+
+    async def slow(event: Spooled) -> None:
+        await asyncio.sleep(0.25)
+        edge.producer.sent.append(event)
+
     texts = {"good": token(), "expired": token(-30), "forged": FORGED, "malformed": "x"}
     times: dict[str, list[float]] = {name: [] for name in texts}
-    for _ in range(120):
-        for name, text in texts.items():
-            began = time.perf_counter()
-            await edge.http.get(f"/o/{text}.gif")
-            times[name].append(time.perf_counter() - began)
-    medians = [statistics.median(each) for each in times.values()]
-    assert min(medians) < 0.02, "no answer waits for a delayed ACK"
-    # A reply that waited for Kafka or a disk would be milliseconds later than one that does not.
-    assert max(medians) - min(medians) < 0.001
+    edge.producer.send = slow  # type: ignore[method-assign]  # a slow Kafka
+    try:
+        for _ in range(10):
+            for name, text in texts.items():
+                began = time.perf_counter()
+                await edge.http.get(f"/o/{text}.gif")
+                times[name].append(time.perf_counter() - began)
+    finally:
+        del edge.producer.send
+    assert max(statistics.median(each) for each in times.values()) < 0.1
+    await settle(edge, 20)
+
+
+async def test_reading_a_token_costs_the_same_whatever_it_is() -> None:
+    """The fastest of many runs differs by little: no early way out tells a real token from another."""
+
+    def cost(text: str) -> float:
+        runs = timeit.repeat(
+            lambda: tokens.read(text, PIXEL_KEYS, ("shop", "www")),
+            number=200,
+            repeat=15,
+            timer=time.process_time,
+        )
+        return min(runs)
+
+    costs = [cost(text) for text in (token(), token(-30), FORGED, "x", "B" * 48)]
+    # An early way out would save four in five: the rest is the machine's unrest.
+    assert max(costs) < 2 * min(costs)
 
 
 async def test_a_pixel_never_waits_and_counts_what_it_loses(tmp_path: Path) -> None:
