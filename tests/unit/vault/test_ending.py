@@ -267,9 +267,10 @@ def test_what_is_shared_is_erased_on_any_request(world: World) -> None:
     with world.write() as tx:
         one = world.person(tx, "a@x", "desk@x")
         two = world.person(tx, "desk@x", "b@x")
+        also = world.person(tx, "desk@x")
         three = world.person(tx, "c@x")
         people, hashes = erase_scope(tx, [world.hash("a@x")])
-        assert people == tuple(sorted((one.number, two.number)))
+        assert people == tuple(sorted((one.number, two.number, also.number)))
         assert set(hashes) == {world.hash(n) for n in ("a@x", "desk@x", "b@x")}
         erase(tx, [world.hash("a@x")], tx.now, world.herald)
     assert world.state(two.number).erased and not world.state(three.number).erased
