@@ -153,7 +153,9 @@ class ControlJudge:
 
 
 def _follows(tx: Tx, policy: Policy) -> None:
-    """Refuse a version that may not follow the last one: due dates never grow, consent is not turned around."""
+    """Refuse a version that may not follow the last one: due dates never grow, consent is not turned
+    around.
+    """
     published = tx.policies()
     if not published:
         return

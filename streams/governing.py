@@ -15,7 +15,6 @@ from schemas.models import (
     HoldReleased,
     PolicyPublished,
     ProcessorApproved,
-    ProcessorNotified,
     ProcessorSuspended,
     RequestDecided,
     RetentionOrdered,
@@ -23,7 +22,7 @@ from schemas.models import (
     SignalReceived,
 )
 from schemas.plan import PolicyPlan, PurposePlan
-from schemas.retention import Anchored
+from schemas.retention import Anchored, anchored_due
 from vault.values import Judged, PurposeState, Statement
 
 Obeyed = (
@@ -73,8 +72,7 @@ def read_signal(signal: SignalReceived, policy: PolicyPlan | None, at: Micros) -
             if any(name not in policy.purpose_numbers for name in purposes):
                 return Turned(code="unknown_purpose")
             return Applied(statements=_objections(policy, purposes, at), creates=True)
-        case RightsRequested() | AnchorReached() | ProcessorNotified():
-            return Applied()
+    return Applied()
 
 
 def _objections(policy: PolicyPlan, named: list[str], at: Micros) -> tuple[Statement, ...]:
@@ -100,10 +98,8 @@ def anchored(purpose: PurposePlan, held: PurposeState, body: AnchorReached) -> M
         return None
     if held.key is None or held.oldest is None:
         return None
-    due = purpose.anchored_due(body.reached_at, purpose.period(held.oldest))
-    if due is None or (held.due is not None and held.due <= due):
-        return None
-    return due
+    due = anchored_due(retention, body.reached_at, purpose.start(purpose.period(held.oldest)))
+    return None if held.due is not None and held.due <= due else due
 
 
 def refusal(
@@ -136,4 +132,5 @@ def _unknown(command: Command, policy: PolicyPlan) -> str | None:
             return None if all(name in policy.purpose_numbers for name in purposes) else "unknown_purpose"
         case RetentionOrdered(purpose=name):
             return None if name in policy.purpose_numbers else "unknown_purpose"
-    return None
+        case _:
+            return None

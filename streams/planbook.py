@@ -42,7 +42,9 @@ class PlanBook:
 
 
 def _compiled(policy: Policy, orders: Iterable[RetentionOrder]) -> PolicyPlan:
-    """The plan of a policy under the orders that made retentions shorter since; one that lengthens has no effect."""
+    """The plan of a policy under the orders that made retentions shorter since; one that lengthens
+    has no effect.
+    """
     purposes = dict(policy.purposes)
     for order in orders:
         purpose = purposes.get(order.purpose)
@@ -55,5 +57,7 @@ def _compiled(policy: Policy, orders: Iterable[RetentionOrder]) -> PolicyPlan:
 
 def _ordered(retention: Retention, span: str) -> Retention:
     if isinstance(retention, Anchored):
-        return Anchored.model_validate({"after": retention.after, "for": str(retention.for_), "at_most": span})
+        return Anchored.model_validate(
+            {"after": retention.after, "for": str(retention.for_), "at_most": span}
+        )
     return Fixed.model_validate({"for": span})

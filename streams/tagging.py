@@ -101,24 +101,14 @@ Verdict = Tagged | Kept | Discarded | Quarantined
 
 def source_of(event: Event) -> str:
     """Name of the event's source in the policy: `form/<form>`, `email-open` or `cookie`."""
-    match event:
-        case FormSubmitted():
-            return f"form/{event.form}"
-        case EmailOpened():
-            return "email-open"
-        case CookieObserved():
-            return "cookie"
+    return f"form/{event.form}" if isinstance(event, FormSubmitted) else kind_of(event)
 
 
 def kind_of(event: Event) -> Literal["form", "email-open", "cookie"]:
     """Source kind that goes into the record id: which form it was is part of the content, not of the id."""
-    match event:
-        case FormSubmitted():
-            return "form"
-        case EmailOpened():
-            return "email-open"
-        case CookieObserved():
-            return "cookie"
+    if isinstance(event, FormSubmitted):
+        return "form"
+    return "email-open" if isinstance(event, EmailOpened) else "cookie"
 
 
 def moment(collected_at: Micros, received: Micros) -> Moment:
@@ -149,26 +139,26 @@ def identities(event: Event, source: SourcePlan | None, token: str | None = None
 
 def clear_fields(event: Event) -> dict[str, str]:
     """The event's fields by the names the policy gives them; absent ones are left out."""
-    match event:
-        case FormSubmitted():
-            return event.fields
-        case EmailOpened():
-            given = {
-                "token": event.token,
-                "ip": event.ip,
-                "user_agent": event.user_agent,
-                "open_kind": event.open_kind,
-            }
-        case CookieObserved():
-            given = {
-                "cookie_id": event.cookie_id,
-                "name": event.name,
-                "url": event.url,
-                "referrer": event.referrer,
-                "ip": event.ip,
-                "user_agent": event.user_agent,
-                **{f"properties.{name}": value for name, value in event.properties.items()},
-            }
+    if isinstance(event, FormSubmitted):
+        return event.fields
+    given: dict[str, str | None]
+    if isinstance(event, EmailOpened):
+        given = {
+            "token": event.token,
+            "ip": event.ip,
+            "user_agent": event.user_agent,
+            "open_kind": event.open_kind,
+        }
+    else:
+        given = {
+            "cookie_id": event.cookie_id,
+            "name": event.name,
+            "url": event.url,
+            "referrer": event.referrer,
+            "ip": event.ip,
+            "user_agent": event.user_agent,
+            **{f"properties.{name}": value for name, value in event.properties.items()},
+        }
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -92,7 +92,8 @@ def _excess(entry: RecordDecided, texts: list[_Text]) -> Iterator[str]:
             for number in grant.categories:
                 for text in texts:
                     if not _allows(text, processor, purpose, categories[number]):
-                        yield f"{processor} may not have {categories[number]} for {purpose} (policy {text.plan.version})"
+                        what, version = categories[number], text.plan.version
+                        yield f"{processor} may not have {what} for {purpose} (policy {version})"
 
 
 def _allows(text: _Text, processor: str, purpose: str, category: str) -> bool:

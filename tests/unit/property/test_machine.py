@@ -1,6 +1,7 @@
 """The whole flow under anything that may happen, in any order, with kills between any two effects.
 
-An independent oracle says what must and what must not be readable; the rest is checked from outside, as the invariants
+An independent oracle says what must and what must not be readable; the rest is checked from outside, as the
+invariants
 of the design are written. Numbers in comments are those of the invariants.
 """
 
@@ -342,7 +343,9 @@ class Flow(RuleBasedStateMachine):
             for partition, offset, record in log:
                 if not isinstance(record, RecordDelivered):
                     continue
-                later = [r for p, o, r in log if p == partition and o > offset and isinstance(r, Depersonalized)]
+                later = [
+                    r for p, o, r in log if p == partition and o > offset and isinstance(r, Depersonalized)
+                ]
                 for grant in record.grants:
                     if not self._ended(record, grant):
                         continue
@@ -382,7 +385,10 @@ class Flow(RuleBasedStateMachine):
                     continue
                 keys = {key.pair for key in tx.hold_keys(hold.hold_id)}
                 for (record, _), pair in self.links.items():
-                    if self.events[record].person == self.holds[hold.hold_id] and pair.subject in hold.subjects:
+                    if (
+                        self.events[record].person == self.holds[hold.hold_id]
+                        and pair.subject in hold.subjects
+                    ):
                         assert pair in keys or pair in hold.gone, "held, not told gone, and closed"
             for hold_id in self.released:
                 try:
@@ -410,7 +416,9 @@ class Flow(RuleBasedStateMachine):
             ids = {delivery_id(secret, record): event for record, event in self.events.items()}
             for delivery, _ in opened:
                 event = ids[delivery.delivery_id]
-                allowed = [g.purpose for g in delivery.grants if not self.account.forbids(event, g.purpose, now)]
+                allowed = [
+                    g.purpose for g in delivery.grants if not self.account.forbids(event, g.purpose, now)
+                ]
                 assert allowed, f"{processor} opens {event} for no purpose left"
 
     def _reborn(self) -> None:

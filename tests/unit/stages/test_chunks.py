@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from schemas.errors import Bug
-from schemas.models import RecordDecided
 from schemas.ids import Micros, RecordId, Slot
+from schemas.models import RecordDecided
+from streams import tagging
 from streams.chunks import BATCH_BYTES, Chunks, Judged, Part, decision_batches
-from streams.ports import Chunk, Done, Inbound, Seek
+from streams.ports import Chunk, Done, Inbound, Outbound, Seek
 from tests.unit.stages.world import World
+from vault import sealing
 from vault.factory import memory_vault
+from vault.handles import delivery_id
 from vault.port import Tx
 
 TOPIC = bytes(16)
@@ -77,7 +80,11 @@ class Bench:
     def again(self) -> Chunks[Any]:
         """Another worker, or the same after a restart."""
         return Chunks(
-            self.vault, self.stage, name="echo", finding=lambda what, *_: self.findings.append(what), spend=self.spend
+            self.vault,
+            self.stage,
+            name="echo",
+            finding=lambda what, *_: self.findings.append(what),
+            spend=self.spend,
         )
 
     def spend(self) -> None:
@@ -129,7 +136,7 @@ async def test_a_zombie_is_fenced_at_commit_2() -> None:
         bench.stage.produce = Echo.produce.__get__(bench.stage)  # type: ignore[method-assign]  # only once
         assert await bench.chunks(chunk(0, 1, 2, position=0)) == Done()
 
-    bench.stage.produce = overtaken  # type: ignore[method-assign]  # the other worker is faster
+    bench.stage.produce = overtaken  # type: ignore[method-assign, assignment]  # the other worker is faster
     assert await zombie(chunk(0, 1, 2, 3, position=0)) == Seek(3)
     assert bench.stage.settled_ == [0, 1, 2]
 
@@ -214,8 +221,6 @@ async def test_a_poisoned_event_is_quarantined_under_its_own_id(monkeypatch: pyt
     world = World()
     await world.settle()
     forms = [world.form(email=f"p{n}@example.com") for n in range(5)]
-    from streams import tagging
-
     original = tagging.screen
 
     def broken(event: Any, *rest: Any, **more: Any) -> Any:
@@ -234,20 +239,20 @@ async def test_a_poisoned_event_is_quarantined_under_its_own_id(monkeypatch: pyt
 
 
 async def test_an_event_that_breaks_while_it_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug after the plan was kept overrules it: the event is quarantined under the id it was planned under."""
+    """A bug after the plan was kept overrules it: the event is quarantined under the id it was
+    planned under.
+    """
     world = World()
     await world.settle()
     forms = [world.form(email=f"p{n}@example.com") for n in range(3)]
-    from streams import tagout
-
-    original = tagout.encode_fields
+    original = sealing.encode_fields
 
     def broken(values: Any) -> bytes:
         if "p1@example.com" in values:
             raise TypeError
         return original(values)
 
-    monkeypatch.setattr(tagout, "encode_fields", broken)
+    monkeypatch.setattr("streams.tagout.encode_fields", broken)
     for form in forms:
         world.publish(form, "intake.form")
     await world.settle()
@@ -263,23 +268,17 @@ async def test_a_record_that_breaks_route(monkeypatch: pytest.MonkeyPatch) -> No
     world = World()
     await world.settle()
     forms = [world.form(email=f"p{n}@example.com") for n in range(3)]
-    from streams import routeout
-
-    original = routeout.seal_delivery
+    original = sealing.seal_delivery
     broken_id = world.record_id(forms[1])
 
     def broken(header: Any, *rest: Any) -> Any:
-        from vault.handles import delivery_id
-
         if header.delivery_id == delivery_id(world.vault.secrets.processor("crm"), broken_id):
             raise IndexError
         return original(header, *rest)
 
-    monkeypatch.setattr(routeout, "seal_delivery", broken)
+    monkeypatch.setattr("streams.routeout.seal_delivery", broken)
     for form in forms:
         world.publish(form, "intake.form")
-    from streams.ports import Outbound
-
     world.log.append(Outbound("records.short", 0, None, os.urandom(20)))
     await world.settle()
     assert world.outcome(forms[0]) == ("routed", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -72,7 +72,9 @@ async def test_per_delivery_processors_hear_of_each_delivery(world: World) -> No
     world.publish(world.form(email="bob@example.com", consents={"news": True}), "intake.form")
     await world.settle()
     await world.later(41)
-    scopes = [lapse.scope for lapse in world.lapses("processor.mailer") if isinstance(lapse.scope, RecordScope)]
+    scopes = [
+        lapse.scope for lapse in world.lapses("processor.mailer") if isinstance(lapse.scope, RecordScope)
+    ]
     assert {scope.delivery_id for scope in scopes} == {d.delivery_id for d in world.deliveries("mailer")}
     assert {tuple(scope.purposes) for scope in scopes} == {("news",)}
     assert not [lapse for lapse in world.lapses("processor.crm") if isinstance(lapse.scope, RecordScope)]
@@ -135,9 +137,7 @@ def on_system_clock(clocks: Clocks) -> World:
     vault = StoreVault(MemoryStore(), MemoryEpochKeys(), mode="system", clock=clocks.now)
     with vault.transaction() as tx:
         tx.put_policy(
-            PolicyRow(
-                version=1, effective=world.plan.effective, sha256=world.plan.sha256, body=world.text
-            )
+            PolicyRow(version=1, effective=world.plan.effective, sha256=world.plan.sha256, body=world.text)
         )
     world.vault = vault
     world.around = replace(world.around, vault=vault)
@@ -241,7 +241,8 @@ async def test_a_send_that_never_ends_is_given_up(world: World, monkeypatch: pyt
 async def test_the_loop_waits_for_what_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Something unavailable is asked again later, and more and more seldom."""
     pauses: list[float] = []
-    answers = iter([Unavailable("unavailable", "away"), Unavailable("unavailable", "away"), 1, 0])
+    away = Unavailable("unavailable", "away")
+    answers: Iterator[Unavailable | int] = iter([away, away, 1, 0])
 
     async def act() -> int:
         answer = next(answers)
@@ -268,7 +269,9 @@ async def test_residue_is_published_by_ten_and_carried_below(world: World) -> No
     await world.settle()
     await world.later(86_400)
     (counted,) = [r for _, _, r in world.read("residue") if isinstance(r, ResidueCounted)]
-    assert [(cell.label, cell.events, cell.people) for cell in counted.cells] == [("source=form/contact", 10, 10)]
+    assert [(cell.label, cell.events, cell.people) for cell in counted.cells] == [
+        ("source=form/contact", 10, 10)
+    ]
     with world.vault.transaction(write=False) as tx:
         assert [(cell.events, cell.people) for cell in tx.residue()] == [(1, 1)]
     for n in range(9):
@@ -332,7 +335,9 @@ class Care:
 
 
 async def test_intake_is_purged_behind_the_commit(world: World) -> None:
-    """What is committed goes, what is not stays; ticks follow until every segment must have rolled, then stop."""
+    """What is committed goes, what is not stays; ticks follow until every segment must have rolled,
+    then stop.
+    """
     now = [0]
     purge = Purge(
         care=Care(world),

@@ -113,10 +113,23 @@ async def test_a_signal_is_done_once(world: World) -> None:
     [
         ({"site": "elsewhere"}, "unknown_source"),
         ({"body": says("nothing", True)}, "unknown_purpose"),
-        ({"body": RightsRequested(request_id=RequestId(bytes(16)), right="objection", purposes=["nothing"])}, "unknown_purpose"),
+        (
+            {
+                "body": RightsRequested(
+                    request_id=RequestId(bytes(16)), right="objection", purposes=["nothing"]
+                )
+            },
+            "unknown_purpose",
+        ),
         ({"collected_at": Micros(0)}, "no_basis"),
         ({"identifiers": [], "body": says("news", True)}, "no_subject"),
-        ({"body": AnchorReached(anchor="last_activity", reached_at=Micros(0)), "identifiers": [Identifier(kind="email", value="x@y.z")]}, "no_subject"),
+        (
+            {
+                "body": AnchorReached(anchor="last_activity", reached_at=Micros(0)),
+                "identifiers": [Identifier(kind="email", value="x@y.z")],
+            },
+            "no_subject",
+        ),
     ],
 )
 async def test_signals_that_change_nobody(world: World, changes: dict[str, Any], code: str) -> None:
@@ -126,7 +139,9 @@ async def test_signals_that_change_nobody(world: World, changes: dict[str, Any],
 
 
 async def test_unreadable_signals_are_quarantined(world: World) -> None:
-    """Garbage on the signal topic, another record there, an empty identifier: set aside, and the rest goes on."""
+    """Garbage on the signal topic, another record there, an empty identifier: set aside, and the
+    rest goes on.
+    """
     world.log.append(Outbound("intake.signal", 0, None, b"garbage"))
     world.publish(world.form(), "intake.signal")
     empty = signal(world, says("news", True), identifiers=[Identifier(kind="email", value=" ")])
@@ -203,7 +218,9 @@ async def test_only_signed_commands_are_obeyed(world: World) -> None:
     """A forged signature, an unknown key and a changed command are refused, answered, and crash nothing."""
     command = ProcessorSuspended(processor="crm", reason="x", **world.head())
     unknown = signing.sign(changed(command, key_id="stranger", command_id=os.urandom(16)), world.operator)
-    tampered = changed(signing.sign(changed(command, command_id=os.urandom(16)), world.operator), processor="mailer")
+    tampered = changed(
+        signing.sign(changed(command, command_id=os.urandom(16)), world.operator), processor="mailer"
+    )
     codes = {"unsigned": command, "unknown_key": unknown, "bad_signature": tampered}
     for code, forged in codes.items():
         world.publish(forged, "control")
@@ -239,9 +256,15 @@ async def test_names_the_policy_does_not_have(world: World) -> None:
     cases = [
         (ProcessorApproved(processor="nobody", **world.head()), "not_found"),
         (HoldReleased(hold_id=bytes(16), **world.head()), "not_found"),
-        (RetentionOrdered(purpose="nothing", terms=Terms(1), retention="P1D", **world.head()), "unknown_purpose"),
+        (
+            RetentionOrdered(purpose="nothing", terms=Terms(1), retention="P1D", **world.head()),
+            "unknown_purpose",
+        ),
         (RetentionOrdered(purpose="news", terms=Terms(1), retention="soon", **world.head()), "bad_argument"),
-        (HoldPlaced(hold_id=bytes(16), alias_hashes=[], purposes=["nothing"], reason="", **world.head()), "unknown_purpose"),
+        (
+            HoldPlaced(hold_id=bytes(16), alias_hashes=[], purposes=["nothing"], reason="", **world.head()),
+            "unknown_purpose",
+        ),
     ]
     for command, code in cases:
         assert (await judged(world, world.command(command)))[0] == code
@@ -262,7 +285,9 @@ async def test_suspension_with_recall_tells_the_processor(world: World) -> None:
 
 
 async def test_an_erasure_keeps_what_the_law_keeps(world: World) -> None:
-    """Everything closes but what a legal obligation keeps, restricted; the answer lists it; control proves it."""
+    """Everything closes but what a legal obligation keeps, restricted; the answer lists it; control
+    proves it.
+    """
     order = world.form(form="order", site="shop")
     world.publish(order, "intake.form")
     await world.settle()
@@ -308,7 +333,7 @@ async def test_officers_object_and_restrict_for_a_person(world: World) -> None:
     """A decided objection ends interests; a restriction keeps everything and stops its use."""
     body = RightsRequested(request_id=RequestId(os.urandom(16)), right="restriction")
     await sent(world, signal(world, body))
-    head = {"alias_hashes": [ann(world)], "until": world.vault.clock.now(), "reason": "asked"}
+    head: dict[str, Any] = {"alias_hashes": [ann(world)], "until": world.vault.clock.now(), "reason": "asked"}
     restrict = RequestDecided(
         request_id=body.request_id, right="restriction", purposes=["news"], **head, **world.head()
     )
@@ -323,13 +348,15 @@ async def test_officers_object_and_restrict_for_a_person(world: World) -> None:
     )
     assert (await judged(world, world.command(object_)))[0] is None
     assert set(map(str, opened(world, "mailer"))) == {"objected"}
-    access = RequestDecided(request_id=RequestId(os.urandom(16)), right="access", purposes=[], **head, **world.head())
+    access = RequestDecided(
+        request_id=RequestId(os.urandom(16)), right="access", purposes=[], **head, **world.head()
+    )
     assert await judged(world, world.command(access)) == (None, {})
 
 
 async def test_a_restricted_purpose_is_not_routed(world: World) -> None:
     """New data for a restricted purpose is stored, and handed to nobody."""
-    head = {"alias_hashes": [ann(world)], "until": world.vault.clock.now(), "reason": "asked"}
+    head: dict[str, Any] = {"alias_hashes": [ann(world)], "until": world.vault.clock.now(), "reason": "asked"}
     restrict = RequestDecided(
         request_id=RequestId(os.urandom(16)), right="restriction", purposes=["news"], **head, **world.head()
     )
@@ -411,7 +438,11 @@ async def test_policies_are_published_in_order_and_whole(world: World) -> None:
 
 async def test_a_policy_takes_effect_on_its_day(world: World) -> None:
     """A version effective later changes nothing before."""
-    text = next_policy(world, ("effective: 2024-01-01", "effective: 2027-01-15T08:00:10Z"), ("      news: [user.contact.email]\n", ""))
+    text = next_policy(
+        world,
+        ("effective: 2024-01-01", "effective: 2027-01-15T08:00:10Z"),
+        ("      news: [user.contact.email]\n", ""),
+    )
     assert (await judged(world, publish(world, text)))[0] is None
     world.publish(world.form(consents={"news": True}), "intake.form")
     await world.settle()
@@ -449,7 +480,12 @@ async def test_bulk_steps_can_need_a_second_person() -> None:
 async def test_receipts_are_counted(world: World) -> None:
     """Receipts are read, garbage among them passed over."""
     receipt = ReceiptGiven(
-        receipt_id=bytes(16), processor="crm", about=bytes(16), outcome="completed", at=Micros(0), evidence=bytes(32)
+        receipt_id=bytes(16),
+        processor="crm",
+        about=bytes(16),
+        outcome="completed",
+        at=Micros(0),
+        evidence=bytes(32),
     )
     world.log.append(Outbound("receipts", 0, None, b"garbage"))
     world.log.append(Outbound("receipts", 0, None, codec.encode(receipt)))

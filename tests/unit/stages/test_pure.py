@@ -13,10 +13,10 @@ from hypothesis import given
 from lapse.audit.oracle import Account, Happened, excess
 from schemas import signing
 from schemas.errors import NotFound
-from schemas.ids import CommandId, Handle, Micros, Period, RecordId, SubjectNumber, Terms
+from schemas.ids import CommandId, Handle, Micros, Period, RecordId, Slot, SubjectNumber, Terms
 from schemas.ids import Sequence as Seq
-from schemas.ids import Slot
 from schemas.models import (
+    AnchorReached,
     Compartment,
     CookieObserved,
     EmailOpened,
@@ -33,7 +33,7 @@ from schemas.plan import PolicyPlan
 from schemas.policy import compile_plan, load
 from streams import residue
 from streams.clockrules import Reading, judge
-from streams.governing import refusal
+from streams.governing import anchored, refusal
 from streams.lapsing import brought_forward, decide_lapse
 from streams.routing import LinkState, Policies, route
 from streams.tagging import (
@@ -122,7 +122,9 @@ def test_effective_time_is_never_after_arrival(collected: int, received: int) ->
 
 @given(st.sets(st.sampled_from(sorted(NUMBER))), st.sets(st.sampled_from(sorted(NUMBER))), st.booleans())
 def test_tagging_never_goes_beyond_consent(granted: set[str], denied: set[str], gpc: bool) -> None:
-    """Whatever was said: no consent purpose without a grant, none that was denied, none that a signal denies."""
+    """Whatever was said: no consent purpose without a grant, none that was denied, none that a
+    signal denies.
+    """
     form = World.form.__get__(_Now())(signals=["gpc"] if gpc else [])
     said = {
         name: PurposeState(granted=name not in denied, stated_at=Micros(1), floor=Micros(1))
@@ -140,8 +142,8 @@ def test_tagging_never_goes_beyond_consent(granted: set[str], denied: set[str], 
 
 
 class _Now:
-    class vault:  # noqa: N801  # stands where a world has its vault
-        class clock:  # noqa: N801  # and its clock
+    class vault:  # stands where a world has its vault
+        class clock:  # and its clock
             @staticmethod
             def now() -> Micros:
                 return START
@@ -156,7 +158,9 @@ def test_who_may_be_new() -> None:
         code="no_subject"
     )
     assert isinstance(tag(form, PLAN, nobody, START, Moment(at=START)), Tagged)
-    assert tag(form, PLAN, Person(state=None, erased=True), START, Moment(at=START)) == Discarded(code="erased")
+    assert tag(form, PLAN, Person(state=None, erased=True), START, Moment(at=START)) == Discarded(
+        code="erased"
+    )
 
 
 def test_buckets_that_take_nothing() -> None:
@@ -190,7 +194,9 @@ def test_what_an_opening_leaves(plan: PolicyPlan, state: dict[str, PurposeState]
 
 
 def test_screening_needs_a_policy_and_a_source() -> None:
-    """Before the first policy nothing has a basis; sites and sources must be known; suspects can be trusted."""
+    """Before the first policy nothing has a basis; sites and sources must be known; suspects can be
+    trusted.
+    """
     assert screen(hit(), None, START) == Discarded(code="no_basis")
     assert screen(hit(site="x"), PLAN, START) == Discarded(code="unknown_source")
     assert screen(opening(), PLAN, START) is None
@@ -203,12 +209,18 @@ def test_screening_needs_a_policy_and_a_source() -> None:
 def test_what_events_are_called() -> None:
     """Sources, kinds and identifiers of each kind of event."""
     form = World.form.__get__(_Now())()
-    assert [source_of(event) for event in (form, opening(), hit())] == ["form/contact", "email-open", "cookie"]
+    assert [source_of(event) for event in (form, opening(), hit())] == [
+        "form/contact",
+        "email-open",
+        "cookie",
+    ]
     assert [kind_of(event) for event in (form, opening(), hit())] == ["form", "email-open", "cookie"]
     assert identities(opening(), None, "m") == (("token", "m"),)
     assert identities(opening(), None) == ()
     assert identities(hit(cookie_id=None), None) == ()
-    assert identities(changed(form, identifiers=[]), PLAN.sources["form/contact"]) == (("email", "ann@example.com"),)
+    assert identities(changed(form, identifiers=[]), PLAN.sources["form/contact"]) == (
+        ("email", "ann@example.com"),
+    )
     assert identities(changed(form, identifiers=[], fields={}), PLAN.sources["form/contact"]) == ()
     assert statements(opening(), PLAN, START) == ()
 
@@ -216,7 +228,9 @@ def test_what_events_are_called() -> None:
 # ---- routing ----
 def record(purposes: list[str], categories: list[str]) -> RecordTagged:
     """A record of one compartment."""
-    links = [Link(purpose=NUMBER[p], period=Period(0), terms=Terms(1), handle=Handle(bytes(16))) for p in purposes]
+    links = [
+        Link(purpose=NUMBER[p], period=Period(0), terms=Terms(1), handle=Handle(bytes(16))) for p in purposes
+    ]
     return RecordTagged(
         record_id=RecordId(bytes(16)),
         revision=1,
@@ -264,12 +278,17 @@ def test_processors_that_may_have_nothing(state: ProcessorState | None, code: st
 
 
 def test_both_policies_must_allow() -> None:
-    """A processor, a purpose, a category or a grant that today's policy has dropped is not granted any more."""
+    """A processor, a purpose, a category or a grant that today's policy has dropped is not granted
+    any more.
+    """
     asked = record(["answer", "news"], [EMAIL, NAME])
     links = [LinkState(), LinkState()]
     cases = {
         "same": (PLAN, {EMAIL, NAME}),
-        "grant": (planned(("      answer: [user.contact, user.name]\n", "      answer: [user.name]\n")), {NAME, EMAIL}),
+        "grant": (
+            planned(("      answer: [user.contact, user.name]\n", "      answer: [user.name]\n")),
+            {NAME, EMAIL},
+        ),
         "category": (planned(("      news: [user.contact.email]\n", "")), {EMAIL, NAME}),
     }
     for today, expected in cases.values():
@@ -292,6 +311,9 @@ def test_today_may_have_dropped_what_was_granted() -> None:
     assert {PLAN.categories[c] for g in grants for c in g.categories} == {NAME}
     crm = replace(PLAN.processor("crm"), suspended="no safeguard any more")
     suspended = replace(PLAN, processors=(crm, *PLAN.processors[1:]))
+    renamed = replace(PLAN, purpose_numbers={name: n for name, n in NUMBER.items() if name != "answer"})
+    decision = route(asked, Policies(then=PLAN, today=renamed), links, APPROVED, START)
+    assert refused(decision, "crm") == {"not_granted"}
     decision = route(asked, Policies(then=PLAN, today=suspended), links, APPROVED, START)
     assert refused(decision, "crm") == {"suspended"}
 
@@ -349,17 +371,40 @@ def entry_of(asked: RecordTagged, verdicts: list[Verdict], **changes: Any) -> Re
 
 
 def test_the_oracle_finds_what_goes_beyond() -> None:
-    """Another source's purpose, a category too many, a purpose that is not granted, a grant of what expired."""
+    """Another source's purpose, a category too many, a purpose that is not granted, a grant of what
+    expired.
+    """
     asked = record(["news"], [EMAIL, NAME])
     numbers = [PLAN.category_id(EMAIL), PLAN.category_id(NAME)]
     given_ = [Verdict(processor=0, grants=[VerdictGrant(link=0, categories=numbers)], refusals=[])]
     assert len(excess(entry_of(asked, given_), TEXT)) == 1
     assert len(excess(entry_of(asked, given_), TEXT, TEXT)) == 2
     assert len(excess(entry_of(asked, given_, outcome="expired"), TEXT)) == 2
-    for source, found in [("form/order", 2), ("form/gone", 2), ("cookie", 2), ("email-open", 2), ("form/contact", 1)]:
+    for source, found in [
+        ("form/order", 2),
+        ("form/gone", 2),
+        ("cookie", 2),
+        ("email-open", 2),
+        ("form/contact", 1),
+    ]:
         assert len(excess(entry_of(asked, given_, source=source), TEXT)) == found
     other = record(["profile"], [NAME])
-    assert len(excess(entry_of(other, [Verdict(processor=0, grants=[VerdictGrant(link=0, categories=[numbers[1]])], refusals=[])]), TEXT)) == 1
+    assert (
+        len(
+            excess(
+                entry_of(
+                    other,
+                    [
+                        Verdict(
+                            processor=0, grants=[VerdictGrant(link=0, categories=[numbers[1]])], refusals=[]
+                        )
+                    ],
+                ),
+                TEXT,
+            )
+        )
+        == 1
+    )
     with pytest.raises(NotFound):
         excess(entry_of(asked, given_, policy=2), TEXT)
     dates = TEXT.replace("mode: individual", "mode: date_only").replace(
@@ -374,7 +419,12 @@ def test_the_oracle_s_account() -> None:
     """What forbids, what requires: due, denied, erased, never consented, a signal, what the law keeps."""
     account = Account(TEXT)
     event = Happened(
-        person="a", source="form/contact", at=100, received=100, fields=frozenset({"email"}), grants=frozenset({"news"})
+        person="a",
+        source="form/contact",
+        at=100,
+        received=100,
+        fields=frozenset({"email"}),
+        grants=frozenset({"news"}),
     )
     assert account.forbids(event, "news", 200) == "never consented"
     account.says("a", "news", granted=True, at=100)
@@ -407,7 +457,9 @@ def changed_(event: Happened, **changes: Any) -> Happened:
 
 def test_the_oracle_reads_reviews() -> None:
     """A purpose held until a review lapses then, whatever its period."""
-    text = TEXT.replace("retention: {for: PT90S}", "retention: {until_review: 2030-01-01}").replace("short: PT5M", "short: P20Y")
+    text = TEXT.replace("retention: {for: PT90S}", "retention: {until_review: 2030-01-01}").replace(
+        "short: PT5M", "short: P20Y"
+    )
     account = Account(text)
     event = Happened(person="a", source="form/order", at=0, received=0, fields=frozenset({"email"}))
     assert account.forbids(event, "tax", 10**12) is None
@@ -501,10 +553,14 @@ def test_clocks_that_moved(now: Reading, kind: str | None) -> None:
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 30)), max_size=10))
 def test_published_and_carried_are_all(cells: list[tuple[int, int]]) -> None:
     """Nothing is lost, nothing small is published."""
-    rows = [ResidueCell(period="p", label=str(n), events=max(e, k), people=k) for n, (e, k) in enumerate(cells)]
+    rows = [
+        ResidueCell(period="p", label=str(n), events=max(e, k), people=k) for n, (e, k) in enumerate(cells)
+    ]
     done = residue.settle(PLAN.residue, "p", rows, list)
     published = done.published.cells if done.published else []
-    assert sum(c.events for c in published) + sum(c.events for c in done.carried) == sum(r.events for r in rows)
+    assert sum(c.events for c in published) + sum(c.events for c in done.carried) == sum(
+        r.events for r in rows
+    )
     assert all(cell.people >= 10 for cell in published)
     assert all(cell.people < 10 for cell in done.carried)
 
@@ -522,7 +578,11 @@ def test_a_command_before_any_policy() -> None:
     """Only the first policy can be published then."""
     secret = os.urandom(32)
     head: dict[str, Any] = {
-        "command_id": CommandId(bytes(16)), "ordered_by": "a", "at": START, "key_id": "k", "signature": b""
+        "command_id": CommandId(bytes(16)),
+        "ordered_by": "a",
+        "at": START,
+        "key_id": "k",
+        "signature": b"",
     }
     keys = {"k": signing.public_key(secret)}
     publish = signing.sign(PolicyPublished(version=1, sha256=b"", body="", **head), secret)
@@ -533,3 +593,17 @@ def test_a_command_before_any_policy() -> None:
     judged = Judged(code=None, detail=b"", seq=Seq(1), at=START)
     assert refusal(release, keys, judged, PLAN) == "replayed"
     assert refusal(release, {}, None, PLAN) == "unknown_key"
+
+
+def test_anchors_that_change_nothing() -> None:
+    """Another anchor, a purpose without one, nothing held, and a date already as early."""
+    profile, body = PLAN.purpose("profile"), AnchorReached(anchor="last_activity", reached_at=START)
+    held = PurposeState(key=b"k", generation=1, oldest=START)
+    due = anchored(profile, held, body)
+    assert due == START + 10 * SECOND
+    assert anchored(profile, changed(held, due=due), body) is None
+    assert anchored(profile, changed(held, due=Micros(due + 1)), body) == due
+    assert anchored(profile, PurposeState(), body) is None
+    assert anchored(profile, held, changed(body, anchor="account_closed")) is None
+    assert anchored(PLAN.purpose("news"), held, body) is None
+    assert anchored(profile, held, changed(body, reached_at=Micros(START + 10**9))) == START + 60 * SECOND

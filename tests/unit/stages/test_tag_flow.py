@@ -178,7 +178,9 @@ async def test_a_forged_release_is_not_trusted(world: World) -> None:
 
 
 async def test_consent_travels_with_the_form_and_covers_later_ones(world: World) -> None:
-    """A grant in one form lets a later one that says nothing be held for the purpose too; a withdrawal ends it."""
+    """A grant in one form lets a later one that says nothing be held for the purpose too; a
+    withdrawal ends it.
+    """
     await outcome(world, world.form(consents={"news": True}))
     silent = world.form()
     await outcome(world, silent)
@@ -272,7 +274,9 @@ async def test_mail_opens_with_consent_are_records(world: World) -> None:
 
 
 async def test_tokens_that_lead_nowhere(world: World) -> None:
-    """A forged token, one of another site, an expired one and one of nobody are discarded, each with its code."""
+    """A forged token, one of another site, an expired one and one of nobody are discarded, each with
+    its code.
+    """
     await outcome(world, world.form())
     nobody = tokens.mint(world.pixel_keys, site="www", message_id=os.urandom(16), expires_day=30_000)
     cases = {
@@ -308,7 +312,9 @@ async def test_after_an_erasure_nothing_older_returns(world: World) -> None:
     )
     await world.settle()
     assert await outcome(world, early) == ("discarded", "erased")
-    assert await outcome(world, world.form()) == ("discarded", "erased"), "client clocks may be five minutes ahead"
+    assert await outcome(world, world.form()) == ("discarded", "erased"), (
+        "client clocks may be five minutes ahead"
+    )
     await world.later(301)
     assert await outcome(world, world.form()) == ("routed", None)
     assert len({d.subject_ref for d in world.deliveries("crm")}) == 2

@@ -1,4 +1,6 @@
-"""The whole flow in memory: every role on the in-memory log and vault, with a kill at any effect if asked for."""
+"""The whole flow in memory: every role on the in-memory log and vault, with a kill at any effect if
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -46,6 +48,7 @@ from vault.values import PolicyRow
 
 START = Micros(1_800_000_000_000_000)
 SECOND = 1_000_000
+R = TypeVar("R", bound=msgspec.Struct)
 POLICY = Path(__file__).with_name("policy.yaml")
 
 
@@ -142,7 +145,7 @@ class World:
     # ---- putting it together ----
     def _around(self) -> building.Surroundings:
         return building.Surroundings(
-            vault=FusedVault(self.vault, self.fuse),  # type: ignore[arg-type]  # delegates what it does not wrap
+            vault=FusedVault(self.vault, self.fuse),
             sink=FusedSink(self._recording_sink(), self.fuse),
             partitions=lambda topic: self.log.topics()[topic],
             service_key=os.urandom(32),
@@ -374,6 +377,6 @@ class World:
         )
 
 
-def changed(record: Any, **fields: Any) -> Any:
+def changed(record: R, **fields: Any) -> R:
     """A record with some fields replaced."""
     return msgspec.structs.replace(record, **fields)
