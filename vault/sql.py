@@ -33,13 +33,23 @@ def create(table: Table, dialect: Dialect) -> list[str]:
 
 
 def select_in(table: Table, columns: Sequence[str], n: int, dialect: Dialect) -> str:
-    """Select rows whose columns are among n values."""
-    return _text("SELECT", _all(table), "FROM", _quoted(table.name), "WHERE", _among(columns, n, dialect))
+    """Select rows whose columns are among n distinct values, each found through an index."""
+    name = _quoted(table.name)
+    if len(columns) == 1:
+        among = f"{_quoted(columns[0])} IN ({', '.join([dialect.mark] * n)})"
+        return _text("SELECT", _all(table), "FROM", name, "WHERE", among)
+    # A row value IN a list is searched by its first column only; a join is searched by all.
+    one = f"({', '.join([dialect.mark] * len(columns))})"
+    wanted = f"WITH wanted ({_names(columns)}) AS (VALUES {', '.join([one] * n)})"
+    found = ", ".join(f"{name}.{_quoted(c.name)}" for c in table.columns)
+    same = " AND ".join(f"{name}.{_quoted(c)} = wanted.{_quoted(c)}" for c in columns)
+    return _text(wanted, "SELECT", found, "FROM wanted JOIN", name, "ON", same)
 
 
-def delete_in(table: Table, columns: Sequence[str], n: int, dialect: Dialect) -> str:
-    """Delete rows whose columns are among n values."""
-    return _text("DELETE FROM", _quoted(table.name), "WHERE", _among(columns, n, dialect))
+def delete(table: Table, columns: Sequence[str], dialect: Dialect) -> str:
+    """Delete the rows of one value of the columns."""
+    each = " AND ".join(f"{_quoted(c)} = {dialect.mark}" for c in columns)
+    return _text("DELETE FROM", _quoted(table.name), "WHERE", each)
 
 
 def upsert(table: Table, dialect: Dialect) -> str:
@@ -86,13 +96,6 @@ def _where(where: Where, dialect: Dialect) -> str:
     unary = {"null": "IS NULL", "set": "IS NOT NULL"}
     each = [f"{_quoted(c)} {unary.get(op) or f'{op} {dialect.mark}'}" for c, op, _ in where]
     return f"WHERE {' AND '.join(each)}" if each else ""
-
-
-def _among(columns: Sequence[str], n: int, dialect: Dialect) -> str:
-    if len(columns) == 1:
-        return f"{_quoted(columns[0])} IN ({', '.join([dialect.mark] * n)})"
-    one = f"({', '.join([dialect.mark] * len(columns))})"
-    return f"({_names(columns)}) IN (VALUES {', '.join([one] * n)})"
 
 
 def _all(table: Table) -> str:

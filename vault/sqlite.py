@@ -130,9 +130,9 @@ class _SqliteRows:
     def find(self, table: Table, columns: Sequence[str], values: Iterable[Sequence[Any]]) -> list[Row]:
         found: list[Row] = []
         for chunk in _chunks(values):
-            # Padded to a power of two by its last value, so that few statements need to be prepared.
+            # Padded to a power of two by what equals nothing, so that few statements need to be prepared.
             n = 1 << (len(chunk) - 1).bit_length()
-            chunk += [chunk[-1]] * (n - len(chunk))
+            chunk += [(None,) * len(columns)] * (n - len(chunk))
             text = _select_in(table, tuple(columns), n)
             found += self._run(text, [cell for value in chunk for cell in value]).fetchall()
         return found
@@ -161,9 +161,8 @@ class _SqliteRows:
 
     def delete(self, table: Table, columns: Sequence[str], values: Iterable[Sequence[Any]]) -> None:
         self._may_write()
-        for chunk in _chunks(values):
-            text = sql.delete_in(table, columns, len(chunk), DIALECT)
-            self._run(text, [cell for value in chunk for cell in value])
+        with _translated():
+            self._connection.executemany(sql.delete(table, columns, DIALECT), values)
 
     def delete_where(self, table: Table, where: Where) -> int:
         self._may_write()

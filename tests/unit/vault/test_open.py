@@ -9,13 +9,13 @@ import pytest
 from schemas.errors import BadInput, Bug, LapseError, Refused, Unavailable
 from schemas.ids import Micros
 from tests.unit.vault.worlds import START, World
-from vault import keys, memory_vault, open_vault
+from vault import keys, memory_vault, open_vault, sql
 from vault.epochs import MemoryEpochKeys
 from vault.memory import MemoryStore
 from vault.port import Vault
-from vault.sqlite import SqliteStore
+from vault.sqlite import DIALECT, SqliteStore
 from vault.store import Store
-from vault.tables import ALIAS, BUCKET, KEYSLOT, META, PROGRESS
+from vault.tables import ALIAS, BUCKET, KEYSLOT, META, PROGRESS, TABLES, Table
 from vault.values import BucketId, Ended, HeldKey, HeldPair, PurposeState
 from vault.vaults import StoreVault
 
@@ -182,3 +182,21 @@ def test_the_pool_is_empty_after_a_fork() -> None:
     kept = bytes(pool._bytes[8:40])  # noqa: SLF001
     pool._forget()  # noqa: SLF001
     assert pool.draw(32) != kept and len(pool.draw(16_384)) == 16_384
+
+
+@pytest.mark.parametrize("table", [t for t in TABLES if len(t.columns) > 1], ids=lambda t: str(t.name))
+def test_every_look_up_by_key_or_index_uses_one(table: Table, tmp_path: Path) -> None:
+    """No read by key or by a declared index looks at every row, and no deletion does."""
+    SqliteStore(tmp_path / "v.db").close()
+    with sqlite3.connect(tmp_path / "v.db") as direct:
+        for columns in (table.key, *table.indexes):
+            for text, n in (
+                (sql.select_in(table, columns, 2, DIALECT), 2),
+                (sql.delete(table, columns, DIALECT), 1),
+            ):
+                plan = direct.execute(f"EXPLAIN QUERY PLAN {text}", [0] * n * len(columns)).fetchall()
+                steps = [row[3] for row in plan if table.name in row[3]]
+                names = [step for step in steps if step.startswith(f"SEARCH {table.name}")]
+                assert names and len(steps) == len(names), steps
+                assert names[0].count("=?") == len(columns)
+    direct.close()
