@@ -16,6 +16,7 @@ from schemas.errors import BadInput, NotFound, Refused
 from schemas.ids import RecordId
 from schemas.models import FieldsRevealed, HoldPlaced, HoldReleased, RecordTagged
 from schemas.plan import CompartmentPlan
+from schemas.policy_words import COLLECTED_AT
 from vault.sealing import decode_fields, header_of, open_record
 from vault.values import BucketId, Hold
 
@@ -116,14 +117,20 @@ def _opened(
 def _fields(
     record: RecordTagged, compartments: Sequence[CompartmentPlan], number: int, k: bytes
 ) -> dict[str, object]:
-    header = header_of(record)
+    header, plans = header_of(record), {plan.links: plan for plan in compartments}
     fields: dict[str, object] = {}
     for n, compartment in enumerate(record.compartments):
         clear = open_record(header, n, compartment, {number: k})
         if clear is not None:
-            values = zip(compartments[n].fields, decode_fields(clear), strict=True)
-            fields.update({name: value for name, value in values if value is not None})
+            # A compartment whose every field was absent is not in the record: the links name the others.
+            plan = plans[tuple(wrap.link for wrap in compartment.wraps)]
+            values = zip(plan.fields, decode_fields(clear), strict=True)
+            fields.update({name: _readable(name, value) for name, value in values if value is not None})
     return fields
+
+
+def _readable(name: str, value: object) -> object:
+    return moment(value) if name == COLLECTED_AT and isinstance(value, int) else value
 
 
 def _standing(here: Installation, hold_id: bytes) -> Hold:

@@ -6,15 +6,18 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from confluent_kafka import KafkaException, Producer
 
 from lapse.cli.output import moment
 from lapse.commands import person, publish
 from lapse.main import Installation
 from lapse.reading import read
+from lapse.records import Found, decided
 from lapse.waiting import until_quiet
-from schemas.errors import BadInput, NotFound, Unavailable
-from schemas.ids import Micros
+from schemas import codec
+from schemas.errors import BadInput, NotFound, Rejected, Unavailable
+from schemas.ids import Micros, RecordId
 from schemas.models import FieldsRevealed, Quarantined
 from streams import quarantine
 from streams.ports import Outbound
@@ -25,10 +28,11 @@ SEND_SECONDS = 15.0
 
 def listed(here: Installation) -> list[dict[str, object]]:
     """Every quarantined input that is still on the log, oldest first."""
-    rows = list(_all(here))
+    rows = sorted(_all(here), key=lambda row: row.received_at)
     with here.vault.transaction(write=False) as tx:
         gone = tx.superseded([row.record_id for row in rows])
         buckets = tx.buckets({_bucket(row) for row in rows})
+    again = decided(here, {row.record_id for row in rows}) if rows else {}
     return [
         {
             "record_id": row.record_id,
@@ -37,15 +41,19 @@ def listed(here: Installation) -> list[dict[str, object]]:
             "path": row.path,
             "received_at": moment(row.received_at),
             "until": moment(buckets[_bucket(row)].due) if _bucket(row) in buckets else None,
-            "state": _state(row, gone, buckets),
+            "state": _state(row, gone, buckets, again),
         }
         for row in rows
     ]
 
 
-def _state(row: Quarantined, gone: dict[bytes, int], buckets: dict[BucketId, Any]) -> str:
+def _state(
+    row: Quarantined, gone: dict[bytes, int], buckets: dict[BucketId, Any], again: dict[RecordId, Found]
+) -> str:
     if gone.get(row.record_id, 0) >= quarantine.DROPPED:
         return "dropped"
+    if row.record_id in again and again[row.record_id].decisive.outcome != "quarantined":
+        return "released"
     bucket = buckets.get(_bucket(row))
     return "held" if bucket is not None and bucket.state == "open" else "lapsed"
 
@@ -80,7 +88,16 @@ def reveal(here: Installation, record_id: str, reason: str) -> dict[str, Any]:
     with here.vault.transaction(write=False) as tx:
         raw, now = quarantine.reopen(tx, row), tx.now
     note_reveal(here, row, reason, now)
-    return {"record_id": row.record_id, "topic": row.topic, "code": row.code, "path": row.path, "bytes": raw}
+    about = {"record_id": row.record_id, "topic": row.topic, "code": row.code, "path": row.path}
+    return {**about, "record": _readable(raw), "bytes": raw}
+
+
+def _readable(raw: bytes) -> dict[str, Any] | None:
+    """What the bytes say, where they are a record after all (a bot's form, an old event)."""
+    try:
+        return dict(msgspec.to_builtins(codec.decode(raw), builtin_types=(bytes,)))
+    except Rejected:
+        return None
 
 
 def note_reveal(here: Installation, row: Quarantined, reason: str, now: Micros) -> None:

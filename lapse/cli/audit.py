@@ -173,7 +173,7 @@ def quarantine_drop(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Discard it for good; its outcome becomes `discarded`."""
+    """Let it open no more, sooner than its 14 days; its outcome stays `quarantined`."""
     if not yes:
         raise BadInput("usage", "this cannot be undone", "lapse quarantine drop", "say --yes")
     with main.installation(main.data_folder(data)) as here:

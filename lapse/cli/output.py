@@ -65,6 +65,11 @@ def plain(value: object) -> str:
         return value.hex()
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return (
+            "; ".join(f"{key} {plain(item)}" for key, item in value.items() if item not in (None, [], {}))
+            or "-"
+        )
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(plain(item) for item in value) or "-"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
