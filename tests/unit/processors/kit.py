@@ -106,6 +106,7 @@ class Keys:
 
     dead: set[tuple[bytes, str]] = field(default_factory=set)
     closed: str | None = None
+    hidden: set[bytes] = field(default_factory=set)
     opened: int = 0
 
     def open(self, tx: Tx, deliveries: Sequence[RecordDelivered]) -> list[tuple[OpenedPart, ...]]:
@@ -120,6 +121,8 @@ class Keys:
         self.opened += 1
         if self.closed:
             return self.closed
+        if of.delivery_id in self.hidden:
+            return "hidden"
         purposes = {of.grants[w.grant].purpose for w in part.wraps}
         if any((of.delivery_id, purpose) not in self.dead for purpose in purposes):
             return dict(json.loads(part.sealed))
