@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from schemas.errors import Unavailable
 from schemas.ids import Micros
+from streams.faults import ANNOUNCED, Crash, never
 from streams.ports import Outbound, Sink
 from vault.port import Tx, Vault
 
@@ -30,11 +31,14 @@ class Announcer:
     still.
     """
 
-    def __init__(self, vault: Vault, sink: Sink, *, owner: bytes, wall: Callable[[], Micros]) -> None:
+    def __init__(
+        self, vault: Vault, sink: Sink, *, owner: bytes, wall: Callable[[], Micros], crash: Crash = never
+    ) -> None:
         self._vault = vault
         self._sink = sink
         self._owner = owner
         self._wall = wall
+        self._crash = crash
 
     async def announce(self) -> int:
         """Produce what is owed now; returns how many messages. 0 also where another process holds
@@ -60,6 +64,7 @@ class Announcer:
             await asyncio.wait_for(self._sink.send(records), SEND_WITHIN)
         except TimeoutError:
             raise Unavailable("unavailable", "the broker does not take announcements", "outbox") from None
+        self._crash(ANNOUNCED)
         with self._vault.transaction() as tx:
             tx.delete_outbox([row.id for row in rows])
         return len(rows)

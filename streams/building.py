@@ -27,6 +27,7 @@ from streams.chunks import Blocking, Chunks, Out, Stage, inline
 from streams.control import ControlJudge
 from streams.expanding import Expander
 from streams.expiring import Expiry
+from streams.faults import Crash, never
 from streams.housekeeping import LogCare, Purge
 from streams.intake import IntakeReader
 from streams.planbook import PlanBook
@@ -90,6 +91,7 @@ class Surroundings:
     draw: Draw = random_bytes
     nap: Callable[[], Awaitable[None]] = nap
     seconds: Callable[[], float] = time.monotonic
+    crash: Crash = never
 
     @property
     def out(self) -> Out:
@@ -140,6 +142,7 @@ def _chunks(around: Surroundings, name: str, stage: Stage[Any], *, most: int = 1
         spend=budget.spend,
         work=around.work,
         most=most,
+        crash=around.crash,
     )
 
 
@@ -207,7 +210,9 @@ def expire(
     intake topics, in seconds.
     """
     plans = PlanBook(around.vault)
-    expiry = Expiry(vault=around.vault, plans=plans, herald=around.herald, finding=around.finding)
+    expiry = Expiry(
+        vault=around.vault, plans=plans, herald=around.herald, finding=around.finding, crash=around.crash
+    )
     upkeep = Upkeep(
         vault=around.vault,
         plans=plans,
@@ -218,7 +223,7 @@ def expire(
         work=around.work,
         now=around.seconds,
     )
-    announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall)
+    announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall, crash=around.crash)
     return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep)
 
 

@@ -18,6 +18,7 @@ from schemas.errors import Bug
 from schemas.ids import Sequence as VaultSequence
 from schemas.ids import Slot
 from schemas.models import DecisionBatch, RecordDecided
+from streams.faults import Crash, never
 from streams.ports import Chunk, Done, Inbound, Outbound, Outcome, Seek, Sink
 from vault.handles import partition_of
 from vault.port import Tx, Vault
@@ -157,6 +158,7 @@ class Chunks(Generic[Work]):
         spend: Callable[[], None],
         work: Blocking = inline,
         most: int = 1_000_000,
+        crash: Crash = never,
     ) -> None:
         """`most` records are judged in one transaction: 1 where each may need what the one before owes."""
         self.__name__ = name
@@ -166,6 +168,7 @@ class Chunks(Generic[Work]):
         self._spend = spend
         self._work = work
         self._most = most
+        self._crash = crash
         self._plan_type = None if stage.entry is None else _plan_of(stage.entry)
 
     async def __call__(self, chunk: Chunk) -> Outcome:
@@ -181,16 +184,24 @@ class Chunks(Generic[Work]):
     async def _part(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
         """Do the first part of what is left: the offset done up to, or where the partition really is."""
         try:
+            self._at("read")
             first = await self._work(lambda: self._commit1(part, self._stage.read(part, spoilt)))
             if isinstance(first, Fenced):
                 return first
+            self._at("committed")
             await self._stage.produce(first.part, first.work)
+            self._at("produced")
         except POISON:
             return await self._bisect(part, spoilt)
         done = await self._work(lambda: self._commit2(first))
+        self._at("settled")
         if not isinstance(done, Fenced):
             await self._stage.settled(first.work)
         return done
+
+    def _at(self, step: str) -> None:
+        """Die here, if a test asked for it."""
+        self._crash(f"{self.__name__}.{step}")
 
     async def _bisect(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
         """Halve until one record stands alone; it is judged again as spoilt, and a second failure stops the

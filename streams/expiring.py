@@ -19,6 +19,7 @@ from streams import metrics
 from streams.chunks import Finding
 from streams.clockrules import Moved, Reading, judge
 from streams.expanding import ask_expansion
+from streams.faults import ENDED, Crash, never
 from streams.lapsing import decide_lapse
 from streams.planbook import PlanBook
 from streams.policing import applied_version, apply_policy
@@ -63,6 +64,7 @@ class Expiry:
     herald: Callable[[Plans], Herald]
     finding: Finding
     clocks: Callable[[Micros], Reading] = read_clocks
+    crash: Crash = never
     _last: Reading | None = field(default=None)
     _kept: Reading | None = field(default=None)
 
@@ -75,6 +77,8 @@ class Expiry:
             return 0
         policy = self._policy(plans)
         ended = self._buckets(plans, policy) + self._anchored(plans)
+        if ended:
+            self.crash(ENDED)
         self._assurances(policy)
         finish_buckets(self.vault)
         return ended

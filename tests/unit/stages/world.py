@@ -36,6 +36,7 @@ from schemas.topics import topic_plan
 from streams import building
 from streams.agents import GROUPS, Expire
 from streams.chunks import Chunks
+from streams.faults import Crash, never
 from streams.memory import MemoryLog, MemorySink, MemorySource
 from streams.ports import Done, Outbound, Placed, Seek
 from streams.scan import scan_memory
@@ -111,7 +112,7 @@ class FusedSink:
 class World:
     """One installation in memory."""
 
-    def __init__(self, *, policy: str | None = None, partitions: int = 2, approve: bool = True) -> None:
+    def __init__(self, *, policy: str | None = None, partitions: int = 2, crash: Crash = never) -> None:
         self.text = policy if policy is not None else POLICY.read_text(encoding="utf-8")
         self.plan: PolicyPlan = compile_plan(load(self.text, where="policy"))
         self.vault = memory_vault(start=START)
@@ -132,15 +133,15 @@ class World:
         self.operator = os.urandom(32)
         self.pixel_keys = PixelKeys.generate(os.urandom)
         self.order: list[tuple[str, int, int]] = []
+        self._crash = crash
         self.around = self._around()
         self.expire: Expire = building.expire(self.around, scan=partial(scan_memory, self.log))
         self.around = replace(self.around, nap=self._announce)
         self.sources = {name: self._source(name) for name in self._topics()}
         self.zombies: dict[str, tuple[MemorySource, Chunks[Any]]] = {}
         self.handles: dict[str, Chunks[Any]] = {name: self.handle(name) for name in self._topics()}
-        if approve:
-            for processor in self.plan.processors:
-                self.command(ProcessorApproved(processor=processor.name, **self.head()))
+        for processor in self.plan.processors:
+            self.command(ProcessorApproved(processor=processor.name, **self.head()))
 
     # ---- putting it together ----
     def _around(self) -> building.Surroundings:
@@ -152,6 +153,7 @@ class World:
             pixel_keys=self.pixel_keys,
             operators={"operator": signing.public_key(self.operator)},
             finding=lambda what, where, count=1: self.findings.append((what, where, count)),
+            crash=self._crash,
             seconds=lambda: self.vault.clock.now() / SECOND,
         )
 
