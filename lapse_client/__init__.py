@@ -2,7 +2,7 @@
 
 from lapse_client.context import Visit, current, visit
 from lapse_client.encoding import decode
-from lapse_client.errors import ClientError, Invalid, QueueFull, Turned, Unavailable, Undelivered
+from lapse_client.errors import ClientError, Invalid, KeysUnavailable, QueueFull, Turned, Undelivered
 from lapse_client.outbox import Rules
 from lapse_client.policy import Policy
 from lapse_client.publisher import AsyncPublisher, Publisher
@@ -30,6 +30,7 @@ __all__ = [
     "FormSubmitted",
     "Identifier",
     "Invalid",
+    "KeysUnavailable",
     "Lapse",
     "MemoryTransport",
     "Policy",
@@ -37,7 +38,6 @@ __all__ = [
     "QueueFull",
     "Rules",
     "Turned",
-    "Unavailable",
     "Undelivered",
     "Visit",
     "current",

@@ -2,11 +2,11 @@
 
 ```
 ClientError
-|-- Invalid         unknown form, field or purpose, or no fit for the schema; raised by publish() at once
-|-- QueueFull       nothing is taken at the moment: the queue is full (or the event was dropped from it)
-|-- Undelivered     the event did not become durable: retries are used up or the service is gone
-|   `-- Turned      the service refused this event for good; `code` says why
-`-- Unavailable     the key endpoint does not answer; ask again later, nothing was opened
+|-- Invalid           unknown form, field or purpose, or no fit for the schema; raised by publish() at once
+|-- QueueFull         nothing is taken at the moment: the queue is full (or the event was dropped from it)
+|-- Undelivered       the event did not become durable: retries are used up or the service is gone
+|   `-- Turned        the service refused this event for good; `code` says why
+`-- KeysUnavailable   the key endpoint does not answer; ask again later, nothing was opened
 ```
 
 No text ever quotes an event: a code and the name of a member at most.
@@ -48,5 +48,5 @@ class Turned(Undelivered):
     """The service refused the event for good: sending it again would get the same answer."""
 
 
-class Unavailable(ClientError):
+class KeysUnavailable(ClientError):
     """The key endpoint does not answer, or asks to wait."""

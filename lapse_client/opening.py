@@ -18,7 +18,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lapse_client.errors import Invalid, Turned, Unavailable
+from lapse_client.errors import Invalid, KeysUnavailable, Turned
 from lapse_client.records import Compartment, Delivery
 
 MOST = 500
@@ -73,7 +73,7 @@ class KeyClient:
         self._retries = retries
 
     def open(self, deliveries: Sequence[Delivery]) -> Iterator[Opened]:
-        """Open deliveries in order, at most 500 a request; raises Unavailable or Turned."""
+        """Open deliveries in order, at most 500 a request; raises KeysUnavailable or Turned."""
         for start in range(0, len(deliveries), MOST):
             batch = deliveries[start : start + MOST]
             for delivery, result in zip(batch, self._ask(batch).results, strict=True):
@@ -104,7 +104,7 @@ class KeyClient:
                 return msgspec.json.decode(answer.content, type=_Answer)
             if answer.status_code not in _LATER:
                 raise Turned("the key endpoint refused the request", code=f"http_{answer.status_code}")
-        raise Unavailable("the key endpoint does not answer", code="unavailable")
+        raise KeysUnavailable("the key endpoint does not answer", code="unavailable")
 
 
 def _question(delivery: Delivery) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from lapse.keyservice.shapes import read_keys
-from lapse_client import Delivery, Invalid, Turned, Unavailable, decode
+from lapse_client import Delivery, Invalid, KeysUnavailable, Turned, decode
 from lapse_client.opening import MOST, KeyClient, associated, unseal
 from schemas import codec, models
 from schemas.ids import DeliveryId, Handle, Micros, Period, Sequence, SubjectRef, Terms
@@ -169,7 +169,7 @@ def test_deliveries_open_in_batches(endpoint: Server) -> None:
 
 
 def test_an_endpoint_that_is_busy_is_asked_again(endpoint: Server) -> None:
-    """429 and 503 are retried; other refusals are not; nobody there is Unavailable."""
+    """429 and 503 are retried; other refusals are not; nobody there is KeysUnavailable."""
     endpoint.script = [503]
     with client(endpoint) as keys:
         assert len(list(keys.open([sealed()]))) == 1
@@ -177,10 +177,10 @@ def test_an_endpoint_that_is_busy_is_asked_again(endpoint: Server) -> None:
         with pytest.raises(Turned):
             list(keys.open([sealed()]))
         endpoint.script = [503, 429]
-        with pytest.raises(Unavailable):
+        with pytest.raises(KeysUnavailable):
             list(keys.open([sealed()]))
         assert list(keys.open([])) == []
-    with KeyClient("http://127.0.0.1:9", "x", retries=0) as nobody, pytest.raises(Unavailable):
+    with KeyClient("http://127.0.0.1:9", "x", retries=0) as nobody, pytest.raises(KeysUnavailable):
         list(nobody.open([sealed()]))
 
 
