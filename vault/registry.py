@@ -3,9 +3,9 @@
 import msgspec
 
 from schemas.errors import Bug
-from schemas.ids import RequestId
+from schemas.ids import Micros, RequestId
 from vault.base import Base, one
-from vault.tables import POLICY, PROCESSOR, REQUEST, RETENTION_ORDER
+from vault.tables import EPOCH_TURN, POLICY, PROCESSOR, REQUEST, RETENTION_ORDER
 from vault.values import ClockState, PolicyRow, ProcessorState, RequestState, RetentionOrder
 
 _CLOCK = "clock.state"
@@ -79,6 +79,11 @@ class RegistryRows(Base):
 
     def _request(self, name: bytes, sealed: bytes) -> RequestState:
         return _decode(self.unseal_row(REQUEST, name, sealed), type=RequestState)
+
+    def epoch_turns(self) -> list[tuple[int, Micros]]:
+        """Return (epoch, when its key was destroyed)."""
+        rows = self.rows.scan(EPOCH_TURN, [("at", "set", None)], order=("n",))
+        return [(int(n), Micros(at)) for n, at in rows]
 
     def clock_state(self) -> ClockState:
         """Return what expiry remembers of its clock."""

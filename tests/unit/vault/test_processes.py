@@ -64,6 +64,19 @@ def test_three_processes_share_a_file(tmp_path: Path) -> None:
     vault.close()
 
 
+def test_processes_that_start_at_once_make_one_vault(tmp_path: Path) -> None:
+    """Whoever comes first sets it up; the others find the same secrets."""
+    with worker(tmp_path, 0) as a, worker(tmp_path, 1) as b, worker(tmp_path, 2) as c:
+        numbers = {first_line(each)[1] for each in (a, b, c)}
+    for each in (a, b, c):
+        told(each)
+    vault = open_shared(tmp_path)
+    with vault.transaction(write=False) as tx:
+        assert len(tx.subjects(SubjectNumber(n) for n in numbers)) == 3
+        assert [b.id for b in tx.all_buckets()] == [bucket()]
+    vault.close()
+
+
 def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     """Killed again and again in the middle of commits: fence, plan, people and tally always agree."""
     dice, acknowledged = random.Random(9), dict[int, int]()
