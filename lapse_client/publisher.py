@@ -21,7 +21,7 @@ from lapse_client.context import current
 from lapse_client.errors import Invalid
 from lapse_client.outbox import Callback, Outbox, Rules
 from lapse_client.policy import Policy
-from lapse_client.records import CookieObserved, FormSubmitted, Publishable
+from lapse_client.records import MICROS, CookieObserved, FormSubmitted, Publishable
 from lapse_client.transport import MemoryTransport, Transport
 
 _CLOSE_SECONDS = 5.0
@@ -132,6 +132,8 @@ class Publisher:
         """The event with its site, and what the visit being served knows; Invalid where it cannot be."""
         if event.site not in {"", self._site}:
             raise Invalid("another site's event", code="unknown_source", where="site")
+        if len(event.event_id) != 16 or event.collected_at not in MICROS:
+            raise Invalid("an id is 16 bytes, a time of the years 1 to 9999", code="bad_argument")
         event = msgspec.structs.replace(event, site=self._site)
         seen = current()
         if isinstance(event, FormSubmitted | CookieObserved):

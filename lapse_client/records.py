@@ -17,6 +17,10 @@ OpenKind = Literal["apple_mpp", "gmail_proxy", "gmail_prefetch", "machine", "dir
 Via = Literal["banner", "unsubscribe", "form", "gpc"]
 
 
+MICROS = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
+"""Times an event can have, in microseconds: the years 1 to 9999."""
+
+
 def new_event_id() -> bytes:
     """16 random bytes."""
     return os.urandom(16)

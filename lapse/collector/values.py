@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -81,12 +82,13 @@ def event_id(value: object, where: str) -> EventId:
 
 def instant(value: object, where: str) -> Micros:
     """An RFC 3339 time with its offset, or whole microseconds since 1970."""
-    if isinstance(value, int) and not isinstance(value, bool) and value in _MICROS:
-        return Micros(value)
-    try:
-        return parse_instant(value if isinstance(value, str) else "")
-    except (ValueError, OverflowError):
-        raise wrong("a time is RFC 3339 with its offset", where) from None
+    at: int | None = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if isinstance(value, str):
+        with suppress(ValueError, OverflowError):
+            at = parse_instant(value)
+    if at is None or at not in _MICROS:
+        raise wrong("a time is RFC 3339 with its offset", where)
+    return Micros(at)
 
 
 def flag(value: object, where: str) -> bool:

@@ -300,6 +300,8 @@ def test_a_closed_publisher_takes_nothing_and_tells_what_it_left() -> None:
         (FormSubmitted(form="request-demo", fields={"shoe": "x"}), "unknown_field"),
         (form(consents=[Consent(purpose="nope", granted=True)]), "unknown_purpose"),
         (form(site="shop"), "unknown_source"),
+        (form(event_id=b"short"), "bad_argument"),
+        (form(collected_at=2**62), "bad_argument"),
         (msgspec.structs.replace(COOKIE, properties={"hue": "x"}), "unknown_field"),
         (msgspec.structs.replace(COOKIE, consents=[Consent(purpose="x", granted=False)]), "unknown_purpose"),
         (ConsentStated(identifiers=[], consents=[Consent(purpose="x", granted=True)]), "unknown_purpose"),
