@@ -111,11 +111,9 @@ def test_a_pause_outlasts_the_circuit_and_a_disabled_gate_waits_for_somebody() -
     gate.pause(NOW, "vendor_login", seconds(60))
     assert gate.opens_at(NOW) == NOW + seconds(60)
     gate.pause(NOW, "vendor_closed", None)
-    assert gate.disabled
-    assert gate.opens_at(NOW) == NEVER
+    assert (gate.disabled, gate.opens_at(NOW)) == (True, NEVER)
     gate.enable()
-    assert not gate.disabled
-    assert gate.enter(NOW)
+    assert (gate.disabled, gate.enter(NOW)) == (False, True)
 
 
 def test_a_probe_that_never_answers_does_not_close_the_gate_for_ever() -> None:
