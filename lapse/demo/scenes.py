@@ -158,7 +158,8 @@ class Director:
         for purpose, lines in self._scene.purposes.items():
             dead = next((line for line in lines if line.state == "destroyed"), None)
             if dead:
-                self._once(f"{purpose}: first key destroyed", f", records unreadable for it: {dead.records}")
+                many = f"{dead.records} record{'s' * (dead.records != 1)}"
+                self._once(f"first key destroyed: {purpose}", f", {many}")
 
     def _once(self, what: str, more: str = "") -> None:
         if what not in self._told:

@@ -25,10 +25,10 @@ SOON_SECONDS = 3.0
 UNDER = {
     "sent": "over HTTP",
     "accepted": "intake.*",
-    "tags": "purpose and due date",
-    "delivered": "processor.*, sealed",
-    "opened": "at the moment of use",
-    "lapses": "recipients told to forget",
+    "tags": "purpose, due date",
+    "delivered": "sealed",
+    "opened": "at use",
+    "lapses": "told to forget",
 }
 
 
@@ -208,7 +208,7 @@ def _title(scene: Scene, *, motto: bool) -> Table:
     grid.add_column(ratio=1, no_wrap=True)
     grid.add_column(justify="center", no_wrap=True)
     grid.add_column(ratio=1, justify="right", no_wrap=True)
-    name = Text.assemble(("Lapse", "bold"), (" keeps the promises of a privacy policy" if motto else "", DIM))
+    name = Text.assemble(("Lapse", "bold"), ("  privacy promises, kept" if motto else "", DIM))
     grid.add_row(name, Text(scene.stage, style=HOT), f"{scene.elapsed:.0f} s")
     return grid
 
@@ -240,7 +240,7 @@ def _keys(scene: Scene) -> Panel:
     table = Table(box=None, expand=True, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("held for", no_wrap=True)
     table.add_column("keeps", justify="right", no_wrap=True)
-    table.add_column("one key for each period, oldest first", ratio=1, no_wrap=True, overflow="crop")
+    table.add_column("one key per period, oldest first", ratio=1, no_wrap=True, overflow="crop")
     table.add_column("next dies", justify="right", no_wrap=True)
     for purpose, lines in scene.used.items():
         alive = [line for line in lines if line.state != "destroyed"]
@@ -249,7 +249,10 @@ def _keys(scene: Scene) -> Panel:
             purpose,
             Text(span(lines[0].lifetime), style=DIM),
             _squares(lines),
-            Text("" if left is None else span(left), style=HOT if left is not None and _soon(left) else ""),
+            Text(
+                "" if left is None else span(left, digits=1),
+                style=HOT if left is not None and _soon(left) else "",
+            ),
         )
     title = f"keys: {len(scene.living)} alive, {scene.destroyed} destroyed for ever"
     legend = Text.assemble(
@@ -296,7 +299,10 @@ class _Next:
                 total=max(line.lifetime, 0.1), completed=left, complete_style=colour, finished_style=colour
             )
             table.add_row(
-                line.purpose, f"{line.records}", Text(span(left), style=HOT if _soon(left) else ""), bar
+                line.purpose,
+                f"{line.records}",
+                Text(span(left, digits=1), style=HOT if _soon(left) else ""),
+                bar,
             )
         more = len(living) - room
         yield Panel(
@@ -308,10 +314,10 @@ class _Next:
         )
 
 
-def span(seconds: float) -> str:
-    """A time to go, in the unit people would use."""
+def span(seconds: float, *, digits: int = 0) -> str:
+    """A length of time, in the unit people would use."""
     if seconds < SECONDS_UP_TO:
-        return f"{max(0.0, seconds):.1f} s" if seconds != int(seconds) else f"{seconds:.0f} s"
+        return f"{max(0.0, seconds):.{digits}f} s"
     if seconds < MINUTES_UP_TO:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < HOURS_UP_TO else f"{seconds / 86400:.0f} d"
@@ -329,8 +335,9 @@ def _person(scene: Scene) -> Panel:
     for reader in scene.readers:
         grid.add_row(_sign(reader), Text(reader.name, style="bold"), _fields(reader))
     story = Text.assemble(
-        (scene.followed, "bold magenta"), " sent a form and agreed to news and to seeing opened mails"
+        (scene.followed, "bold magenta"), " sent a form and agreed to news by mail", overflow="ellipsis"
     )
+    story.no_wrap = True
     return Panel(
         Group(story, grid),
         title=f"one person: {scene.followed}, from submission to lapse",
