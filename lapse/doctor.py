@@ -12,6 +12,7 @@ from lapse import topics, waiting
 from lapse.cli.output import moment
 from lapse.layout import ROLES, read_json
 from lapse.main import Installation
+from lapse.recipients import opened_here
 from schemas.errors import LapseError
 
 DISK_FREE = 0.1
@@ -156,6 +157,12 @@ def _policy(here: Installation) -> Iterator[Finding]:
     for processor in plan.processors:
         state = known.get(processor.name)
         until = state.assurance_until if state and state.assurance_until else processor.assurance_until
+        if processor.connector == "webhook" and not opened_here(processor):
+            name, do = (
+                f"processor {processor.name}",
+                "name its address in the policy: webhook: {url: https://...}",
+            )
+            yield Finding(check=name, ok=False, figure="no address to call", do=do)
         if processor.suspended is None and until is not None and until <= now:
             figure = f"assurance ended {moment(until)}"
             yield Finding(

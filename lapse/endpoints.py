@@ -47,8 +47,8 @@ async def _serve(here: Installation, state: RoleState) -> int:
             _server(here, create_admin(lambda: _opening(here.layout)), ports.admin),
         ]
         running = [asyncio.create_task(server.serve()) for server in servers]
-        while not all(server.started for server in servers) and not any(task.done() for task in running):
-            await asyncio.sleep(0.01)
+        while not (all(s.started for s in servers) or any(t.done() for t in running)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # uvicorn says that it listens in a plain attribute
         if any(task.done() for task in running):
             return 1
         state.ready()

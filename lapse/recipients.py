@@ -18,12 +18,25 @@ from lapse.initialise import TOKEN_BYTES, new_processor_token
 from lapse.layout import read_json, write_json
 from lapse.main import Installation
 from processors.onboarding import Onboarding, guide
+from processors.registry import kind
 from processors.tokens import register_token
 from schemas.errors import BadInput, Refused
 from schemas.ids import Micros
 from schemas.models import ProcessorApproved, ProcessorSuspended
 from schemas.plan import ProcessorPlan
+from schemas.policy.part import FAKE
 from vault.values import ProcessorState
+
+
+def played(plan: ProcessorPlan) -> bool:
+    """Whether a stand-in that ships with Lapse plays this recipient."""
+    return bool(plan.webhook and plan.webhook.url and plan.webhook.url.startswith(FAKE))
+
+
+def opened_here(plan: ProcessorPlan) -> bool:
+    """Whether a connector of ours opens its deliveries; a webhook without an address stands aside."""
+    reachable = plan.connector != "webhook" or bool(plan.webhook and plan.webhook.url)
+    return kind(plan.connector).opens_here and reachable
 
 
 def listed(here: Installation) -> list[dict[str, object]]:

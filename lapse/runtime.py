@@ -60,7 +60,7 @@ class Runtime(BaseModel):
     allow_private_webhooks: bool = False
     fault: str | None = None
     fakes: dict[str, str] = {}
-    """Addresses of the stand-ins of recipients whose policy names none; test data only."""
+    """Where the stand-ins listen that play recipients whose address is `fake:`."""
 
     @property
     def address(self) -> BrokerAddress:

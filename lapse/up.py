@@ -33,6 +33,7 @@ from lapse.main import (
 )
 from lapse.policies import prepare
 from lapse.processes import RoleProcess
+from lapse.recipients import played
 from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor, interpreter_environment
@@ -215,24 +216,21 @@ def _runtime(
         trusted_proxies=tuple(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
         allow_private_webhooks=settings.allow_private_webhooks,
         fault=settings.fault if marker.test else None,
-        fakes=_fakes(layout, wanted.host) if marker.test else {},
+        fakes=_fakes(layout, wanted.host),
     )
     runtime.save(layout)
     return runtime
 
 
 def _fakes(layout: Layout, host: str) -> dict[str, str]:
-    """An address for the stand-in of every webhook recipient that has none."""
-    files = layout.policies.glob("*.yaml")
-    published = [compile_plan(load(path.read_text(), where=path.name)) for path in files]
-    lacking = {
-        p.name
-        for plan in published
-        for p in plan.processors
-        if p.connector == "webhook" and not (p.webhook and p.webhook.url)
+    """Where the stand-ins listen that play recipients whose address is `fake:`."""
+    published = (
+        compile_plan(load(path.read_text(), where=path.name)) for path in layout.policies.glob("*.yaml")
+    )
+    names = sorted({p.name for plan in published for p in plan.processors if played(p)})
+    return {
+        name: f"http://{host}:{port}" for name, port in zip(names, free_ports(host, len(names)), strict=True)
     }
-    ports = free_ports(host, len(lacking))
-    return {name: f"http://{host}:{port}" for name, port in zip(sorted(lacking), ports, strict=True)}
 
 
 def _set_up(here: Installation, superuser: Credentials | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lapse.broker.principals import group
 from lapse.main import Installation
+from lapse.recipients import opened_here
 from schemas.errors import Unavailable
 from schemas.plan import PolicyPlan
 
@@ -43,7 +44,7 @@ class Lag:
 
 def reads(plan: PolicyPlan) -> dict[str, tuple[str, ...]]:
     """Which group reads which topics; recipients that consume themselves are not ours to wait for."""
-    connected = tuple(f"processor.{p.name}" for p in plan.processors if p.connector in ("webhook", "kafka"))
+    connected = tuple(f"processor.{p.name}" for p in plan.processors if opened_here(p))
     return {
         group("tag"): ("intake.form", "intake.email-open", "intake.cookie"),
         group("route"): tuple(f"records.{horizon.name}" for horizon in plan.horizons),

@@ -12,13 +12,14 @@ from functools import cache, partial
 
 import structlog
 
+from lapse import faults
 from lapse.broker.principals import group
 from lapse.initialise import signing_key
 from lapse.main import Installation
+from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
 from processors.build import Around, Handler, connector
 from processors.fakes import EVENTS
-from processors.registry import kind
 from schemas.errors import LapseError
 from schemas.ids import Micros
 from schemas.plan import ProcessorPlan
@@ -82,6 +83,7 @@ class Bench:
             operators=self.operators(),
             finding=finding,
             work=engine.work,
+            crash=faults.armed(self.here.runtime.fault, self.here.layout),
         )
 
     def operators(self) -> Mapping[str, bytes]:
@@ -133,7 +135,7 @@ def _connect(bench: Bench, engine: Engine) -> None:
         allow_private=runtime.allow_private_webhooks or bool(runtime.fakes),
     )
     for plan in bench.plans().latest.processors:
-        if kind(plan.connector).opens_here:
+        if opened_here(plan):
             _connected(engine, plan, around)
 
 

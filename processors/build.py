@@ -43,8 +43,8 @@ class Handler(Protocol):
 class Around:
     """What connectors take from the installation.
 
-    `kafka` are aiokafka's client settings of the connect role for our own cluster. `fake_urls` gives
-    processors an address their policy does not name, such as the demo's fake. `callback_url` is
+    `kafka` are aiokafka's client settings of the connect role for our own cluster. `fake_urls` says where the
+    stand-ins listen that play the recipients whose policy says `fake:`. `callback_url` is
     `https://<keys>/v1/callbacks`.
     """
 
@@ -109,7 +109,7 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
 
 
 def _webhook(plan: ProcessorPlan, around: Around) -> WebhookSettings:
-    url = plan.webhook.url if plan.webhook and plan.webhook.url else around.fake_urls.get(plan.name)
+    url = around.fake_urls.get(plan.name) or (plan.webhook.url if plan.webhook else None)
     if url is None:
         raise BadInput(
             "bad_policy",

@@ -27,7 +27,7 @@ FLOOR_MS = 10_000
 """Shortest segment; below it a retention of seconds would make files faster than Kafka deletes them."""
 
 INTAKE_SEGMENT_MS = 10_000
-"""Clear bytes leave only with a closed segment: ten seconds let a purge take them off the disk within the minute."""
+"""Clear bytes leave only with a closed segment: ten seconds let a purge take them off within the minute."""
 INTAKE = ("form", "email-open", "cookie", "signal")
 """The kinds of intake topics, in the order of the flow."""
 
