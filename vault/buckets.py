@@ -103,11 +103,10 @@ class BucketRows(Base):
         if row[BUCKET.at("state")] == "open":
             self._change(row, state="hidden", hidden_at=self.now, reason=reason)
 
-    def end_bucket_key(self, bucket: BucketId, reason: str) -> bool:
-        """Destroy a bucket's key; says whether there was one. Its row is hidden until the bytes are gone."""
+    def end_bucket_key(self, bucket: BucketId, reason: str) -> None:
+        """Destroy a living bucket's key; its row is hidden until the bytes are gone."""
         row = self._get(bucket)
-        if row[_SLOT] is None:
-            return False
+        assert row[_SLOT] is not None, "the bucket has a key"
         self.slots.destroy([row[_SLOT]])
         hidden_at = row[BUCKET.at("hidden_at")]
         self._change(
@@ -118,7 +117,6 @@ class BucketRows(Base):
             reason=reason,
             slot=None,
         )
-        return True
 
     def mark_destroyed(self, ids: Iterable[BucketId]) -> None:
         """Record that the bytes of these buckets' keys are gone from every file."""

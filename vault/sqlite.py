@@ -46,6 +46,8 @@ class SqliteStore:
         self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        made = path.stat()
+        self._file = (made.st_dev, made.st_ino)
         with self.begin(write=True) as rows:
             assert isinstance(rows, _SqliteRows)
             rows.create_tables()
@@ -91,17 +93,26 @@ class SqliteStore:
         with self._lock:
             if self._closed:
                 raise Unavailable("unavailable", "the vault is closed")
+            self._check_file()
             if self._idle:
                 return self._idle.pop()
-        if not self._path.exists():
-            # Connecting would silently make an empty vault where the old one was.
-            raise Unavailable("unavailable", "the vault's file is gone", self._path.name)
         connection = sqlite3.connect(
             self._path, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         return connection
+
+    def _check_file(self) -> None:
+        # A connection would silently make an empty file where the old one was, or go on with one that was
+        # replaced while we ran (a restored backup): what it then wrote would be lost.
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            raise Unavailable("unavailable", "the vault's file is gone", self._path.name) from None
+        if (found.st_dev, found.st_ino) != self._file:
+            do = "start again: the processes still hold the old file"
+            raise Unavailable("unavailable", "the vault's file was replaced", self._path.name, do)
 
     def _give(self, connection: sqlite3.Connection) -> None:
         try:

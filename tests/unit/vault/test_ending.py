@@ -1,12 +1,10 @@
 """Endings: what dies, who is told, what is owed to `control`; on every store."""
 
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from schemas import codec
-from schemas.errors import Unavailable
 from schemas.ids import Micros, RequestId
 from schemas.models import BucketScope, Depersonalized, ProcessorScope, SubjectScope
 from tests.unit.vault.worlds import DAY, HOUR, START, Plan, World, bucket, wanted
@@ -312,17 +310,6 @@ def test_only_a_transaction_that_writes_destroys(world: World) -> None:
     """Endings refuse a read transaction."""
     with pytest.raises(AssertionError), world.read() as tx:
         end_bucket(tx, bucket(), world.herald)
-
-
-def test_the_file_gone_under_a_vault_is_said(on_disk: World, tmp_path: Path) -> None:
-    """A vault whose file was removed does not come back empty."""
-    on_disk.vault.close()
-    with pytest.raises(Unavailable), on_disk.read():
-        pass
-    for path in (tmp_path / "vault").iterdir():
-        path.unlink()
-    with pytest.raises(Unavailable), on_disk.write():
-        pass
 
 
 def test_a_key_made_and_ended_in_one_transaction_is_still_announced(world: World) -> None:

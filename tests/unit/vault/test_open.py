@@ -1,5 +1,6 @@
 """How a vault is opened, what is refused, and how the driver's errors come out."""
 
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -144,6 +145,26 @@ def test_what_the_driver_says_is_translated_without_values(tmp_path: Path) -> No
     with pytest.raises(Unavailable) as damaged:
         SqliteStore(path)
     assert "database" not in damaged.value.what
+
+
+def test_a_file_that_is_gone_or_replaced_is_said(tmp_path: Path) -> None:
+    """A vault whose file was removed does not come back empty, and nobody goes on with the old one."""
+    path = tmp_path / "v.db"
+    store = SqliteStore(path)
+    assert store.forget()
+    shutil.copy(path, tmp_path / "backup.db")
+    path.unlink()
+    with pytest.raises(Unavailable), store.begin(write=False):
+        pass
+    assert not path.exists()
+    (tmp_path / "backup.db").rename(path)
+    with pytest.raises(Unavailable), store.begin(write=True):
+        pass
+    store.close()
+    again = SqliteStore(path)
+    with again.begin(write=True) as rows:
+        assert rows.scan(PROGRESS) == []
+    again.close()
 
 
 def test_a_closed_store_stays_closed_for_those_still_inside(tmp_path: Path) -> None:
