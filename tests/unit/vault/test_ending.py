@@ -1,6 +1,5 @@
 """Endings: what dies, who is told, what is owed to `control`; on every store."""
 
-
 import pytest
 from msgspec.structs import replace
 
