@@ -93,6 +93,10 @@ class Tag:
         if work.destroyed:
             await self.drained()
 
+    async def done_before(self) -> None:
+        """Perhaps there was one."""
+        await self.drained()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -122,6 +126,9 @@ class Route:
 
     async def settled(self, work: RouteWork) -> None:
         """Nothing was destroyed."""
+
+    async def done_before(self) -> None:
+        """Nor before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +168,10 @@ class GovernSignals:
         if work.destroyed:
             await self.drained()
 
+    async def done_before(self) -> None:
+        """Perhaps there was one."""
+        await self.drained()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GovernControl:
@@ -192,6 +203,10 @@ class GovernControl:
         """An erasure is let go only when what it destroyed is on the log."""
         await self.drained()
 
+    async def done_before(self) -> None:
+        """Perhaps there was one."""
+        await self.drained()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GovernReceipts:
@@ -217,6 +232,9 @@ class GovernReceipts:
 
     async def settled(self, work: ReceiptWork) -> None:
         """Nothing was destroyed."""
+
+    async def done_before(self) -> None:
+        """Nor before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

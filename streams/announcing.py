@@ -79,16 +79,21 @@ def take_lease(tx: Tx, name: str, owner: bytes, now: Micros, span: int) -> bool:
     return True
 
 
-async def drained(vault: Vault, nap: Callable[[], Awaitable[None]]) -> None:
-    """Return once everything owed at this moment is on the log; a Kafka commit waits for this."""
+async def drained(vault: Vault, nap: Callable[[], Awaitable[None]], patience: int = 200) -> None:
+    """Return once everything owed at this moment is on the log; a Kafka commit waits for this.
+
+    `Unavailable` after `patience` naps: the chunk is then done again, unless the worker has to stop
+    meanwhile.
+    """
     with vault.transaction(write=False) as tx:
         rows = tx.outbox(1_000_000)
     if not rows:
         return
     last = rows[-1].id
-    while True:
+    for _ in range(patience):
         with vault.transaction(write=False) as tx:
             oldest = tx.outbox(1)
         if not oldest or oldest[0].id > last:
             return
         await nap()
+    raise Unavailable("unavailable", "messages are still owed to the log", "outbox", "is expire running?")

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from schemas.codec import encode
-from schemas.errors import Bug
+from schemas.errors import BadInput, Bug
 from schemas.ids import Sequence as VaultSequence
 from schemas.ids import Slot
 from schemas.models import DecisionBatch, RecordDecided
@@ -25,7 +25,7 @@ from vault.port import Tx, Vault
 
 TICK = "lapse-tick"
 """Header of a record that only rolls a segment: no value, no meaning, no entry."""
-POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, Bug)
+POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, BadInput, Bug)
 """What a bug of ours raises on one record: the chunk is halved until the record stands alone."""
 DECISIONS = "decisions"
 """Topic of what was decided for every record."""
@@ -82,6 +82,10 @@ class Stage(Protocol[Work]):
 
     async def settled(self, work: Work, /) -> None:
         """Wait for what must be on the log before the chunk is acknowledged."""
+        ...
+
+    async def done_before(self) -> None:
+        """The same for a chunk that an earlier attempt has settled and perhaps not waited for."""
         ...
 
 
@@ -177,7 +181,10 @@ class Chunks(Generic[Work]):
         while rest.records:
             done = await self._part(rest._replace(records=rest.records[: self._most]), frozenset())
             if isinstance(done, Fenced):
-                return Done() if rest.next <= done.offset else Seek(done.offset)
+                if rest.next > done.offset:
+                    return Seek(done.offset)
+                await self._stage.done_before()
+                return Done()
             rest = rest._replace(records=[r for r in rest.records if r.offset >= done], position=done)
         return Done()
 

@@ -154,6 +154,7 @@ class Expiry:
 
     def _end(self, rows: list[BucketRow], holds: list[Hold], plans: Plans, hidden_for: int) -> int:
         """End a few buckets in one transaction, each judged again as it stands in there."""
+        herald = self.herald(plans)
         with self.vault.transaction() as tx:
             now, ended = tx.now, []
             current = tx.buckets([row.id for row in rows])
@@ -161,7 +162,7 @@ class Expiry:
                 lapse = decide_lapse(current[row.id], holds, now, hidden_for)
                 if lapse.step == "end":
                     ask_expansion(tx, row, plans)
-                    end_bucket(tx, row.id, self.herald(plans), cause=lapse.cause, at=now)
+                    end_bucket(tx, row.id, herald, cause=lapse.cause, at=now)
                     ended.append(row)
         for row in ended:
             metrics.LAPSES.labels("retention").inc()

@@ -22,6 +22,8 @@ from vault.sealing import open_quarantined, quarantine_aad, seal_quarantined
 from vault.values import BucketId
 
 TOPIC = PURPOSE = "quarantine"
+LARGEST = 900_000
+"""Longest input that is kept; of a longer one only the code stays, for sealed it would not fit a record."""
 DROPPED = 2**31 - 1
 """Revision under which a dropped input counts as superseded."""
 
@@ -37,6 +39,11 @@ class Aside:
     path: str | None
     period: Period
     terms: Terms
+
+
+def keepable(raw: bytes | None) -> bool:
+    """Whether an input has bytes that can be kept."""
+    return raw is not None and len(raw) <= LARGEST
 
 
 def set_aside(out: Out, part: Part, aside: Aside, raw: bytes, bucket_key: bytes, draw: Draw) -> Outbound:

@@ -16,7 +16,7 @@ from schemas.policy_words import COLLECTED_AT
 from streams import metrics
 from streams.chunks import DECISIONS, Out, Part, decision_batches
 from streams.ports import Outbound
-from streams.quarantine import Aside, set_aside
+from streams.quarantine import Aside, keepable, set_aside
 from streams.routestage import Routed, RouteWork, Spoilt, entry_of, spoilt_entry
 from streams.times import rfc3339
 from vault.handles import delivery_id, handle_key, make_handles, subject_ref
@@ -103,7 +103,8 @@ class RouteOutput:
         )
 
     def _set_aside(self, part: Part, item: Spoilt, now: Micros) -> Outbound | None:
-        if item.record.inbound.value is None:
+        raw = item.record.inbound.value
+        if raw is None or not keepable(raw):
             return None
         aside = Aside(
             record_id=RecordId(item.record.place),
@@ -114,7 +115,7 @@ class RouteOutput:
             period=item.period,
             terms=item.terms,
         )
-        return set_aside(self.out, part, aside, item.record.inbound.value, item.key, self.draw)
+        return set_aside(self.out, part, aside, raw, item.key, self.draw)
 
 
 def _grants(item: Routed, work: RouteWork, verdict: Verdict, delivery: bytes) -> Iterator[_Granted]:

@@ -27,7 +27,7 @@ from streams.governing import Applied, Turned, anchored, read_signal
 from streams.intake import place_id, received_at
 from streams.people import People
 from streams.ports import Inbound
-from streams.quarantine import PURPOSE, Aside, set_aside
+from streams.quarantine import PURPOSE, Aside, keepable, set_aside
 from streams.tagging import bind, moment
 from vault.handles import record_id
 from vault.herald import Herald
@@ -147,7 +147,8 @@ class SignalJudge:
         self, tx: Tx, said: Sequence[Said], planned: Mapping[int, SignalEntry], plans: Plans
     ) -> SignalWork:
         """Commit 1 of a redelivery: everything is applied already."""
-        steps = [step for each in said if (step := _step(tx, each)) is not None]
+        heard = [each for each in said if planned[each.record.offset].outcome == "kept_in_vault"]
+        steps = [step for each in heard if (step := _step(tx, each)) is not None]
         return _work(tx, said, planned, steps, plans, True)
 
     def _one(
@@ -284,7 +285,8 @@ def _work(
 def _aside(tx: Tx, each: Said, entry: SignalEntry) -> tuple[Aside, bytes, bytes] | None:
     bucket = BucketId(PURPOSE, entry.period, entry.terms)
     key = tx.bucket_keys([bucket]).get(bucket) if entry.outcome == "quarantined" else None
-    if key is None or each.record.value is None or entry.code is None:
+    raw = each.record.value
+    if key is None or raw is None or not keepable(raw) or entry.code is None:
         return None
     said = Aside(
         record_id=entry.record_id,
@@ -295,7 +297,7 @@ def _aside(tx: Tx, each: Said, entry: SignalEntry) -> tuple[Aside, bytes, bytes]
         period=entry.period,
         terms=entry.terms,
     )
-    return said, each.record.value, key
+    return said, raw, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from schemas.plan import Plans, PolicyPlan
 from streams import tagging
 from streams.chunks import DECISIONS, Out, Part, decision_batches
 from streams.ports import Outbound
-from streams.quarantine import Aside, set_aside
+from streams.quarantine import Aside, keepable, set_aside
 from streams.tagstage import REVISION, Item, Keys, TagWork, bucket_of
 from vault.handles import handle_key, make_handles, slot_of
 from vault.keys import Draw, derive_k
@@ -40,7 +40,7 @@ class TagOutput:
         records += [
             self._quarantined(part, item)
             for item in work.items
-            if item.entry.fate == "quarantined" and item.keys and item.arrived.record.value is not None
+            if item.entry.fate == "quarantined" and item.keys and keepable(item.arrived.record.value)
         ]
         entries = [entry for item in work.items if (entry := self._decided(item, work, plans)) is not None]
         records += [

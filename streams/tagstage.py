@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -109,6 +110,7 @@ class TagJudge:
         """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
         hashes = {hash_ for each in arrived for hash_ in each.hashes}
         ids = {each.record_id for each in arrived if each.event is not None}
+        ids |= {_release_id(each.record_id) for each in arrived if each.released}
         pad = _Pad(
             now=tx.now,
             people=People.read(tx, hashes, self.new_key, self.herald(plans)),
@@ -181,6 +183,11 @@ class TagJudge:
                 return self._turned(each, "discarded", "conflicting_event_id")
             pad.seen[each.record_id] = pad.fresh[each.record_id] = each.digest
         verdict, number = self._verdict(each, pad)
+        if each.released and not isinstance(verdict, tagging.Quarantined):
+            again = _release_id(each.record_id)
+            if again in pad.seen:
+                return self._turned(each, "swallowed", None)
+            pad.seen[again] = pad.fresh[again] = each.digest
         match verdict:
             case tagging.Tagged():
                 return self._accepted(each, verdict, number, pad)
@@ -281,6 +288,11 @@ class TagJudge:
         purpose = (each.policy or plans.latest).quarantine
         bound = tagging.bind(purpose, now)
         return BucketWanted(id=bound.bucket, due=bound.due)
+
+
+def _release_id(record: RecordId) -> RecordId:
+    """Under what a release is remembered, so that a second one of the same input counts for nothing."""
+    return RecordId(sha256(b"lapse/v1/released" + record).digest()[:16])
 
 
 def _quarantined(each: Arrived, verdict: tagging.Quarantined, bucket: BucketId, policy: int) -> Entry:

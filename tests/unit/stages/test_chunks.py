@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -66,6 +66,9 @@ class Echo:
 
     async def settled(self, _: Judged) -> None:
         """Nothing is owed."""
+
+    async def done_before(self) -> None:
+        """Nor before."""
 
 
 class Bench:
@@ -310,3 +313,26 @@ async def test_every_point_of_a_fault_is_passed() -> None:
     await world.settle()
     await world.later(41)
     assert passed == set(POINTS)
+
+
+async def test_a_commit_waits_for_what_is_owed() -> None:
+    """While nobody announces, a chunk that destroyed something is not acknowledged, also when it
+    comes again.
+    """
+    world = World()
+    await world.settle()
+    world.publish(world.form(consents={"news": True}), "intake.form")
+    await world.settle()
+
+    async def nobody() -> None:
+        """No announcer runs."""
+
+    world.around = replace(world.around, nap=nobody)
+    world.handles["tag"] = world.handle("tag")
+    world.publish(world.form(consents={"news": False}), "intake.form")
+    for _ in range(2):
+        assert not await world.step("tag"), "unavailable"
+    assert world.sources["tag"].lag() == 1
+    await world.expire.announcer.announce()
+    await world.settle()
+    assert world.sources["tag"].lag() == 0

@@ -326,3 +326,54 @@ def _last_opens(world: World) -> list[int]:
         rows = tx.aliases([alias_hash(key, "email", "ann@example.com")])
         numbers = [row.subject for found in rows.values() for row in found if row.subject is not None]
         return [s.last_open for s in tx.subjects(numbers).values() if s.last_open is not None]
+
+
+async def test_a_suspect_released_twice_counts_once(world: World) -> None:
+    """A second release of the same input has no effect; nothing is counted twice."""
+    suspect = world.form(signals=["bot:too_fast"])
+    await outcome(world, suspect)
+    (held,) = [record for _, _, record in world.read("quarantine") if isinstance(record, Quarantined)]
+    for _ in range(2):
+        world.log.append(quarantine.release(world.vault, 2, held))
+        await world.settle()
+    assert world.outcome(suspect) == ("routed", None)
+    assert len(world.tagged()) == 1
+    with world.vault.transaction(write=False) as tx:
+        assert sum(cell.events for cell in tx.residue()) == 1
+
+
+async def test_what_is_too_large_leaves_its_code_alone(world: World) -> None:
+    """A record too large to be sealed again stops nobody: it is quarantined without its bytes."""
+    world.log.append(Outbound("intake.form", 0, None, bytes(999_999)))
+    world.log.append(Outbound("intake.signal", 0, None, bytes(999_999)))
+    huge = world.form(fields={"email": "a@b.c", "message": "x" * 960_000})
+    assert await outcome(world, huge) in {("routed", None), ("quarantined", "bug")}
+    codes = [code for outcome, code in world.outcomes().values() if outcome == "quarantined"]
+    assert codes.count("framing") + codes.count("schema_unknown") == 2
+    assert await outcome(world, world.form()) == ("routed", None)
+
+
+async def test_generations_do_not_mix(world: World) -> None:
+    """What was planned under a key that died is expired, even if the person has consented again since."""
+    await outcome(world, world.form(consents={"opens": True}))
+    hit = mail_open(world, token_for(world, "ann@example.com"))
+    world.publish(hit, "intake.email-open")
+    await world.step("tag", kill_after=2)
+    world.vault.clock.set_manual(Micros(world.vault.clock.now() + SECOND))
+    for granted in (False, True):
+        signal = SignalReceived(
+            event_id=EventId(os.urandom(16)),
+            collected_at=world.vault.clock.now(),
+            site="www",
+            identifiers=[Identifier(kind="email", value="ann@example.com")],
+            via="banner",
+            body=ConsentStated(consents=[ConsentStatement(purpose="opens", granted=granted)]),
+        )
+        world.publish(signal, "intake.signal")
+        await world.step("signals")
+        world.vault.clock.set_manual(Micros(world.vault.clock.now() + 1))
+    fresh = mail_open(world, token_for(world, "ann@example.com"))
+    world.publish(fresh, "intake.email-open", 1)
+    await world.settle()
+    assert world.outcome(hit, "email-open") == ("expired", "expired")
+    assert world.outcome(fresh, "email-open") == ("routed", None)
