@@ -39,7 +39,7 @@ def play(name: str, folder: Path) -> int:
     runner, registry = _runner(name)
     with main.installation(folder) as here:
         _log_to_stdout(here.settings.log_level)
-        state = RoleState(here.layout, name, registry())
+        state = RoleState(here.layout, name, registry(), here.runtime.metrics.get(name, 0))
         try:
             return runner(here, state)
         except LapseError as error:

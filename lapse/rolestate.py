@@ -13,10 +13,10 @@ from lapse.layout import Layout, write_json
 class RoleState:
     """One role's word, in `DATA/state/<role>.json`, and its metrics port on loopback."""
 
-    def __init__(self, layout: Layout, role: str, registries: CollectorRegistry) -> None:
+    def __init__(self, layout: Layout, role: str, registries: CollectorRegistry, port: int = 0) -> None:
         self.role = role
         self._path, self._lock = layout.role_state(role), threading.Lock()
-        server, _ = start_http_server(0, "127.0.0.1", registries)
+        server, _ = start_http_server(port, "127.0.0.1", registries)
         self.metrics_url = f"http://127.0.0.1:{server.server_port}/metrics"
         self._last: tuple[bool, str | None] | None = None
         self.waiting("its start")

@@ -5,7 +5,7 @@ addresses, clock, broker.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +54,8 @@ class Runtime(BaseModel):
     log_dirs: tuple[str, ...]
     clock: Literal["system", "manual"]
     test: bool
+    metrics: dict[str, int] = {}
+    """Role -> port of its metrics page on loopback: the same after a restart, so that scrapers find it."""
     partitions: int
     registry: str | None = None
     trusted_proxies: tuple[str, ...] = ()
@@ -96,14 +98,14 @@ def choose_ports(host: str, first: int) -> Ports:
     return Ports(collector=collector, keys=keys, admin=admin)
 
 
-def free_ports(host: str, count: int) -> Sequence[int]:
-    """Different ports nobody listens on, below the kernel's ephemeral range.
+def free_ports(host: str, count: int, taken: Collection[int] = ()) -> Sequence[int]:
+    """Different ports nobody listens on and that are not `taken`, below the kernel's ephemeral range.
 
     In that range a client that retries against a stopped server can connect to itself and block the port.
     """
     found: list[int] = []
     while len(found) < count:
         port = secrets.choice(SERVER_PORTS)
-        if port not in found and is_free(host, port):
+        if port not in found and port not in taken and is_free(host, port):
             found.append(port)
     return found

@@ -199,10 +199,13 @@ def _runtime(
     address: BrokerAddress,
     broker: EmbeddedKafka | None,
 ) -> Runtime:
+    ports = choose_ports(wanted.host, wanted.first_port)
+    taken = (ports.collector, ports.keys, ports.admin)
     runtime = Runtime(
         run_id=secrets.token_hex(8),
         host=wanted.host,
-        ports=choose_ports(wanted.host, wanted.first_port),
+        ports=ports,
+        metrics=dict(zip(WORKERS, free_ports("127.0.0.1", len(WORKERS), taken), strict=True)),
         bootstrap=address.bootstrap,
         cluster_id=address.cluster_id or "",
         security=Security(
