@@ -113,12 +113,13 @@ def read_policy(path: Path) -> tuple[bytes, Policy]:
 
 
 def _check(layout: Layout, marker: Marker, digest: str, clock: str) -> Marker:
-    if marker.policy_sha256 != digest:
+    published = {hashlib.sha256(path.read_bytes()).hexdigest() for path in layout.policies.glob("*.yaml")}
+    if digest not in published:
         raise Refused(
             "other_policy",
-            f"this data was made under version {marker.policy_version} of a policy, the file is another text",
+            "this text was never published here",
             str(layout.root),
-            "start with the published one, then: lapse policy publish FILE",
+            "start with a published one (DATA/policy) or none, then: lapse policy publish FILE",
         )
     if clock == "manual" and not marker.test:
         raise Refused(

@@ -38,8 +38,12 @@ def settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "LAPSE_" + "_".join(str(part) for part in first["loc"]).upper()
+        what = str(first["msg"]).removeprefix("Value error, ")
         raise BadInput(
-            "bad_setting", str(first["msg"]), name.rstrip("_"), "see docs/operating.md, Settings"
+            "bad_setting",
+            what,
+            name.rstrip("_") if first["loc"] else "LAPSE_*",
+            "see docs/operating.md, Settings",
         ) from None
 
 

@@ -161,11 +161,11 @@ def show_error(error: LapseError) -> None:
         sys.stderr.write(json.dumps(error.as_json()) + "\n")
         return
     console = stderr()
-    console.print(Text("error ", style="bold red") + Text(f"{error.code}: {error.what}"))
+    console.print(Text("error ", style="bold red") + Text(f"{error.code}: {error.what}"), soft_wrap=True)
     if error.where:
-        console.print(Text("where ", style="dim") + Text(error.where))
+        console.print(Text("where ", style="dim") + Text(error.where), soft_wrap=True)
     if error.do:
-        console.print(Text("do    ", style="dim") + Text(error.do))
+        console.print(Text("do    ", style="dim") + Text(error.do), soft_wrap=True)
     if isinstance(error, BadInput):
         for finding in error.findings:
             console.print(Text(f"  {finding.where}: ", style="bold") + Text(f"{finding.what}; {finding.do}"))
