@@ -109,7 +109,10 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
 
 
 def _webhook(plan: ProcessorPlan, around: Around) -> WebhookSettings:
-    url = around.fake_urls.get(plan.name) or (plan.webhook.url if plan.webhook else None)
+    url = plan.webhook.url if plan.webhook else None
+    erasure_url = plan.webhook.erasure_url if plan.webhook else None
+    if (played := around.fake_urls.get(plan.name)) is not None:
+        url, erasure_url = played, None
     if url is None:
         raise BadInput(
             "bad_policy",
@@ -120,7 +123,7 @@ def _webhook(plan: ProcessorPlan, around: Around) -> WebhookSettings:
     base = around.callback_url
     return WebhookSettings(
         url=url,
-        erasure_url=plan.webhook.erasure_url if plan.webhook else None,
+        erasure_url=erasure_url,
         secret_file=webhook_secret_file(around.secrets_dir, plan.name),
         callback_url=f"{base}/{plan.name}" if base else None,
         allow_private=around.allow_private or bool(plan.webhook and plan.webhook.allow_private),

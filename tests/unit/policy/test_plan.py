@@ -212,7 +212,10 @@ def test_recipients() -> None:
     """Where recipients are reached is in the plan, with defaults spelled out."""
     partner, warehouse = DEMO.processor("partner"), DEMO.processor("warehouse")
     assert partner.webhook is not None
-    assert (partner.webhook.url, partner.webhook.erasure_url) == ("fake:partner", None)
+    assert (partner.webhook.url, partner.webhook.erasure_url) == (
+        "fake:partner",
+        "fake:partner/requests",
+    )
     assert partner.kafka is None
     assert warehouse.kafka is not None
     assert (warehouse.kafka.topic, warehouse.kafka.format) == ("plain.warehouse", "json")
