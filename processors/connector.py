@@ -13,6 +13,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,7 +29,7 @@ from schemas.codec import decode
 from schemas.errors import Rejected, Unavailable
 from schemas.ids import Micros
 from schemas.models import Depersonalized, RecordDelivered
-from vault.port import Vault
+from vault.port import Tx, Vault
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,14 @@ class Surroundings:
     random: random.Random = field(default_factory=random.SystemRandom)
 
 
+class _Overtaken(Exception):
+    """Another worker has moved the partition on: nothing of this chunk may be entered any more."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
 class Connector:
     """Runs one recipient. `handle` and `run` may be called side by side; leases keep attempts on an object
     apart.
@@ -123,17 +132,26 @@ class Connector:
         if not records:
             return None
         await self._room()
-        for piece in _pieces(records, self._limits.batch):
-            if isinstance(piece, Depersonalized):
-                await self._lapse(piece, place)
-            else:
-                await self.attempt(self._register(piece))
-        with self._vault.transaction() as tx:
-            now = tx.progress(topic, chunk.partition)
-            if now != start:
-                return now
-            tx.set_progress(topic, chunk.partition, records[-1].offset + 1)
+        try:
+            for piece in _pieces(records, self._limits.batch):
+                if isinstance(piece, Depersonalized):
+                    await self._lapse(piece, place, start)
+                else:
+                    await self.attempt(self._register(piece, place, start))
+            with self._fenced(place, start) as tx:
+                tx.set_progress(topic, chunk.partition, records[-1].offset + 1)
+        except _Overtaken as overtaken:
+            return overtaken.at
         return None
+
+    @contextmanager
+    def _fenced(self, place: Place, start: int | None) -> Iterator[Tx]:
+        """Begin a write that happens only while nobody else has moved this partition on."""
+        with self._vault.transaction() as tx:
+            now = tx.progress(place.topic_id.hex(), place.partition)
+            if now is not None and now != start:
+                raise _Overtaken(now)
+            yield tx
 
     async def _room(self) -> None:
         while True:
@@ -146,15 +164,17 @@ class Connector:
         with self._vault.transaction(write=False) as tx:
             return tx.objects_waiting(self._name)
 
-    def _register(self, deliveries: Sequence[tuple[RecordDelivered, bytes]]) -> list[bytes]:
-        with self._vault.transaction() as tx:
+    def _register(
+        self, deliveries: Sequence[tuple[RecordDelivered, bytes]], place: Place, start: int | None
+    ) -> list[bytes]:
+        with self._fenced(place, start) as tx:
             return self._ledger.register(tx, deliveries, self._around.wall())
 
-    async def _lapse(self, lapse: Depersonalized, place: Place) -> None:
+    async def _lapse(self, lapse: Depersonalized, place: Place, start: int | None) -> None:
         after: bytes | None = b""
         refs: list[bytes] = []
         while after is not None:
-            with self._vault.transaction() as tx:
+            with self._fenced(place, start) as tx:
                 page, after = self._ledger.mark(tx, lapse, place, after, self._around.wall())
             refs += page[: self._limits.batch - len(refs)]
             await asyncio.sleep(0)  # a bucket of a million objects must not starve the loop

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from processors.answers import Answer, Done, Pause, Permanent, Retry
 from processors.calls import Attempt, Opened, OpenedPart, finish, plan, wanted
 from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
+from processors.pruning import pruned
 from processors.recipient import Recipient
 from processors.scopes import holdings, reach, reached_objects
 from processors.telling import Teller, cancelled
@@ -83,8 +84,6 @@ class Ledger:
     ) -> tuple[list[bytes], bytes | None]:
         """Mark one page of what a lapse reaches; return its objects and where to go on, None when all are."""
         lref, progress = self._teller.lapse(tx, lapse, place)
-        if not progress.marking:
-            return [], None
         refs = reached_objects(tx, self._processor, lapse, after, PAGE)
         ending = Ending(lapse=lref, lapse_id=lapse.lapse_id, cause=lapse.cause)
         rows, fresh = [], 0
@@ -97,6 +96,7 @@ class Ledger:
                 rows.append(_row(row, marked, due=row.due if _leased(row, wall) else wall))
         tx.put_objects(rows)
         onward = refs[-1] if len(refs) == PAGE else None
+        # Also when it comes again: what was registered anew in between is reached as well.
         counted = replace(progress, remaining=progress.remaining + fresh, marking=onward is not None)
         self._teller.put(tx, lref, counted, wall)
         return [row.ref for row in rows], onward
@@ -187,7 +187,7 @@ class Ledger:
         self._teller.tell(tx, [*told, *cancelled(doc, after)])
         self._teller.settled(tx, doc, after, answer, wall)
         if isinstance(answer, Done | Permanent):
-            after = replace(after, version=tx.seq)
+            after = replace(pruned(after), version=tx.seq)
         if not after.works:
             return _released(row, after, due=None)
         at_once = isinstance(answer, Done) and (attempt.bare or doc.version != attempt.version)

@@ -309,6 +309,54 @@ async def test_a_bucket_of_many_objects_is_answered_when_the_last_one_is(bench: 
     assert outcomes(bench.vault, id16("l1")) == ["overwritten_only"]
 
 
+async def test_a_recall_read_twice_reaches_what_was_read_again_between(bench: Bench) -> None:
+    """Deliveries that a redelivered chunk enters anew are taken back by the redelivered recall."""
+    first, event = delivery("d1", parts=[EMAIL]), lapse("l1", ProcessorScope(), cause="recall")
+    await bench.take(first, event)
+    assert bench.vendor.objects == {}
+    bench.keys.closed = "suspended"
+    with bench.vault.transaction() as tx:
+        tx.set_progress((b"t" * 16).hex(), 0, 0)  # as if the worker had died before it moved on
+    bench.offsets[0] = 0
+    await bench.take(first, event)
+    bench.keys.closed = None
+    await bench.later()
+    assert bench.vendor.objects == {}
+    assert outcomes(bench.vault, id16("l1")) == ["completed"]
+
+
+async def test_a_zombie_enters_nothing_once_it_is_overtaken(bench: Bench) -> None:
+    """Its deliveries are not even registered, so nothing of them waits for a key that lives."""
+    chunk = bench.chunk(*(delivery(f"d{n}", subject=f"s{n}", parts=[EMAIL]) for n in range(3)))
+    bench.limits = Limits(in_flight=1, batch=1)
+    zombie = bench.build()
+
+    async def overtaken(call: Call) -> Answer:
+        with bench.vault.transaction() as tx:
+            tx.set_progress((b"t" * 16).hex(), 0, 3)
+        return bench.vendor.apply(call)
+
+    bench.vendor.call = overtaken  # type: ignore[method-assign]
+    assert await zombie.handle(chunk) == 3
+    assert len(bench.vendor.objects) == 1
+    assert bench.connector.waiting() == 0
+
+
+async def test_an_object_seen_a_thousand_times_stays_small(bench: Bench) -> None:
+    """Deliveries that a later one covers are forgotten; the lapses of what they held change nothing."""
+    for n in range(100):
+        seen = delivery(f"d{n}", parts=[({"url": f"page {n}"}, ["p"])], period=n, decided=n)
+        await bench.take(seen)
+    with bench.vault.transaction(write=False) as tx:
+        [ref] = tx.objects_of_processor(NAME)
+        assert len(tx.objects(NAME, [ref])[ref].holdings) <= 33
+    for n in range(99):
+        await bench.take(lapse(f"l{n}", of_bucket("p", n), cause="retention"))
+    assert bench.held == {"url": "page 99"}
+    await bench.take(lapse("l99", of_bucket("p", 99), cause="retention"))
+    assert bench.vendor.objects == {}
+
+
 # ---- answers ----
 async def test_a_refused_delivery_is_told_and_forgotten(bench: Bench) -> None:
     """A permanent no leaves no row, and one bad delivery on an object does not take the good one with it."""

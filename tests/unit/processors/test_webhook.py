@@ -192,12 +192,12 @@ async def test_a_withdrawal_before_the_delivery_is_read_opens_nothing(set_up: Se
 async def test_a_misbehaving_partner_still_ends_with_exactly_what_it_may_have(set_up: Set, kind: str) -> None:
     """Deliveries and their lapse through a storm of faults: nothing is lost, nothing stays."""
     people = [set_up.world.person("answer_request") for _ in range(5)]
-    await set_up.fault(kind, times=12, seed=7)
+    await set_up.fault(kind, times=7, seed=7)
     for number, person in enumerate(people):
         await set_up.deliver(person, [NAME], record=f"r{number}")
     await set_up.settle()
     assert len(await set_up.held()) == 5
-    await set_up.fault(kind, times=12, seed=8)
+    await set_up.fault(kind, times=7, seed=8)
     set_up.world.pass_(30)
     set_up.world.expire()
     [lapse] = await set_up.lapses()
@@ -223,9 +223,9 @@ async def test_a_slow_object_does_not_hold_up_the_others(set_up: Set) -> None:
     """One call hangs until its deadline; the rest of the chunk is delivered meanwhile."""
     people = [set_up.world.person("answer_request") for _ in range(4)]
     deliveries = [set_up.world.deliver("partner", p, [NAME], record=f"r{n}") for n, p in enumerate(people)]
-    await set_up.fault("slow", seconds=1.5)
+    await set_up.fault("slow", seconds=0.9)
     task = asyncio.create_task(set_up.take(*(encode(d) for d in deliveries)))
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.4)
     assert len(await set_up.held()) == 3
     await task
     assert len(await set_up.held()) == 4
