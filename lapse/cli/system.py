@@ -13,7 +13,6 @@ from lapse import clockwork, doctor, main, topics, up, waiting
 from lapse.cli.options import Data, Format, Timeout
 from lapse.cli.output import Output, say, show, show_rows
 from lapse.initialise import initialise
-from schemas.errors import BadInput
 
 POLICY_HELP = "The YAML file of the policy in force (see policies/)."
 
@@ -34,6 +33,9 @@ def register(app: typer.Typer) -> None:
     clock.command("show")(run_clock_show)
     clock.command("confirm")(run_clock_confirm)
     app.add_typer(clock, name="clock")
+    epoch = typer.Typer(no_args_is_help=True, help="The epoch key, under which every other key is wrapped.")
+    epoch.command("turn")(run_epoch_turn)
+    app.add_typer(epoch, name="epoch")
 
 
 def run_up(
@@ -214,8 +216,10 @@ def run_clock_confirm(data: Data = None, _output: Format = Output.TABLE) -> None
         show(clockwork.confirm(here))
 
 
-def need(value: str | None, what: str) -> str:
-    """A value the command cannot do without."""
-    if not value:
-        raise BadInput("usage", f"{what} is missing", "command line", f"give {what}")
-    return value
+def run_epoch_turn(data: Data = None, _output: Format = Output.TABLE) -> None:
+    """Wrap every living key anew and destroy the old epoch's key: older copies of the vault open nothing more.
+
+    Do it monthly, while the system runs. Interrupted, it goes on where it stopped when called again.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        show({"epoch": here.vault.turn_epoch()})
