@@ -217,7 +217,7 @@ def run_clock_confirm(data: Data = None, _output: Format = Output.TABLE) -> None
 
 
 def run_epoch_turn(data: Data = None, _output: Format = Output.TABLE) -> None:
-    """Wrap every living key anew and destroy the old epoch's key: older copies of the vault open nothing more.
+    """Wrap every living key anew, destroy the old epoch's key: older copies of the vault open nothing more.
 
     Do it monthly, while the system runs. Interrupted, it goes on where it stopped when called again.
     """
