@@ -6,6 +6,7 @@ import base64
 import contextlib
 import fcntl
 import json
+import os
 import secrets
 import signal
 import sys
@@ -61,6 +62,7 @@ class Wanted:
 
 def run(wanted: Wanted, settings: Settings) -> None:
     """Run until asked to stop."""
+    os.umask(0o077)  # everything below the data folder is for this user alone
     layout, deadline = Layout(wanted.folder), time.monotonic() + wanted.wait_ready
     marker = _marked(layout, wanted)
     with _only_one(layout), contextlib.ExitStack() as closing:
