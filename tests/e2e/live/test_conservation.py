@@ -46,9 +46,9 @@ class Load:
                 *[self.form(somebody(), ROUTED, *allows("marketing_email")) for _ in range(1000)],
                 *[self.form(somebody(), ROUTED, form="get-in-touch") for _ in range(700)],
                 *[self.form(somebody(), NO_CONSENT, form="newsletter") for _ in range(400)],
-                *[self.form(somebody(), ROUTED, collected_at="2099-01-01T00:00:00Z") for _ in range(100)],
+                *[self.form(somebody(), ("form", "routed", "clock_future"), collected_at="2099-01-01T00:00:00Z") for _ in range(100)],
                 *[self.form(somebody(), ("form", "quarantined", "too_old"), collected_at=OLD) for _ in range(100)],
-                *[self.form(somebody(), ("form", "discarded", "lapsed"), collected_at=OLD, backfill=True)
+                *[self.form(somebody(), ("form", "discarded", "lapsed"), collected_at=LATE, backfill=True)
                   for _ in range(60)],
                 *[self.bot() for _ in range(90)],
                 *[self.beacons(granted=n % 2 == 0, server=False) for n in range(24)],
@@ -135,6 +135,7 @@ class Load:
 
 
 OLD = "1999-12-31T00:00:00Z"
+LATE = (dt.datetime.now(dt.UTC) - dt.timedelta(days=90)).isoformat()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import socket
 import time
@@ -15,6 +16,7 @@ from tests.support.live import Answer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
+LONG_AGO = (dt.datetime.now(dt.UTC) - dt.timedelta(days=90)).isoformat()
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -36,7 +38,7 @@ def problem(answer: Answer, status: int, code: str | None = None) -> str:
     ("body", "status", "code"),
     [
         (b"{", 400, "malformed"),
-        (b"[]", 400, None),
+        (b"[]", 422, None),
         (b'{"fields": {"email": "\xff"}}', 400, "malformed"),
         (b'{"fields": {"email": 7}}', 422, None),
         (b'{"fields": {"shoe_size": "44"}}', 422, "unknown_field"),
@@ -159,7 +161,8 @@ def test_what_is_odd_is_taken_and_its_outcome_is_in_the_log(steady: System) -> N
     steady.still()
     assert steady.submit(other, server=True, event_id=mine) == mine
     old = steady.submit(somebody(), server=True, collected_at="1999-01-01T00:00:00Z")
-    kept = steady.submit(somebody(), server=True, collected_at="1999-01-01T00:00:00Z", backfill=True)
+    before = steady.submit(somebody(), server=True, collected_at="1999-01-01T00:00:00Z", backfill=True)
+    late = steady.submit(somebody(), server=True, collected_at=LONG_AGO, backfill=True)
     future = steady.submit(somebody(), server=True, collected_at="2099-01-01T00:00:00Z")
     bot = steady.collector("POST", "/f/request-demo", {"fields": {**somebody().fields, "website": "x"}})
     fast = {"fields": somebody().fields, "rendered_at": int(time.time() * 1000)}
@@ -167,13 +170,14 @@ def test_what_is_odd_is_taken_and_its_outcome_is_in_the_log(steady: System) -> N
     steady.still()
     ended = {
         e: steady.ended(e)
-        for e in (mine, old, kept, future, bot.json()["event_id"], quick.json()["event_id"])
+        for e in (mine, old, before, late, future, bot.json()["event_id"], quick.json()["event_id"])
     }
     assert [(e["outcome"], e["code"]) for e in ended.values()] == [
         ("routed", None),
         ("quarantined", "too_old"),
+        ("discarded", "no_basis"),
         ("discarded", "lapsed"),
-        ("routed", None),
+        ("routed", "clock_future"),
         ("quarantined", "bot"),
         ("quarantined", "bot"),
     ]
