@@ -6,9 +6,10 @@
     the vault's clock -> EXPIRE -> keys destroyed -> lifecycle, processor.<name>
     processor.<name> -> CONNECT -> open late -> the third party -> receipts
 
-A chunk goes through `Chunks`: read, commit 1 (judge), produce, commit 2 (settle), acknowledge. What is
-decided stands in
-tagging, routing, governing and lapsing; here is only what is read from where and written to where.
+A chunk goes through `chunks.Chunks`: read, commit 1 (`judge`), `produce`, commit 2 (`settle`), acknowledge.
+What is
+decided stands in tagging, routing, governing and lapsing; here is only what is read from where and written to
+where.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from typing import Any
 from processors.build import Handler
 from schemas.errors import Unavailable
 from schemas.plan import Plans
-from streams import metrics, routestage, signals, tagstage
+from streams import metrics, routestage, signals, tagplan
 from streams.announcing import Announcer
-from streams.chunks import Part
 from streams.control import ControlEntry, ControlJudge, ControlWork, read_commands
 from streams.expiring import Expiry
 from streams.intake import Arrived, IntakeReader
@@ -33,9 +33,12 @@ from streams.ports import Chunk, Done, Outcome, Seek
 from streams.receipts import ReceiptWork, read_receipts
 from streams.routeout import RouteOutput
 from streams.routestage import Record, RouteWork
+from streams.signalout import SignalOutput
 from streams.signals import Said, SignalEntry, SignalJudge, SignalWork
+from streams.stage import Owing, Part, Quiet
 from streams.tagout import TagOutput
-from streams.tagstage import Entry, TagJudge, TagWork
+from streams.tagplan import Entry, TagWork
+from streams.tagstage import TagJudge
 from streams.upkeep import Upkeep
 from vault.port import Tx, Vault
 
@@ -43,27 +46,26 @@ GROUPS = {
     "tag": ("intake.form", "intake.email-open", "intake.cookie"),
     "govern": ("intake.signal", "control", "receipts"),
 }
-"""What each role's consumer group `lapse.<role>` reads; route reads `records.<horizon>`, connect
+"""What the consumer groups `lapse.<role>` read; route reads `records.<horizon>`, connect
 `processor.<name>`.
 """
 TICK_SECONDS, UPKEEP_SECONDS = 0.02, 0.25
 """Seconds between two looks at the vault's clock, and between two looks at what else is to be done."""
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts while something is away."""
+
 log = logging.getLogger(__name__)
-Drained = Callable[[], Awaitable[None]]
-"""Waits until what committed transactions owe is on the log: a Kafka commit must not overtake it."""
 
 
+# ---- 1. tag: clear events in; sealed records, decisions of what ends here, and quarantine out -------------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
-    """Clear events in; sealed records, decisions of what ends here, and quarantine out."""
+class Tag(Owing[TagWork]):
+    """A withdrawal that travels in a form is applied here, so a chunk may owe messages."""
 
     plans: PlanBook
     reader: IntakeReader
     judge_: TagJudge
     output: TagOutput
-    drained: Drained
     entry: Any = Entry
 
     def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Arrived]]:
@@ -74,11 +76,10 @@ class Tag:
         self, tx: Tx, part: Part, read: tuple[Plans, list[Arrived]], planned: Mapping[int, Entry] | None
     ) -> TagWork:
         """Commit 1: consent folded, purposes decided, keys and buckets made, the plan kept."""
-        plans, arrived = read
-        within = [each for each in arrived if part.holds(each.record)]
+        plans, arrived = read[0], [each for each in read[1] if part.holds(each.record)]
         if planned is None:
-            return self.judge_.decide(tx, within, plans)
-        return self.judge_.repeat(tx, within, planned, plans)
+            return self.judge_.decide(tx, arrived, plans)
+        return self.judge_.repeat(tx, arrived, planned, plans)
 
     async def produce(self, part: Part, work: TagWork) -> None:
         """Seal and send."""
@@ -86,21 +87,14 @@ class Tag:
 
     def settle(self, tx: Tx, work: TagWork) -> None:
         """Commit 2: tallies and residue."""
-        tagstage.settle(tx, work)
-
-    async def settled(self, work: TagWork) -> None:
-        """A withdrawal in a form must be on the log before the form is let go."""
-        if work.destroyed:
-            await self.drained()
-
-    async def done_before(self) -> None:
-        """Perhaps there was one."""
-        await self.drained()
+        tagplan.settle(tx, work)
 
 
+# ---- 2. route: sealed records in; decisions, then what each processor may have, sealed for it alone
+# ---------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Sealed records in; decisions, then what each processor may have, sealed for it alone."""
+class Route(Quiet[RouteWork]):
+    """Decides again under today's policy; destroys nothing and counts nothing."""
 
     vault: Vault
     plans: PlanBook
@@ -113,33 +107,24 @@ class Route:
 
     def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], _: object) -> RouteWork:
         """Commit 1: links followed, verdicts made, and written down who must be told of a lapse."""
-        plans, records = read
-        return routestage.decide(tx, [each for each in records if part.holds(each.inbound)], plans)
+        return routestage.decide(tx, [each for each in read[1] if part.holds(each.inbound)], read[0])
 
     async def produce(self, part: Part, work: RouteWork) -> None:
         """The decision is acknowledged before the delivery it allows."""
         await self.output.send_decisions(part, work)
         await self.output.send_deliveries(work)
 
-    def settle(self, tx: Tx, work: RouteWork) -> None:
-        """Commit 2: nothing to count, the decisions say it all."""
 
-    async def settled(self, work: RouteWork) -> None:
-        """Nothing was destroyed."""
-
-    async def done_before(self) -> None:
-        """Nor before."""
-
-
+# ---- 3. govern: what people say, what operators order, what processors answer
+# -------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GovernSignals:
-    """What people say, outside of forms, becomes the vault's state."""
+class GovernSignals(Owing[SignalWork]):
+    """What people say outside of forms becomes the vault's state."""
 
     vault: Vault
     plans: PlanBook
     judge_: SignalJudge
-    output: signals.SignalOutput
-    drained: Drained
+    output: SignalOutput
     entry: Any = SignalEntry
 
     def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Said]]:
@@ -150,36 +135,22 @@ class GovernSignals:
         self, tx: Tx, part: Part, read: tuple[Plans, list[Said]], planned: Mapping[int, SignalEntry] | None
     ) -> SignalWork:
         """Commit 1: statements folded, keys destroyed, requests kept."""
-        plans, said = read
-        within = [each for each in said if part.holds(each.record)]
+        plans, said = read[0], [each for each in read[1] if part.holds(each.record)]
         if planned is None:
-            return self.judge_.apply(tx, within, plans)
-        return self.judge_.repeat(tx, within, planned, plans)
+            return self.judge_.apply(tx, said, plans)
+        return self.judge_.repeat(tx, said, planned, plans)
 
     async def produce(self, part: Part, work: SignalWork) -> None:
         """What was decided about every signal, and how requests stepped on."""
         await self.output.send(part, work)
 
-    def settle(self, tx: Tx, work: SignalWork) -> None:
-        """Commit 2: nothing to count."""
-
-    async def settled(self, work: SignalWork) -> None:
-        """A withdrawal is let go only when what it destroyed is on the log."""
-        if work.destroyed:
-            await self.drained()
-
-    async def done_before(self) -> None:
-        """Perhaps there was one."""
-        await self.drained()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GovernControl:
-    """Signed commands, in order."""
+class GovernControl(Owing[ControlWork]):
+    """Signed commands, in their one order."""
 
     judge_: ControlJudge
-    output: signals.SignalOutput
-    drained: Drained
+    output: SignalOutput
     entry: Any = ControlEntry
 
     def read(self, part: Part, spoilt: frozenset[int]) -> dict[int, Any]:
@@ -196,21 +167,10 @@ class GovernControl:
         """How requests stepped on."""
         await self.output.send_steps(part, work.steps)
 
-    def settle(self, tx: Tx, work: ControlWork) -> None:
-        """Commit 2: nothing to count."""
-
-    async def settled(self, _: ControlWork) -> None:
-        """An erasure is let go only when what it destroyed is on the log."""
-        await self.drained()
-
-    async def done_before(self) -> None:
-        """Perhaps there was one."""
-        await self.drained()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GovernReceipts:
-    """What processors answer."""
+class GovernReceipts(Quiet[ReceiptWork]):
+    """Receipts stay on their topic, and are counted."""
 
     entry: Any = None
 
@@ -222,24 +182,17 @@ class GovernReceipts:
         """Commit 1: nothing but the fence."""
         return ReceiptWork(seq=tx.seq, plan={}, receipts=read)
 
-    async def produce(self, part: Part, work: ReceiptWork) -> None:
-        """Receipts stay where they are."""
-
     def settle(self, _: Tx, work: ReceiptWork) -> None:
         """Commit 2: count them by outcome."""
         for receipt in work.receipts:
             metrics.RECEIPTS.labels(receipt.processor, receipt.outcome).inc()
 
-    async def settled(self, work: ReceiptWork) -> None:
-        """Nothing was destroyed."""
 
-    async def done_before(self) -> None:
-        """Nor before."""
-
-
+# ---- 4. expire: on the vault's clock, keys that are due are destroyed, then everyone is told
+# -----------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
-    """On the vault's clock: keys that are due are destroyed, then everyone who must hear of it is told."""
+    """The one destroyer of buckets and the one announcer; its chores run beside the ticks."""
 
     expiry: Expiry
     announcer: Announcer
@@ -254,20 +207,20 @@ class Expire:
         await repeat("expiry", self.tick, TICK_SECONDS)
 
     async def keep_up(self) -> None:
-        """Do the chores for ever, beside the ticks: purging, residue, expansion, checkpoints."""
+        """Do the chores for ever: purging, residue, expansion, checkpoints."""
         await repeat("upkeep", self.upkeep.run, UPKEEP_SECONDS)
 
 
+# ---- 5. connect: one processor's sealed topic in; opened late, handed to the third party, answered
+# ----------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect:
-    """One processor's sealed topic in; its connector opens late, calls the third party, answers with
-    receipts.
-    """
+    """The processor's connector keeps its own fence, leases and retries."""
 
     connector: Handler
 
     async def __call__(self, chunk: Chunk) -> Outcome:
-        """Hand a chunk to the connector, which keeps its own fence."""
+        """Hand a chunk over."""
         elsewhere = await self.connector.handle(chunk)
         return Done() if elsewhere is None else Seek(elsewhere)
 

@@ -23,19 +23,22 @@ from schemas.plan import Plans, PolicyPlan
 from streams import metrics
 from streams.agents import GROUPS, Connect, Expire, GovernControl, GovernReceipts, GovernSignals, Route, Tag
 from streams.announcing import Announcer, drained
-from streams.chunks import Blocking, Chunks, Out, Stage, inline
+from streams.chunks import Chunks
 from streams.control import ControlJudge
 from streams.expanding import Expander
 from streams.expiring import Expiry
 from streams.faults import Crash, never
 from streams.housekeeping import LogCare, Purge
 from streams.intake import IntakeReader
+from streams.out import Out
 from streams.planbook import PlanBook
 from streams.poison import BugBudget
 from streams.ports import Sink
 from streams.routeout import RouteOutput
 from streams.scan import Scan
-from streams.signals import SignalJudge, SignalOutput
+from streams.signalout import SignalOutput
+from streams.signals import SignalJudge
+from streams.stage import Blocking, Stage, inline
 from streams.tagout import TagOutput
 from streams.tagstage import TagJudge
 from streams.upkeep import Checkpoints, Upkeep

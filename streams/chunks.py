@@ -7,121 +7,20 @@ changes an outcome. (Checked by `docs/model/m1_tag.py` and `m2_route.py`.)
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple
 
 import msgspec
 
-from schemas.codec import encode
 from schemas.errors import BadInput, Bug
-from schemas.ids import Sequence as VaultSequence
-from schemas.ids import Slot
-from schemas.models import DecisionBatch, RecordDecided
 from streams.faults import Crash, never
-from streams.ports import Chunk, Done, Inbound, Outbound, Outcome, Seek, Sink
-from vault.handles import partition_of
+from streams.ports import Chunk, Done, Outcome, Seek
+from streams.stage import Blocking, Finding, Part, Stage, Work, inline
 from vault.port import Tx, Vault
 
-TICK = "lapse-tick"
-"""Header of a record that only rolls a segment: no value, no meaning, no entry."""
 POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, BadInput, Bug)
 """What a bug of ours raises on one record: the chunk is halved until the record stands alone."""
-DECISIONS = "decisions"
-"""Topic of what was decided for every record."""
-BATCH_BYTES = 700_000
-"""A decision batch stays well under what one Kafka record may hold."""
-
-Work = TypeVar("Work", bound="Judged")
-T = TypeVar("T")
-
-
-@dataclass(slots=True, kw_only=True)
-class Judged:
-    """What a stage made of a part in commit 1; `plan` is one entry per judged offset, `seq` the commit's
-    number.
-    """
-
-    seq: VaultSequence
-    plan: dict[int, Any]
-
-
-class Finding(Protocol):
-    """Where anomalies go that need a person's eye: a code and the place, never a payload."""
-
-    def __call__(self, what: str, where: str, count: int = 1) -> None:
-        """Take a finding."""
-        ...
-
-
-class Stage(Protocol[Work]):
-    """One stage's steps for a part of a chunk; `entry` is the type of its plan's entries, None if it plans
-    nothing.
-    """
-
-    @property
-    def entry(self) -> Any:
-        """Type of the plan's entries; None for a stage that plans nothing."""
-        ...
-
-    def read(self, part: Part, spoilt: frozenset[int], /) -> Any:
-        """Decode, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
-        ...
-
-    def judge(self, tx: Tx, part: Part, read: Any, planned: Mapping[int, Any] | None, /) -> Work:
-        """Commit 1: read, fold, write; with `planned`, repeat what it says. No sealing, no I/O but `tx`."""
-        ...
-
-    async def produce(self, part: Part, work: Work, /) -> None:
-        """Seal and send everything, and return once all of it is acknowledged."""
-        ...
-
-    def settle(self, tx: Tx, work: Work, /) -> None:
-        """Commit 2: count what was judged."""
-        ...
-
-    async def settled(self, work: Work, /) -> None:
-        """Wait for what must be on the log before the chunk is acknowledged."""
-        ...
-
-    async def done_before(self) -> None:
-        """The same for a chunk that an earlier attempt has settled and perhaps not waited for."""
-        ...
-
-
-class Part(NamedTuple):
-    """Records of one partition done under one plan, and where they end."""
-
-    topic: str
-    log: str
-    partition: int
-    records: Sequence[Inbound]
-    position: int | None = None
-    """The log holds nothing between this offset and the first record."""
-
-    @property
-    def start(self) -> int:
-        """First offset."""
-        return self.records[0].offset
-
-    @property
-    def next(self) -> int:
-        """Offset after the last."""
-        return self.records[-1].offset + 1
-
-    @property
-    def place(self) -> str:
-        """Where it lies, for findings."""
-        return f"{self.topic}/{self.partition} {self.start}-{self.next - 1}"
-
-    def holds(self, record: Inbound) -> bool:
-        """Whether the record lies in this part, which may have been cut since the record was read."""
-        return self.start <= record.offset < self.next
-
-    def halves(self) -> tuple[Part, Part]:
-        """Both halves; only for two records or more."""
-        middle = len(self.records) // 2
-        return self._replace(records=self.records[:middle]), self._replace(records=self.records[middle:])
 
 
 class Fenced(NamedTuple):
@@ -134,19 +33,6 @@ class Fenced(NamedTuple):
 class _Commit1(Generic[Work]):
     part: Part
     work: Work
-
-
-class Blocking(Protocol):
-    """Runs a function that blocks on the vault, off the event loop (`Engine.work`)."""
-
-    def __call__(self, function: Callable[[], T], /) -> Awaitable[T]:
-        """Run it and return what it returns."""
-        ...
-
-
-async def inline(function: Callable[[], T]) -> T:
-    """Run it right here: for tests and tools."""
-    return function()
 
 
 class Chunks(Generic[Work]):
@@ -290,49 +176,3 @@ class Chunks(Generic[Work]):
 def _plan_of(entry: Any) -> Any:
     """Type of a stored plan: the offset after it, and its entries by offset."""
     return tuple[int, dict[int, entry]]
-
-
-def is_tick(record: Inbound) -> bool:
-    """Whether the record only rolls a segment."""
-    return record.value is None and any(name == TICK for name, _ in record.headers)
-
-
-def decision_batches(entries: Sequence[RecordDecided]) -> Iterator[bytes]:
-    """Pack entries into as few messages as their size allows."""
-    if not entries:
-        return
-    packed = encode(DecisionBatch(entries=list(entries)))
-    if len(packed) <= BATCH_BYTES or len(entries) == 1:
-        yield packed
-        return
-    middle = len(entries) // 2
-    yield from decision_batches(entries[:middle])
-    yield from decision_batches(entries[middle:])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Out:
-    """Where records go: the sink, and how many partitions each topic has."""
-
-    sink: Sink
-    partitions: Callable[[str], int]
-
-    def to_slot(
-        self, topic: str, slot: Slot, value: bytes, *, key: bytes | None = None, flag: str | None = None
-    ) -> Outbound:
-        """Address a record to the partition of a slot; `flag` is what is said about an accepted record."""
-        headers = [(FLAG, flag.encode())] if flag else []
-        return Outbound(topic, partition_of(slot, self.partitions(topic)), key, value, headers)
-
-    def to_partition(self, topic: str, partition: int, value: bytes) -> Outbound:
-        """Address a record to a partition as good as any, such as that of what caused it."""
-        return Outbound(topic, partition % self.partitions(topic), None, value)
-
-    async def send(self, records: Sequence[Outbound]) -> None:
-        """Send and wait until all are acknowledged."""
-        if records:
-            await self.sink.send(records)
-
-
-FLAG = "lapse-flag"
-"""Header with the code that is said about an accepted record, such as `clock_future`."""

@@ -5,16 +5,14 @@ verdict kept.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from schemas import codec
 from schemas.errors import BadInput, LapseError, NotFound, Refused, Rejected
-from schemas.ids import Micros
 from schemas.models import (
     Command,
     HoldPlaced,
@@ -30,18 +28,15 @@ from schemas.plan import Plans, PolicyPlan
 from schemas.policy import Policy, compile_plan, diff, load
 from schemas.retention import Duration
 from streams import metrics
-from streams.chunks import Finding, Judged, Part, is_tick
-from streams.governing import OBJECTABLE, refusal
+from streams.governing import refusal
 from streams.policing import apply_policy, shorten_terms
-from vault.ending import apply_statements, erase
+from streams.requests import Detail, decide, decided_step
+from streams.stage import Finding, Judged, Part, is_tick
 from vault.herald import Herald, announce_recall
 from vault.holds import place_hold, release_hold
 from vault.port import Tx
 from vault.transaction import destroying
-from vault.values import PolicyRow, ProcessorState, RetentionOrder, Statement, SubjectState
-
-Detail = dict[str, Any]
-"""What a judged command's answer says; never personal data."""
+from vault.values import PolicyRow, ProcessorState, RetentionOrder
 
 
 class ControlEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -78,7 +73,7 @@ class ControlJudge:
         plan: dict[int, ControlEntry] = {}
         steps: list[RequestStepped] = []
         if planned is not None:
-            return ControlWork(seq=tx.seq, plan=plan, steps=_steps_again(tx, commands, planned))
+            return ControlWork(seq=tx.seq, plan=plan, owes=True, steps=_steps_again(tx, commands, planned))
         for record in part.records:
             if is_tick(record):
                 continue
@@ -90,7 +85,7 @@ class ControlJudge:
             if code is not None:
                 self.finding(f"command refused: {code}", f"control {record.offset}")
             tx.set_control_offset(record.offset + 1)
-        return ControlWork(seq=tx.seq, plan=plan, steps=steps)
+        return ControlWork(seq=tx.seq, plan=plan, owes=True, steps=steps)
 
     def _judge(self, tx: Tx, command: Command, steps: list[RequestStepped]) -> str | None:
         """Judge one command; returns why it was refused, None if it was carried out."""
@@ -124,7 +119,7 @@ class ControlJudge:
                 release_hold(tx, command.hold_id)
                 return {}
             case RequestDecided():
-                return _decide(tx, command, plans, self.herald(plans), steps)
+                return decide(tx, command, plans, self.herald(plans), steps)
             case RetentionOrdered():
                 return _shorten(tx, command, plans)
         raise BadInput("bad_argument", "no such command", type(command).__name__)
@@ -225,65 +220,6 @@ def _shorten(tx: Tx, command: RetentionOrdered, plans: Plans) -> Detail:
     return {"hidden": hidden, "shortened": shortened}
 
 
-def _decide(
-    tx: Tx, command: RequestDecided, plans: Plans, herald: Herald, steps: list[RequestStepped]
-) -> Detail:
-    """An officer's decision on a request; the command on `control` is its own proof."""
-    policy = plans.in_force(tx.now) or plans.latest
-    match command.right:
-        case "erasure":
-            detail = _erase(tx, command, policy, herald)
-        case "objection":
-            detail = _object(tx, command, policy, herald)
-        case "restriction":
-            detail = _restrict(tx, command)
-        case "access" | "portability" | "rectification":
-            detail = {}
-    state = tx.request(command.request_id)
-    if state is not None:
-        kept = tuple(str(name) for name in detail.get("kept", ()))
-        tx.put_request(replace(state, state="decided", until=command.until, kept=kept))
-    steps.append(_decided(command, tx.now))
-    return detail
-
-
-def _decided(command: RequestDecided, at: Micros) -> RequestStepped:
-    return RequestStepped(request_id=command.request_id, right=command.right, step="decided", at=at)
-
-
-def _erase(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) -> Detail:
-    stays = {purpose.name for purpose in policy.purposes if purpose.keeps_on_erasure}
-    named = set(command.purposes)
-    keep = stays if not named else {p.name for p in policy.purposes} - named | stays
-    erased = erase(tx, command.alias_hashes, command.until, herald, keep=keep)
-    kept = sorted({purpose for _, purpose in erased.kept})
-    return {"subjects": len(erased.subjects), "kept": kept}
-
-
-def _people(tx: Tx, hashes: Sequence[bytes]) -> list[SubjectState]:
-    rows = [row for found in tx.aliases(hashes).values() for row in found]
-    numbers = {row.subject for row in rows if row.subject is not None}
-    return list(tx.subjects(numbers).values())
-
-
-def _object(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) -> Detail:
-    purposes = command.purposes or [p.name for p in policy.purposes if p.basis in OBJECTABLE]
-    people = _people(tx, command.alias_hashes)
-    for state in people:
-        said = [Statement(purpose=p, granted=False, at=command.until, objection=True) for p in purposes]
-        apply_statements(tx, state, said, herald)
-    return {"subjects": len(people), "purposes": list(purposes)}
-
-
-def _restrict(tx: Tx, command: RequestDecided) -> Detail:
-    people = _people(tx, command.alias_hashes)
-    for state in people:
-        for name in command.purposes or list(state.purposes):
-            state = state.having(name, replace(state.purpose(name), restricted=True))
-        tx.put_subjects([state])
-    return {"subjects": len(people)}
-
-
 def _steps_again(
     tx: Tx, commands: Mapping[int, Command | None], planned: Mapping[int, ControlEntry]
 ) -> list[RequestStepped]:
@@ -291,7 +227,7 @@ def _steps_again(
     done = [
         commands[offset] for offset, entry in planned.items() if entry.code is None and offset in commands
     ]
-    return [_decided(command, tx.now) for command in done if isinstance(command, RequestDecided)]
+    return [decided_step(command, tx.now) for command in done if isinstance(command, RequestDecided)]
 
 
 def read_commands(part: Part, spoilt: frozenset[int]) -> dict[int, Command | None]:

@@ -19,7 +19,7 @@ from schemas.errors import Rejected
 from schemas.ids import LapseId, Micros, Period, Sequence, Slot, Terms
 from schemas.models import DecisionBatch, Depersonalized, RecordDecided, RecordScope
 from schemas.plan import Plans
-from streams.chunks import Out
+from streams.out import Out
 from streams.ports import Outbound
 from streams.scan import Scan, ScannedBatch, Start, Time
 from vault.handles import delivery_id

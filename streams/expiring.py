@@ -16,13 +16,13 @@ from schemas.ids import Micros, SubjectNumber
 from schemas.models import Cause
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
-from streams.chunks import Finding
 from streams.clockrules import Moved, Reading, judge
 from streams.expanding import ask_expansion
 from streams.faults import ENDED, Crash, never
 from streams.lapsing import decide_lapse
 from streams.planbook import PlanBook
 from streams.policing import applied_version, apply_policy
+from streams.stage import Finding
 from vault.ending import end_bucket, end_purposes, finish_buckets
 from vault.herald import Herald
 from vault.port import Tx, Vault

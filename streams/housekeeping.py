@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from streams.chunks import TICK, Blocking, Finding, inline
 from streams.ports import Outbound, Sink
+from streams.stage import TICK, Blocking, Finding, inline
 
 Place = tuple[str, int]
 """Topic and partition."""

@@ -18,8 +18,9 @@ from schemas.ids import EventId, Micros, RecordId
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted
 from schemas.plan import Plans, PolicyPlan
 from streams import tagging
-from streams.chunks import POISON, Part, is_tick
+from streams.chunks import POISON
 from streams.ports import Inbound
+from streams.stage import Part, is_tick
 from vault.handles import alias_hash, record_id
 from vault.identity import normalise
 from vault.port import Vault

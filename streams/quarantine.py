@@ -13,9 +13,10 @@ from schemas import codec
 from schemas.errors import NotFound
 from schemas.ids import Micros, Period, RecordId, Terms
 from schemas.models import Quarantined
-from streams.chunks import Out, Part
 from streams.intake import RELEASED, release_header
+from streams.out import Out
 from streams.ports import Outbound
+from streams.stage import Part
 from vault.keys import Draw
 from vault.port import Tx, Vault
 from vault.sealing import open_quarantined, quarantine_aad, seal_quarantined

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from schemas import codec
 from schemas.errors import Rejected
 from schemas.models import ReceiptGiven
-from streams.chunks import Judged, Part, is_tick
+from streams.stage import Judged, Part, is_tick
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,10 +14,11 @@ from schemas.models import Grant, RecordDelivered, RecordTagged, Verdict
 from schemas.plan import CompartmentPlan
 from schemas.policy_words import COLLECTED_AT
 from streams import metrics
-from streams.chunks import DECISIONS, Out, Part, decision_batches
+from streams.out import DECISIONS, Out, decision_batches
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
 from streams.routestage import Routed, RouteWork, Spoilt, entry_of, spoilt_entry
+from streams.stage import Part
 from streams.times import rfc3339
 from vault.handles import delivery_id, handle_key, make_handles, subject_ref
 from vault.keys import Draw

@@ -12,10 +12,11 @@ from schemas.errors import Rejected
 from schemas.ids import Micros, Period, RecordId, Slot, SubjectNumber, Terms
 from schemas.models import RecordDecided, RecordTagged
 from schemas.plan import Plans, PurposePlan
-from streams.chunks import FLAG, Judged, Part, is_tick
 from streams.intake import place_id
+from streams.out import FLAG
 from streams.ports import Inbound
 from streams.routing import Decision, LinkState, Policies, route
+from streams.stage import Judged, Part, is_tick
 from streams.tagging import bind
 from vault.opening import Found, Usable, asks_of, find, may_use
 from vault.port import Tx, Vault

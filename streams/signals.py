@@ -22,17 +22,16 @@ from schemas.models import (
     SignalReceived,
 )
 from schemas.plan import Plans, PolicyPlan
-from streams.chunks import DECISIONS, Finding, Judged, Out, Part, decision_batches, is_tick
 from streams.governing import Applied, Turned, anchored, read_signal
 from streams.intake import place_id, received_at
 from streams.people import People
 from streams.ports import Inbound
-from streams.quarantine import PURPOSE, Aside, keepable, set_aside
+from streams.quarantine import PURPOSE, Aside, keepable
+from streams.stage import Finding, Judged, Part, is_tick
 from streams.tagging import bind, moment
 from vault.handles import record_id
 from vault.herald import Herald
 from vault.identity import hashes_of
-from vault.keys import Draw, random_bytes
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketWanted, ProcessorState, RequestState
 
@@ -72,7 +71,6 @@ class SignalWork(Judged):
     steps: list[RequestStepped]
     asides: list[tuple[Aside, bytes, bytes]]
     """What is quarantined: said of it, its bytes, its bucket's key."""
-    destroyed: bool
 
 
 def read_signals(vault: Vault, plans: Plans, part: Part, spoilt: frozenset[int]) -> list[Said]:
@@ -253,7 +251,7 @@ def _work(
     plan: Mapping[int, SignalEntry],
     steps: list[RequestStepped],
     plans: Plans,
-    destroyed: bool,
+    owes: bool,
 ) -> SignalWork:
     entries = []
     for each in said:
@@ -277,9 +275,7 @@ def _work(
             )
         )
     asides = [aside for each in said if (aside := _aside(tx, each, plan[each.record.offset])) is not None]
-    return SignalWork(
-        seq=tx.seq, plan=dict(plan), entries=entries, steps=steps, asides=asides, destroyed=destroyed
-    )
+    return SignalWork(seq=tx.seq, plan=dict(plan), entries=entries, steps=steps, asides=asides, owes=owes)
 
 
 def _aside(tx: Tx, each: Said, entry: SignalEntry) -> tuple[Aside, bytes, bytes] | None:
@@ -298,25 +294,3 @@ def _aside(tx: Tx, each: Said, entry: SignalEntry) -> tuple[Aside, bytes, bytes]
         terms=entry.terms,
     )
     return said, raw, key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignalOutput:
-    """Sends what governing owes the log besides the outbox."""
-
-    out: Out
-    draw: Draw = random_bytes
-
-    async def send(self, part: Part, work: SignalWork) -> None:
-        """Send quarantined signals, decisions and steps; returns once all of it is acknowledged."""
-        records = [set_aside(self.out, part, said, raw, key, self.draw) for said, raw, key in work.asides]
-        batches = decision_batches(work.entries)
-        records += [self.out.to_partition(DECISIONS, part.partition, batch) for batch in batches]
-        await self.out.send(records)
-        await self.send_steps(part, work.steps)
-
-    async def send_steps(self, part: Part, steps: Sequence[RequestStepped]) -> None:
-        """Send how requests moved on."""
-        await self.out.send(
-            [self.out.to_partition(DECISIONS, part.partition, codec.encode(step)) for step in steps]
-        )

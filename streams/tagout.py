@@ -12,10 +12,11 @@ from schemas.ids import Handle, Slot
 from schemas.models import Compartment, Link, Outcome, RecordDecided, RecordTagged
 from schemas.plan import Plans, PolicyPlan
 from streams import tagging
-from streams.chunks import DECISIONS, Out, Part, decision_batches
+from streams.out import DECISIONS, Out, decision_batches
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
-from streams.tagstage import REVISION, Item, Keys, TagWork, bucket_of
+from streams.stage import Part
+from streams.tagplan import REVISION, Item, Keys, TagWork, bucket_of
 from vault.handles import handle_key, make_handles, slot_of
 from vault.keys import Draw, derive_k
 from vault.sealing import Part as SealPart

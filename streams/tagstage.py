@@ -2,84 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
 
-import msgspec
-
-from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
-from schemas.plan import Plans, PolicyPlan, PurposePlan
+from schemas.ids import Micros, RecordId, SubjectNumber
+from schemas.plan import Plans, PurposePlan
 from schemas.retention import Anchored
-from streams import residue, tagging
-from streams.chunks import Judged
+from streams import tagging
 from streams.intake import Arrived
 from streams.people import People
+from streams.tagplan import QUARANTINE, Entry, Fate, Item, LinkPlan, TagWork, bucket_of, living
 from vault.herald import Herald
 from vault.port import Tx
-from vault.values import BucketId, BucketRow, BucketWanted, ResidueEntry, SubjectState
-
-REVISION = 1
-"""Revision of what was submitted; a rectification is one more."""
-QUARANTINE = -1
-"""Purpose number of the reserved purpose in a plan's links."""
-Fate = Literal["tagged", "kept", "discarded", "quarantined", "swallowed"]
-
-
-class LinkPlan(msgspec.Struct, frozen=True, array_like=True):
-    """One planned link: purpose number of the plan's policy, its bucket, and the generation of the subject
-    key.
-    """
-
-    purpose: int
-    period: Period
-    terms: Terms
-    generation: int = 0
-
-
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """What commit 1 has decided about one offset: every redelivery repeats it. The vault seals it at rest."""
-
-    record_id: RecordId
-    fate: Fate
-    code: str | None = None
-    path: str | None = None
-    at: Micros = Micros(0)
-    policy: int = 0
-    subject: SubjectNumber | None = None
-    links: tuple[LinkPlan, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """The keys a link is sealed under; only of links that live at the end of commit 1."""
-
-    link: LinkPlan
-    due: Micros
-    bucket: bytes = field(repr=False)
-    subject: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """An arrival, what was decided, and the living keys of its links."""
-
-    arrived: Arrived
-    entry: Entry
-    keys: tuple[Keys, ...] = ()
-
-
-@dataclass(slots=True, kw_only=True)
-class TagWork(Judged):
-    """A judged part; `destroyed`: its commit owes the outbox something."""
-
-    items: list[Item]
-    plans: Plans
-    now: Micros
-    control_offset: int
-    destroyed: bool = False
+from vault.values import BucketId, BucketWanted, SubjectState
 
 
 @dataclass(slots=True)
@@ -151,7 +87,7 @@ class TagJudge:
         entries: Sequence[Entry],
         states: Mapping[SubjectNumber, SubjectState],
         plans: Plans,
-        destroyed: bool,
+        owes: bool,
     ) -> TagWork:
         named = {entry.policy: plans.version(entry.policy) for entry in entries if entry.links}
         wanted = {bucket_of(named[entry.policy], link) for entry in entries for link in entry.links}
@@ -159,10 +95,8 @@ class TagJudge:
         items = []
         for each, entry in zip(arrived, entries, strict=True):
             state = states.get(entry.subject) if entry.subject is not None else None
-            living = (_living(named[entry.policy], link, state, buckets, keys) for link in entry.links)
-            items.append(
-                Item(arrived=each, entry=entry, keys=tuple(key for key in living if key is not None))
-            )
+            found = (living(named[entry.policy], link, state, buckets, keys) for link in entry.links)
+            items.append(Item(arrived=each, entry=entry, keys=tuple(key for key in found if key is not None)))
         return TagWork(
             seq=tx.seq,
             plan={each.record.offset: entry for each, entry in zip(arrived, entries, strict=True)},
@@ -170,7 +104,7 @@ class TagJudge:
             plans=plans,
             now=tx.now,
             control_offset=tx.control_offset,
-            destroyed=destroyed,
+            owes=owes,
         )
 
     def _entry(self, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
@@ -323,47 +257,3 @@ def _candidates(arrived: Iterable[Arrived]) -> set[BucketId]:
 def shut_buckets(tx: Tx, ids: Iterable[BucketId]) -> frozenset[BucketId]:
     """Those of the buckets that exist and take nothing any more: hidden, ended, or due."""
     return frozenset(row.id for row in tx.buckets(ids).values() if not row.usable(tx.now))
-
-
-def bucket_of(policy: PolicyPlan, link: LinkPlan) -> BucketId:
-    """The bucket a planned link hangs on."""
-    purpose = policy.quarantine if link.purpose == QUARANTINE else policy.purposes[link.purpose]
-    return BucketId(purpose.name, link.period, link.terms)
-
-
-def _living(
-    policy: PolicyPlan,
-    link: LinkPlan,
-    state: SubjectState | None,
-    buckets: Mapping[BucketId, BucketRow],
-    keys: Mapping[BucketId, bytes],
-) -> Keys | None:
-    """The keys of a link, None if one of them has died since it was planned."""
-    bucket = bucket_of(policy, link)
-    if bucket not in keys:
-        return None
-    if link.purpose == QUARANTINE:
-        return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=b"")
-    held = state.purpose(bucket.purpose) if state is not None else None
-    if held is None or held.key is None or held.generation != link.generation:
-        return None
-    return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=held.key)
-
-
-def settle(tx: Tx, work: TagWork) -> None:
-    """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
-    plans = work.plans
-    tally: Counter[BucketId] = Counter()
-    cells: list[ResidueEntry] = []
-    plan = plans.in_force(tx.now) or plans.latest
-    period = residue.period_of(plan.residue, tx.now)
-    for item in work.items:
-        entry, event = item.entry, item.arrived.event
-        if entry.fate not in ("tagged", "kept") or event is None:
-            continue
-        policy = plans.version(entry.policy)
-        tally.update(bucket_of(policy, link) for link in entry.links)
-        label = plan.residue.label(tagging.source_of(event), tagging.clear_fields(event))
-        cells.append(ResidueEntry(period=period, label=label, subject=entry.subject))
-    tx.add_tally(tally)
-    tx.count_residue(cells)

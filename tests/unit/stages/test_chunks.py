@@ -13,9 +13,11 @@ from schemas.errors import Bug
 from schemas.ids import EventId, Micros, RecordId, Slot
 from schemas.models import ConsentStated, ConsentStatement, Identifier, RecordDecided, SignalReceived
 from streams import tagging
-from streams.chunks import BATCH_BYTES, Chunks, Judged, Part, decision_batches
+from streams.chunks import Chunks
 from streams.faults import POINTS
+from streams.out import BATCH_BYTES, decision_batches
 from streams.ports import Chunk, Done, Inbound, Outbound, Seek
+from streams.stage import Judged, Part
 from tests.unit.stages.world import World
 from vault import sealing
 from vault.factory import memory_vault

@@ -1,0 +1,121 @@
+"""What tag has decided about a part: entries that redeliveries repeat, and which keys still live."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
+from schemas.plan import Plans, PolicyPlan
+from streams import residue, tagging
+from streams.intake import Arrived
+from streams.stage import Judged
+from vault.port import Tx
+from vault.values import BucketId, BucketRow, ResidueEntry, SubjectState
+
+REVISION = 1
+"""Revision of what was submitted; a rectification is one more."""
+QUARANTINE = -1
+"""Purpose number of the reserved purpose in a plan's links."""
+Fate = Literal["tagged", "kept", "discarded", "quarantined", "swallowed"]
+
+
+class LinkPlan(msgspec.Struct, frozen=True, array_like=True):
+    """One planned link: purpose number of the plan's policy, its bucket, and the generation of the subject
+    key.
+    """
+
+    purpose: int
+    period: Period
+    terms: Terms
+    generation: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What commit 1 has decided about one offset: every redelivery repeats it. The vault seals it at rest."""
+
+    record_id: RecordId
+    fate: Fate
+    code: str | None = None
+    path: str | None = None
+    at: Micros = Micros(0)
+    policy: int = 0
+    subject: SubjectNumber | None = None
+    links: tuple[LinkPlan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The keys a link is sealed under; only of links that live at the end of commit 1."""
+
+    link: LinkPlan
+    due: Micros
+    bucket: bytes = field(repr=False)
+    subject: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """An arrival, what was decided, and the living keys of its links."""
+
+    arrived: Arrived
+    entry: Entry
+    keys: tuple[Keys, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class TagWork(Judged):
+    """A judged part of intake."""
+
+    items: list[Item]
+    plans: Plans
+    now: Micros
+    control_offset: int
+
+
+def bucket_of(policy: PolicyPlan, link: LinkPlan) -> BucketId:
+    """The bucket a planned link hangs on."""
+    purpose = policy.quarantine if link.purpose == QUARANTINE else policy.purposes[link.purpose]
+    return BucketId(purpose.name, link.period, link.terms)
+
+
+def living(
+    policy: PolicyPlan,
+    link: LinkPlan,
+    state: SubjectState | None,
+    buckets: Mapping[BucketId, BucketRow],
+    keys: Mapping[BucketId, bytes],
+) -> Keys | None:
+    """The keys of a link, None if one of them has died since it was planned."""
+    bucket = bucket_of(policy, link)
+    if bucket not in keys:
+        return None
+    if link.purpose == QUARANTINE:
+        return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=b"")
+    held = state.purpose(bucket.purpose) if state is not None else None
+    if held is None or held.key is None or held.generation != link.generation:
+        return None
+    return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=held.key)
+
+
+def settle(tx: Tx, work: TagWork) -> None:
+    """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
+    plans = work.plans
+    tally: Counter[BucketId] = Counter()
+    cells: list[ResidueEntry] = []
+    plan = plans.in_force(tx.now) or plans.latest
+    period = residue.period_of(plan.residue, tx.now)
+    for item in work.items:
+        entry, event = item.entry, item.arrived.event
+        if entry.fate not in ("tagged", "kept") or event is None:
+            continue
+        policy = plans.version(entry.policy)
+        tally.update(bucket_of(policy, link) for link in entry.links)
+        label = plan.residue.label(tagging.source_of(event), tagging.clear_fields(event))
+        cells.append(ResidueEntry(period=period, label=label, subject=entry.subject))
+    tx.add_tally(tally)
+    tx.count_residue(cells)
