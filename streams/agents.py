@@ -203,8 +203,15 @@ class Expire:
         return self.expiry.tick() + await self.announcer.announce()
 
     async def run(self) -> None:
-        """Tick for ever."""
-        await repeat("expiry", self.tick, TICK_SECONDS)
+        """Destroy and announce for ever, side by side: a broker that is away holds no due date up."""
+
+        async def expire() -> int:
+            return self.expiry.tick()
+
+        await asyncio.gather(
+            repeat("expiry", expire, TICK_SECONDS),
+            repeat("announcer", self.announcer.announce, TICK_SECONDS),
+        )
 
     async def keep_up(self) -> None:
         """Do the chores for ever: purging, residue, expansion, checkpoints."""

@@ -9,13 +9,14 @@ makes sure of the second. A lease in the vault keeps two processes from announci
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from schemas.errors import Unavailable
+from schemas.errors import LapseError, Unavailable
 from schemas.ids import Micros
 from streams.faults import ANNOUNCED, Crash, never
 from streams.ports import Outbound, Sink
 from vault.port import Tx, Vault
+from vault.values import OutboxRow
 
 LEASE = "lease/announcer"
 LEASE_FOR = 15_000_000
@@ -24,6 +25,8 @@ SEND_WITHIN = 10.0
 """Seconds a batch may take; half a lease is left for what is already on the wire."""
 BATCH = 500
 """Messages per batch."""
+MOST_STUCK = 50_000
+"""How many messages of topics that are away are read past."""
 
 
 class Announcer:
@@ -39,41 +42,63 @@ class Announcer:
         self._owner = owner
         self._wall = wall
         self._crash = crash
+        self._stuck = 0
 
     async def announce(self) -> int:
-        """Produce what is owed now; returns how many messages. 0 also where another process holds
-        the lease.
+        """Produce what was owed when this began; returns how many messages. 0 also where another process
+        holds the lease.
+
+        What comes to be owed meanwhile is for the next call: a steady stream must not keep the caller here.
         """
+        with self._vault.transaction(write=False) as tx:
+            owed = tx.outbox_count()
         done = 0
-        while sent := await self._batch():
+        while done < owed and (sent := await self._batch()):
             done += sent
         return done
 
     async def _batch(self) -> int:
-        with self._vault.transaction(write=False) as tx:
-            if not tx.outbox_count():
-                return 0
         with self._vault.transaction() as tx:
             if not take_lease(tx, LEASE, self._owner, self._wall(), LEASE_FOR):
                 return 0
-            rows = tx.outbox(BATCH)
+            rows = tx.outbox(BATCH + self._stuck)
         if not rows:
             return 0
+        topics: dict[str, list[OutboxRow]] = {}
+        for row in rows:
+            topics.setdefault(row.topic, []).append(row)
+        answers = await asyncio.gather(*map(self._send, topics.values()), return_exceptions=True)
+        failed = [answer for answer in answers if answer is not None]
+        for error in failed:
+            if not isinstance(error, LapseError):
+                raise error
+        self._crash(ANNOUNCED)
+        told = zip(topics.values(), answers, strict=True)
+        sent = [row.id for owed, answer in told if answer is None for row in owed]
+        with self._vault.transaction() as tx:
+            tx.delete_outbox(sent)
+        # What a topic does not take stays ahead of everything younger: it is read past the next time.
+        self._stuck = min(len(rows) - len(sent), MOST_STUCK)
+        for error in failed:
+            raise error
+        return len(rows)
+
+    async def _send(self, rows: Sequence[OutboxRow]) -> None:
+        """Produce one topic's messages, so that a topic that is away keeps back nobody else's."""
         records = [Outbound(row.topic, row.partition, row.key, row.value) for row in rows]
         try:
             await asyncio.wait_for(self._sink.send(records), SEND_WITHIN)
         except TimeoutError:
             raise Unavailable("unavailable", "the broker does not take announcements", "outbox") from None
-        self._crash(ANNOUNCED)
-        with self._vault.transaction() as tx:
-            tx.delete_outbox([row.id for row in rows])
-        return len(rows)
 
 
 def take_lease(tx: Tx, name: str, owner: bytes, now: Micros, span: int) -> bool:
-    """Take or renew a lease in a write transaction; False while another owner's still runs."""
+    """Take or renew a lease in a write transaction; False while another owner's still runs.
+
+    One that ends later than any lease taken now would is of a wall clock that was set back since.
+    """
     held = tx.meta(name)
-    if held is not None and held[8:] != owner and int.from_bytes(held[:8], "big") > now:
+    if held is not None and held[8:] != owner and now < int.from_bytes(held[:8], "big") <= now + span:
         return False
     tx.put_meta(name, (now + span).to_bytes(8, "big") + owner)
     return True

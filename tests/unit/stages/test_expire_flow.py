@@ -26,7 +26,7 @@ from streams.clockrules import Reading
 from streams.expiring import TOO_MANY, confirm, read_clocks
 from streams.housekeeping import Purge
 from streams.memory import MemorySink
-from streams.ports import Outbound
+from streams.ports import Outbound, Placed
 from streams.scan import scan_memory
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.world import POLICY, SECOND, START, World
@@ -222,6 +222,54 @@ async def test_what_the_broker_does_not_take_stays_owed(world: World) -> None:
     assert [record.value for record in world.log.read("residue", 0, 0)] == [b"\0", b"\0", b"\1", b"\2"]
 
 
+async def test_a_topic_that_is_away_keeps_back_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one topic does not take stays owed; what is owed to the others is said, and once."""
+
+    class Gone(MemorySink):
+        async def send(self, records: Sequence[Outbound]) -> list[Placed]:
+            if any(record.topic == "processor.crm" for record in records):
+                raise Unavailable("unavailable", "no such topic", "processor.crm")
+            return await super().send(records)
+
+    monkeypatch.setattr("streams.announcing.BATCH", 2)
+    with world.vault.transaction() as tx:
+        for n in range(4):
+            tx.put_outbox(kind="x", topic="processor.crm", partition=0, key=None, value=bytes([n]))
+        for n in range(3):
+            tx.put_outbox(kind="x", topic="residue", partition=0, key=None, value=bytes([n]))
+    announcer = Announcer(world.vault, Gone(world.log), owner=b"mine", wall=lambda: Micros(0))
+    for _ in range(6):
+        with pytest.raises(Unavailable):
+            await announcer.announce()
+    assert [record.value for record in world.log.read("residue", 0, 0)] == [b"\0", b"\1", b"\2"]
+    with world.vault.transaction(write=False) as tx:
+        assert {row.topic for row in tx.outbox(9)} == {"processor.crm"}
+
+
+async def test_a_steady_stream_does_not_keep_the_announcer(world: World) -> None:
+    """What comes to be owed while it announces is for the next time: buckets fall due meanwhile."""
+
+    class Busy(MemorySink):
+        async def send(self, records: Sequence[Outbound]) -> list[Placed]:
+            with world.vault.transaction() as tx:
+                tx.put_outbox(kind="x", topic="residue", partition=0, key=None, value=b"more")
+            return await super().send(records)
+
+    with world.vault.transaction() as tx:
+        tx.put_outbox(kind="x", topic="residue", partition=0, key=None, value=b"1")
+    announcer = Announcer(world.vault, Busy(world.log), owner=b"mine", wall=lambda: Micros(0))
+    assert await asyncio.wait_for(announcer.announce(), 5) == 1
+
+
+async def test_a_lease_of_a_clock_that_was_set_back_since_binds_nobody(world: World) -> None:
+    """The announcer would else rest until the old time comes again."""
+    with world.vault.transaction() as tx:
+        assert take_lease(tx, LEASE, b"dead", Micros(10**12), 10)
+        assert take_lease(tx, LEASE, b"mine", Micros(5), 10)
+
+
 async def test_a_send_that_never_ends_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease must not run out under a send: it is given up sooner, as unavailable."""
 
@@ -236,6 +284,30 @@ async def test_a_send_that_never_ends_is_given_up(world: World, monkeypatch: pyt
     announcer = Announcer(world.vault, Stuck(), owner=b"mine", wall=lambda: Micros(0))  # type: ignore[arg-type]  # a sink
     with pytest.raises(Unavailable):
         await announcer.announce()
+
+
+async def test_keys_die_while_the_broker_takes_no_announcement(world: World) -> None:
+    """Destroying comes first and waits for nobody: a send that hangs holds no due date up."""
+    hangs = asyncio.Event()
+
+    class Stuck:
+        async def send(self, records: Sequence[Outbound]) -> list[Placed]:
+            hangs.set()
+            await asyncio.sleep(60)
+            return [Placed(record.topic, 0, 0) for record in records]
+
+    stuck = Announcer(world.vault, Stuck(), owner=b"mine", wall=lambda: Micros(0))
+    expire = replace(world.expire, announcer=stuck)
+    with world.vault.transaction() as tx:
+        tx.put_outbox(kind="x", topic="residue", partition=0, key=None, value=b"1")
+        due = next(row.due for row in tx.all_buckets() if row.id.purpose == "answer")
+    running = asyncio.create_task(expire.run())
+    await hangs.wait()
+    world.vault.clock.set_manual(due)
+    async with asyncio.timeout(5):
+        while states(world)["answer"] == "open":  # noqa: ASYNC110 the store has no event to wait for
+            await asyncio.sleep(0.01)
+    running.cancel()
 
 
 async def test_the_loop_waits_for_what_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
