@@ -23,6 +23,7 @@ from vault.values import AliasRow
 KINDS: tuple[str, ...] = (*get_args(SourceKind), "signal")
 FOLD: tuple[Outcome, ...] = ("routed", "kept_in_vault", "expired", "quarantined", "discarded")
 """Entries of one record fold to the first of these that occurs: what was done was done."""
+LATER_CONTENT = "conflicting_event_id"
 ID_BYTES = 16
 
 
@@ -34,9 +35,14 @@ class Found:
 
     @property
     def decisive(self) -> RecordDecided:
-        """The entry that counts: highest in the fold, then the highest revision, then the latest."""
-        ranked = ((FOLD.index(e.outcome), -e.revision, -at.appended_ms, e) for at, e in self.entries)
-        return min(ranked, key=lambda item: item[:3])[3]
+        """The entry that counts: highest in the fold, then the highest revision, then the latest; that
+        another content came under the id later counts only where nothing else was decided.
+        """
+        ranked = (
+            (FOLD.index(e.outcome), e.code == LATER_CONTENT, -e.revision, -at.appended_ms, e)
+            for at, e in self.entries
+        )
+        return min(ranked, key=lambda item: item[:4])[4]
 
 
 def of_event(here: Installation, event: str, site: str | None) -> dict[str, Any]:
