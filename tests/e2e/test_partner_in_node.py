@@ -1,4 +1,4 @@
-"""Our events and erasures, judged in another language by packages that others wrote; their answers by ours."""
+"""Our events and erasures, judged in another language by packages others wrote; their answers by ours."""
 
 from __future__ import annotations
 
