@@ -27,6 +27,9 @@ CONTROL = "control"
 SYSTEM = "lapse"
 """Who ordered what the system applies by itself."""
 
+MOST_HASHES = 10_000
+"""Identifiers in one message: a broker refuses records of more than a megabyte."""
+
 _DAY = 86_400_000_000
 _LABEL = b"lapse/v1/lapse-id"
 
@@ -121,24 +124,29 @@ def announce_decision(
     reason: str,
     request_id: RequestId | None = None,
 ) -> None:
-    """Owe `control` what the system applied: enough to do it again after a restore (Protocol 10)."""
-    command_id = CommandId(herald.draw(ID_BYTES))
-    decided = RequestDecided(
-        command_id=command_id,
-        ordered_by=SYSTEM,
-        at=tx.now,
-        key_id="",
-        signature=b"",
-        request_id=RequestId(herald.draw(ID_BYTES)) if request_id is None else request_id,
-        right=right,
-        alias_hashes=list(hashes),
-        purposes=[purpose for purpose, _ in ended],
-        generations=[generation for _, generation in ended],
-        until=until,
-        reason=reason,
-    )
-    tx.judge_command(command_id, None, b"{}")
-    _owe(tx, herald, CONTROL, 0, None, herald.sign(decided))
+    """Owe `control` what the system applied: enough to do it again after a restore (Protocol 10).
+
+    Whoever types enough identifiers into forms makes a person of more than one message holds.
+    """
+    request = RequestId(herald.draw(ID_BYTES)) if request_id is None else request_id
+    for start in range(0, max(1, len(hashes)), MOST_HASHES):
+        command_id = CommandId(herald.draw(ID_BYTES))
+        decided = RequestDecided(
+            command_id=command_id,
+            ordered_by=SYSTEM,
+            at=tx.now,
+            key_id="",
+            signature=b"",
+            request_id=request,
+            right=right,
+            alias_hashes=list(hashes[start : start + MOST_HASHES]),
+            purposes=[purpose for purpose, _ in ended],
+            generations=[generation for _, generation in ended],
+            until=until,
+            reason=reason,
+        )
+        tx.judge_command(command_id, None, b"{}")
+        _owe(tx, herald, CONTROL, 0, None, herald.sign(decided))
 
 
 def _said(

@@ -14,11 +14,12 @@ def place_hold(
 ) -> Hold:
     """Keep what is held of these people for these purposes readable under the hold's id; `gone` is the rest.
 
-    `Unavailable` while messages are owed: what the hold calls gone must stand on `lifecycle` first. A hold
-    that stands copies what an earlier one has put aside.
+    `Unavailable` while endings are owed: what the hold calls gone must stand on `lifecycle` first, and what
+    was applied before it stand before it on `control`. Receipts do not count: they never cease. A hold that
+    stands copies what an earlier one has put aside.
     """
     own = destroying(tx)
-    if own.outbox_count():
+    if own.endings_owed():
         raise Unavailable("unavailable", "messages are still owed to the log", "outbox", "try again")
     earlier = [hold for hold in own.holds() if hold.on]
     links = _links(own, tuple(dict.fromkeys(alias_hashes)), earlier)

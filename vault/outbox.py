@@ -37,6 +37,11 @@ class OutboxRows(Base):
         """Return how many messages are owed."""
         return self.rows.count(OUTBOX)
 
+    def endings_owed(self) -> bool:
+        """Say whether a destruction, or what the system applied itself, is not on the log yet."""
+        topics = ("lifecycle", "control")
+        return any(self.rows.count(OUTBOX, [("topic", "=", topic)]) for topic in topics)
+
     def judge_command(self, command_id: CommandId, code: str | None, detail: bytes) -> None:
         """Record how a command ended; `Bug` when it was judged before."""
         if self.command_judged(command_id) is not None:

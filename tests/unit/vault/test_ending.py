@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from schemas import codec
 from schemas.ids import Micros, RequestId
-from schemas.models import BucketScope, Depersonalized, ProcessorScope, SubjectScope
+from schemas.models import BucketScope, Depersonalized, ProcessorScope, RequestDecided, SubjectScope
 from tests.unit.vault.worlds import DAY, HOUR, START, Plan, World, bucket, wanted
 from vault.ending import (
     apply_statements,
@@ -110,6 +110,20 @@ def test_a_withdrawal_by_somebody_unknown_is_kept(world: World) -> None:
         apply_statements(tx, state, [said(False)], world.herald)
     assert world.state(state.number).purpose("news").floor == START
     assert [row.kind for row in world.drain()] == ["RequestDecided"]
+
+
+def test_a_person_of_very_many_identifiers_fits_the_log(world: World) -> None:
+    """Anyone can tie any number of them to somebody: a message too large would keep back all others."""
+    hashes = [n.to_bytes(32, "big") for n in range(40_000)]
+    with world.write() as tx:
+        state = world.person(tx, "a@x")
+        tx.put_aliases([AliasRow(hash=hash_, subject=state.number, since=tx.now) for hash_ in hashes])
+        apply_statements(tx, tx.subjects([state.number])[state.number], [said(False)], world.herald)
+    rows = [row for row in world.drain() if row.topic == "control"]
+    assert max(len(row.value) for row in rows) < 1_000_000
+    decided = [codec.decode_as(RequestDecided, row.value) for row in rows]
+    assert {hash_ for each in decided for hash_ in each.alias_hashes} >= set(hashes)
+    assert len({each.request_id for each in decided}) == 1
 
 
 # ---- anchored retention ---

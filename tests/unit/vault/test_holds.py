@@ -111,6 +111,15 @@ def test_a_hold_waits_for_what_is_owed(world: World) -> None:
         place_hold(tx, HOLD, [world.hash("a@x")], ["news"])
 
 
+def test_a_hold_does_not_wait_for_receipts(world: World) -> None:
+    """They come all the time, and would keep every command behind the hold waiting."""
+    with world.write() as tx:
+        world.person(tx, "a@x")
+        tx.put_outbox(kind="k", topic="receipts", partition=0, key=None, value=b"")
+    with world.write() as tx:
+        assert place_hold(tx, HOLD, [world.hash("a@x")], ["news"]).subjects
+
+
 def test_a_second_hold_copies_what_the_first_put_aside(world: World) -> None:
     """Also for somebody erased meanwhile, whom the first hold still names; each dies alone."""
     _, pair, k = held_person(world)
