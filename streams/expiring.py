@@ -31,7 +31,7 @@ from vault.values import BucketRow, ClockState, Hold, ProcessorState
 READING = "clock/reading"
 """Meta: both clocks as expiry last saw them."""
 LIFTED = "brake/lifted"
-"""Meta: somebody confirmed that one tick may destroy more than planned."""
+"""Meta: when somebody confirmed: what was due by then may go, in as many ticks as it takes."""
 TOO_MANY = "destroys more than planned"
 KEEP_READING = 1_000_000
 """Microseconds between two readings kept in the vault."""
@@ -52,7 +52,7 @@ def confirm(tx: Tx) -> None:
     tx.put_clock_state(replace(state, brake=None, since=None))
     tx.put_meta(READING, None)
     if state.brake == TOO_MANY:
-        tx.put_meta(LIFTED, b"1")
+        tx.put_meta(LIFTED, tx.now.to_bytes(8, "big"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class Expiry:
         metrics.BRAKE.labels(TOO_MANY).set(state.brake == TOO_MANY)
         metrics.BRAKE.labels("clock").set(state.brake not in (None, TOO_MANY))
         if state.brake is not None:
-            self._last = None
+            self._last = self._kept = None
             return True
         if self.vault.clock.mode == "manual":
             return False
@@ -134,14 +134,15 @@ class Expiry:
         with self.vault.transaction(write=False) as tx:
             holds = [hold for hold in tx.holds() if hold.on]
             waiting = [*tx.due_buckets(tx.now, cap + 1), *tx.all_buckets(state="hidden")]
-            hidden_for, now, lifted = policy.brakes.hidden_for, tx.now, tx.meta(LIFTED) is not None
+            hidden_for, now, lifted = policy.brakes.hidden_for, tx.now, _lifted(tx)
         due = [row for row in waiting if decide_lapse(row, holds, now, hidden_for).step == "end"]
-        if len(due) > cap and not lifted:
+        meant = [row for row in due if decide_lapse(row, holds, lifted, hidden_for).step == "end"]
+        if len(due) - len(meant) > cap:
             return self._stop(len(due))
         ended = 0
         for start in range(0, len(due), TOGETHER):
             ended += self._end(due[start : start + TOGETHER], holds, plans, hidden_for)
-        if lifted and due:
+        if lifted and not meant:
             with self.vault.transaction() as tx:
                 tx.put_meta(LIFTED, None)
         return ended
@@ -192,6 +193,11 @@ class Expiry:
                 suspended = replace(state, suspended=True, reason="assurance_ended", since=tx.now)
                 tx.put_processor(suspended)
             self.finding("assurance ended", state.name)
+
+
+def _lifted(tx: Tx) -> Micros:
+    """Until when what was due may be destroyed however much it is; 0 where nobody confirmed anything."""
+    return Micros(int.from_bytes(tx.meta(LIFTED) or b"", "big"))
 
 
 def _over(state: ProcessorState, policy: PolicyPlan, now: Micros) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from schemas import signing
 from schemas.errors import Unavailable
-from schemas.ids import Micros
+from schemas.ids import Micros, Period
 from schemas.merkle import root
 from schemas.models import (
     BucketScope,
@@ -32,7 +32,7 @@ from tests.unit.stages.test_flow import opened
 from tests.unit.stages.world import POLICY, SECOND, START, World
 from vault.epochs import MemoryEpochKeys
 from vault.memory import MemoryStore
-from vault.values import PolicyRow
+from vault.values import BucketId, BucketWanted, PolicyRow
 from vault.vaults import StoreVault
 
 
@@ -109,6 +109,36 @@ async def test_a_tick_destroys_no_more_than_planned() -> None:
         confirm(tx)
     await world.settle()
     assert set(states(world).values()) == {"destroyed"}
+
+
+async def test_one_confirmation_lets_a_whole_backlog_go() -> None:
+    """After a long outage what is due by then goes, in as many ticks as it takes; later buckets brake again."""
+    world = World(policy=POLICY.read_text(encoding="utf-8") + "brakes: {destroy_per_tick: 2}\n")
+    await world.settle()
+    purpose, due = world.plan.purpose("answer"), Micros(START + 50 * SECOND)
+    with world.vault.transaction() as tx:
+        tx.ensure_buckets(
+            BucketWanted(id=BucketId(purpose.name, Period(n), purpose.terms), due=due) for n in range(10)
+        )
+    world.vault.clock.set_manual(Micros(START + 60 * SECOND))
+    await world.settle()
+    with world.vault.transaction() as tx:
+        assert tx.clock_state().brake == TOO_MANY
+        confirm(tx)
+        later = Micros(tx.now + SECOND)
+        tx.ensure_buckets(
+            BucketWanted(id=BucketId(purpose.name, Period(n), purpose.terms), due=later)
+            for n in range(20, 25)
+        )
+    for _ in range(9):
+        await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        assert [row.id.period for row in tx.all_buckets(state="open")] == [20, 21, 22, 23, 24]
+        assert tx.clock_state().brake is None
+    world.vault.clock.set_manual(later)
+    await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        assert tx.clock_state().brake == TOO_MANY, "what was not there to be looked at was not confirmed"
 
 
 class Clocks:
