@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 from prometheus_client import CollectorRegistry
 
-from lapse import main
+from lapse import logs, main
 from lapse.layout import Layout, read_json
 from lapse.main import Installation
 from lapse.rolestate import RoleState
@@ -38,7 +37,7 @@ def play(name: str, folder: Path) -> int:
     """Play a role until SIGTERM; returns the exit code."""
     runner, registry = _runner(name)
     with main.installation(folder) as here:
-        _log_to_stdout(here.settings.log_level)
+        logs.to_stdout(here.settings.log_level)
         state = RoleState(here.layout, name, registry(), here.runtime.metrics.get(name, 0))
         try:
             return runner(here, state)
@@ -81,43 +80,6 @@ def _collector_registry() -> CollectorRegistry:
     from lapse.collector import REGISTRY
 
     return REGISTRY
-
-
-def _log_to_stdout(level: str) -> None:
-    """One JSON object a line on stdout, which goes to the role's log: ids and codes, never payloads."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    render: list[structlog.typing.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        structlog.processors.format_exc_info,
-        structlog.processors.JSONRenderer(),
-    ]
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=render))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    for name, lowest in QUIET.items():
-        logging.getLogger(name).setLevel(lowest)
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
-
-
-QUIET = {
-    "kafka": logging.WARNING,
-    "kafka.net.sasl.scram": logging.ERROR,  # on loopback SCRAM without TLS is what was chosen
-    "aiokafka": logging.WARNING,
-    "faust": logging.WARNING,
-    "mode": logging.WARNING,
-    "uvicorn.access": logging.WARNING,
-    "asyncio": logging.ERROR,
-}
-"""Libraries that talk: from which level on they are heard. kafka-python's DEBUG would print its password."""
 
 
 class FreshPlans:
@@ -184,7 +146,6 @@ def _fake(here: Installation, state: RoleState) -> int:
     port = urlsplit(here.runtime.fakes[name]).port
     serve(
         "partner",
-        host=here.runtime.host,
         port=port or 0,
         secret_file=here.layout.webhook_secret(name),
         ca_file=here.layout.ca,
