@@ -11,7 +11,7 @@ from lapse.cli.output import moment
 from lapse.commands import command, order, person, publish
 from lapse.main import Installation
 from lapse.reading import read
-from lapse.subjects import hashed
+from lapse.subjects import about, hashed
 from schemas.errors import BadInput, NotFound, Refused
 from schemas.ids import RecordId
 from schemas.models import FieldsRevealed, HoldPlaced, HoldReleased, RecordTagged
@@ -29,7 +29,12 @@ def place(here: Installation, who: str, purposes: list[str], reason: str, timeou
         here.plans.latest.purpose(name)
     hold_id = secrets.token_bytes(HOLD_BYTES)
     ordered = command(
-        HoldPlaced, here, hold_id=hold_id, alias_hashes=[hashed(here, who)], purposes=purposes, reason=reason
+        HoldPlaced,
+        here,
+        hold_id=hold_id,
+        alias_hashes=[hashed(here, who)],
+        purposes=purposes,
+        reason=about(who, reason),
     )
     detail = order(here, ordered, timeout)
     return {"hold_id": hold_id.hex(), **detail}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from lapse.broker.principals import processor_group, processor_user
 from lapse.cli.output import moment
 from lapse.commands import command, order
 from lapse.initialise import TOKEN_BYTES, new_processor_token
-from lapse.layout import read_json, write_json
+from lapse.layout import read_json, write_atomically, write_json
 from lapse.main import Installation
 from processors.onboarding import Onboarding, guide
 from processors.registry import kind
@@ -137,8 +136,7 @@ def credentials(here: Installation, name: str, *, rotate: bool, copy_to: Path | 
     if rotate:
         _rotate(here, name, path)
     if copy_to is not None:
-        shutil.copyfile(path, copy_to)
-        copy_to.chmod(0o600)
+        write_atomically(copy_to, path.read_bytes())  # never open to others, not even for a moment
     document = read_json(path)
     return {
         "processor": name,

@@ -10,7 +10,7 @@ from lapse.cli.output import moment
 from lapse.commands import command, order, publish
 from lapse.main import Installation
 from lapse.waiting import until_quiet
-from schemas.errors import BadInput, NotFound
+from schemas.errors import BadInput, NotFound, Rejected
 from schemas.ids import EventId, Micros, RequestId
 from schemas.models import (
     ConsentStated,
@@ -25,6 +25,8 @@ from vault.identity import normalise
 from vault.values import NEVER, PurposeState
 
 KINDS = get_args(IdentifierKind)
+TELLING = 4
+"""Shorter identifiers stand in many a text by chance."""
 
 
 def parse(who: str) -> tuple[IdentifierKind, str]:
@@ -41,7 +43,23 @@ def parse(who: str) -> tuple[IdentifierKind, str]:
 def hashed(here: Installation, who: str) -> bytes:
     """The keyed hash under which the vault knows this identifier."""
     kind, value = parse(who)
-    return alias_hash(here.vault.secrets.alias, kind, normalise(kind, value))
+    try:
+        return alias_hash(here.vault.secrets.alias, kind, normalise(kind, value))
+    except Rejected as error:
+        raise BadInput("bad_identifier", error.what, "KIND:VALUE", "check how it is written") from None
+
+
+def about(who: str, reason: str) -> str:
+    """A reason that will stand on the log for years; `BadInput` where it names the person it is about."""
+    value = parse(who)[1].strip().casefold()
+    if len(value) >= TELLING and value in reason.casefold():
+        raise BadInput(
+            "bad_argument",
+            "the reason names the person",
+            "--reason",
+            "it is kept for years: leave the name out",
+        )
+    return reason
 
 
 def show(here: Installation, who: str) -> list[dict[str, object]]:
@@ -82,7 +100,7 @@ def erase(here: Installation, who: str, reason: str, timeout: float) -> dict[str
         alias_hashes=[hashed(here, who)],
         purposes=[],
         until=here.vault.clock.now(),
-        reason=reason,
+        reason=about(who, reason),
     )
     order(here, ordered, timeout)
     return {"request_id": request_id.hex()}
@@ -93,6 +111,7 @@ def state_consent(
 ) -> dict[str, Any]:
     """Publish a consent statement an operator took down, and return once it is applied."""
     kind, value = parse(who)
+    hashed(here, who)  # says so at once where nobody could be meant
     plan = here.plans.latest
     if purpose not in plan.purpose_numbers:
         known = ", ".join(plan.purpose_numbers)

@@ -182,6 +182,7 @@ def _external_user(settings: Settings) -> Credentials | None:
 
 def run_broker_alone(folder: Path, port: int) -> None:
     """The embedded broker by itself, until SIGINT or SIGTERM."""
+    os.umask(0o077)  # the log holds what came in, in clear
     layout = Layout(folder)
     layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     broker = embedded(layout, "127.0.0.1", port)
@@ -221,14 +222,18 @@ def _runtime(
         trusted_proxies=tuple(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
         allow_private_webhooks=settings.allow_private_webhooks,
         fault=settings.fault if marker.test else None,
-        fakes=_fakes(layout, wanted.host),
+        fakes=stand_ins(layout),
     )
     runtime.save(layout)
     return runtime
 
 
-def _fakes(layout: Layout, host: str) -> dict[str, str]:
-    """Where the stand-ins listen that play recipients whose address is `fake:`."""
+def stand_ins(layout: Layout) -> dict[str, str]:
+    """Where the stand-ins listen that play recipients whose address is `fake:`.
+
+    On this machine alone, whatever the others listen on: a stand-in shows what it holds to whoever asks.
+    """
+    host = "127.0.0.1"
     published = (
         compile_plan(load(path.read_text(), where=path.name)) for path in layout.policies.glob("*.yaml")
     )

@@ -67,7 +67,9 @@ def plain(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         return (
-            "; ".join(f"{key} {plain(item)}" for key, item in value.items() if item not in (None, [], {}))
+            "; ".join(
+                f"{plain(key)} {plain(item)}" for key, item in value.items() if item not in (None, [], {})
+            )
             or "-"
         )
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -122,7 +124,7 @@ def show(document: Mapping[str, object]) -> None:
     for key, value in document.items():
         lines = value if isinstance(value, Lines) else [plain(value)]
         for number, line in enumerate(lines or ["-"]):
-            table.add_row(Text(key.replace("_", " ") if number == 0 else "", style="dim"), Text(line))
+            table.add_row(Text(plain(key).replace("_", " ") if number == 0 else "", style="dim"), Text(line))
     stdout().print(table)
 
 
