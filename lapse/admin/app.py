@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 
 from starlette.applications import Starlette
@@ -27,7 +28,11 @@ from schemas.errors import BadInput, LapseError, NotFound, Refused, Unavailable
 from schemas.plan import PolicyPlan
 
 STATUS: dict[type[LapseError], int] = {BadInput: 400, Refused: 403, NotFound: 404, Unavailable: 503}
-Handler = Callable[[Installation, Request], Awaitable[Response]]
+Handler = Callable[[Installation, Request], Response]
+
+
+DIGITS = 9
+"""A policy version has no more."""
 
 
 def create_app(open_here: Callable[[], Installation]) -> Starlette:
@@ -54,13 +59,16 @@ async def _health(_request: Request) -> Response:
 
 
 async def _answer(open_here: Callable[[], Installation], handler: Handler, request: Request) -> Response:
-    here = await asyncio.to_thread(open_here)
-    try:
-        return await handler(here, request)
-    except LapseError as error:
-        return _problem(error)
-    finally:
-        await asyncio.to_thread(here.close)
+    """Answer on a thread: opening, reading and compiling block, and the key endpoint shares this loop."""
+
+    def work() -> Response:
+        try:
+            with closing(open_here()) as here:
+                return handler(here, request)
+        except LapseError as error:
+            return _problem(error)
+
+    return await asyncio.to_thread(work)
 
 
 def _problem(error: LapseError) -> Response:
@@ -104,24 +112,23 @@ def _unauthorized() -> Refused:
     )
 
 
-async def _lag(here: Installation, request: Request) -> Response:
+def _lag(here: Installation, request: Request) -> Response:
     if not _is_admin(here, request):
         raise _unauthorized()
-    found = await asyncio.to_thread(waiting.lag, here)
-    return JSONResponse(found.as_json())
+    return JSONResponse(waiting.lag(here).as_json())
 
 
-async def _event(here: Installation, request: Request) -> Response:
-    site = None if _is_admin(here, request) else _site_of(here, request)
-    if site is None and not _is_admin(here, request):
+def _event(here: Installation, request: Request) -> Response:
+    admin = _is_admin(here, request)
+    site = None if admin else _site_of(here, request)
+    if site is None and not admin:
         raise _unauthorized()
-    found = await asyncio.to_thread(records.outcome_of_event, here, request.path_params["event"], site)
-    return JSONResponse(found)
+    return JSONResponse(records.outcome_of_event(here, request.path_params["event"], site))
 
 
-async def _plan(here: Installation, request: Request) -> Response:
+def _plan(here: Installation, request: Request) -> Response:
     text = request.path_params["version"]
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > DIGITS:
         raise BadInput("usage", "a policy version is a number", "path")
     return JSONResponse(describe(here.plans.version(int(text))))
 

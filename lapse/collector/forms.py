@@ -146,14 +146,25 @@ def submitted(
     )
 
 
+SUSPICIONS = ("bot:honeypot", "bot:too_fast")
+"""The signals the collector adds itself."""
+
+
 def suspicions(body: Submission, source: SourcePlan, at: Micros) -> list[str]:
     """Why this looks like a bot's: it filled the field nobody sees, or was faster than a person."""
     found = []
     if source.honeypot is not None and body.fields.get(source.honeypot, ""):
-        found.append("bot:honeypot")
+        found.append(SUSPICIONS[0])
     if body.rendered_at is not None and 0 <= at - body.rendered_at < source.min_fill:
-        found.append("bot:too_fast")
+        found.append(SUSPICIONS[1])
     return found
+
+
+def reason_of(signal: str) -> str:
+    """The metric's word for a signal: whoever publishes can write anything behind `bot:`."""
+    if not signal.startswith("bot:"):
+        return ""
+    return signal.removeprefix("bot:") if signal in SUSPICIONS else "stated"
 
 
 def _event_id(body: Submission, form: str, arrival: Arrival, random: Callable[[int], bytes]) -> EventId:

@@ -15,6 +15,7 @@ get the same answer after the same work: each wrap costs one block of AES and on
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -40,6 +41,10 @@ from schemas.errors import BadInput, LapseError, Unavailable
 from schemas.ids import Micros
 from vault.port import Vault
 
+BODY_SECONDS = 30.0
+"""A body that is not whole by then is not waited for."""
+CALLBACK_BYTES = 64 * 1024
+"""Largest callback read: its sender is unknown until the signature over the whole body is checked."""
 REGISTRY_JSON = "application/vnd.schemaregistry.v1+json"
 PartnerSecrets = Callable[[str], Secrets | None]
 """Returns the webhook secrets of a business partner, None where there is no such partner."""
@@ -127,7 +132,7 @@ async def _receipts(endpoint: _Endpoint, request: Request) -> Response:
 async def _callback(endpoint: _Endpoint, request: Request) -> Response:
     processor = request.path_params["processor"]
     secrets = await run_in_threadpool(endpoint.partners, processor)
-    body = await _body(request)
+    body = await _body(request, CALLBACK_BYTES)
     if secrets is None or not secrets.verified(body, request.headers):
         raise _Answer(403, "unauthorized", "the signature is missing, wrong or older than five minutes")
     status = read_status(body)
@@ -175,13 +180,17 @@ async def _authenticated(endpoint: _Endpoint, request: Request) -> str:
     return processor
 
 
-async def _body(request: Request) -> bytes:
-    """Read the body up to its limit; a longer one is not read to its end."""
+async def _body(request: Request, most: int = BODY_BYTES) -> bytes:
+    """Read the body up to its limits of size and time; a longer one is not read to its end."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > BODY_BYTES:
-            raise _Answer(413, "too_large", f"the body is larger than {BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > most:
+                    raise _Answer(413, "too_large", f"the body is larger than {most} bytes")
+    except TimeoutError:
+        raise _Answer(400, "timeout", "the body did not come in time") from None
     return bytes(body)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from lapse.keyservice.app import create_app
+from lapse.keyservice.app import CALLBACK_BYTES, create_app
 from lapse.keyservice.rates import Rates
 from schemas.codec import decode_as, schema_id
 from schemas.models import ReceiptGiven, RecordDelivered
@@ -320,3 +321,29 @@ def test_schemas_are_served_as_a_registry_would(client: Client) -> None:
 def test_health_says_whether_the_vault_answers(client: Client) -> None:
     """200 while it does."""
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_callback_is_small_until_its_sender_is_known(client: Client) -> None:
+    """Whoever reaches the port can start one: its body is cut off long before that of a processor."""
+    answer = client.post("/v1/callbacks/crm/00", content=b"x" * (CALLBACK_BYTES + 1))
+    assert answer.status_code == 413
+
+
+async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that stalls holds its connection no longer than the limit."""
+    monkeypatch.setattr("lapse.keyservice.app.BODY_SECONDS", 0.05)
+    world, sent = World(), []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    token = bearer()["Authorization"].encode()
+    scope = {"type": "http", "method": "POST", "path": "/v1/keys", "query_string": b"", "http_version": "1.1"}
+    scope |= {"headers": [(b"authorization", token)]}
+    async with asyncio.timeout(5):
+        await create_app(world.vault, world.book.within)(scope, receive, send)
+    assert sent[0]["status"] == 400
