@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
@@ -20,9 +21,9 @@ from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
 from processors.build import Around, Handler, connector
 from processors.fakes import EVENTS
-from schemas.errors import LapseError
+from schemas.errors import LapseError, Unavailable
 from schemas.ids import Micros
-from schemas.plan import ProcessorPlan
+from schemas.plan import Plans, ProcessorPlan
 from schemas.topics import INTAKE_SEGMENT_MS
 from streams import building, metrics, worker
 from streams.agents import GROUPS
@@ -36,7 +37,7 @@ Role = Callable[[Installation, RoleState], int]
 Build = Callable[["Bench", Engine], None]
 Task = Callable[[], Awaitable[object]]
 
-WATCH_SECONDS = 0.2
+WATCH_SECONDS, RENEW_SECONDS = 0.2, 1.0
 
 
 def wall() -> Micros:
@@ -99,8 +100,7 @@ def _tag(bench: Bench, engine: Engine) -> None:
 
 
 def _route(bench: Bench, engine: Engine) -> None:
-    topics = dict.fromkeys(f"records.{h.name}" for plan in bench.plans() for h in plan.horizons)
-    engine.agent(*topics)(building.route(bench.around(engine)))
+    engine.agent(*horizons(bench.plans()))(building.route(bench.around(engine)))
 
 
 def _govern(bench: Bench, engine: Engine) -> None:
@@ -134,9 +134,22 @@ def _connect(bench: Bench, engine: Engine) -> None:
         callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",
         allow_private=runtime.allow_private_webhooks or bool(runtime.fakes),
     )
-    for plan in bench.plans().latest.processors:
-        if opened_here(plan):
-            _connected(engine, plan, around)
+    for plan in recipients(bench.plans()):
+        _connected(engine, plan, around)
+
+
+def horizons(plans: Plans) -> list[str]:
+    """Every topic that records of any policy version lie on."""
+    return list(dict.fromkeys(f"records.{h.name}" for plan in plans for h in plan.horizons))
+
+
+def recipients(plans: Plans) -> list[ProcessorPlan]:
+    """Every recipient we open for, as the last version that names it has it.
+
+    One that a later version dropped is given nothing any more, but still hears what it has to erase.
+    """
+    last = {processor.name: processor for plan in plans for processor in plan.processors}
+    return [plan for plan in last.values() if opened_here(plan)]
 
 
 def _connected(engine: Engine, plan: ProcessorPlan, around: Around) -> None:
@@ -188,6 +201,30 @@ async def _watch(engine: Engine, state: RoleState) -> None:
         await asyncio.sleep(WATCH_SECONDS)
 
 
+READS: Mapping[str, Callable[[Plans], object]] = {"route": horizons, "connect": recipients}
+"""What a role reads depends on the policies; it is subscribed once, when it starts."""
+
+
+async def renewed(
+    plans: Callable[[], Plans], reads: Callable[[Plans], object], leave: Callable[[], None]
+) -> None:
+    """Leave in good order once a policy asks for other subscriptions: the supervisor starts the role anew."""
+    before = reads(plans())
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        try:
+            now = reads(plans())
+        except Unavailable:
+            continue
+        if now != before:
+            structlog.get_logger("policy").info("subscriptions_changed")
+            return leave()
+
+
+def _leave() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
 def runner(name: str) -> Role:
     """The role of this name."""
 
@@ -197,6 +234,8 @@ def runner(name: str) -> Role:
             engine = Engine(group=group(name), access=bench.access, workdir=here.layout.state, now=wall)
             BUILD[name](bench, engine)
             engine.task(_named("watch", partial(_watch, engine, state)))
+            if name in READS:
+                engine.task(_named("renewed", partial(renewed, bench.plans, READS[name], _leave)))
             return engine
 
         try:
