@@ -112,7 +112,7 @@ async def test_a_tick_destroys_no_more_than_planned() -> None:
 
 
 async def test_one_confirmation_lets_a_whole_backlog_go() -> None:
-    """After a long outage what is due by then goes, in as many ticks as it takes; later buckets brake again."""
+    """After a long outage what is due by then goes, in as many ticks as it takes; later ones brake again."""
     world = World(policy=POLICY.read_text(encoding="utf-8") + "brakes: {destroy_per_tick: 2}\n")
     await world.settle()
     purpose, due = world.plan.purpose("answer"), Micros(START + 50 * SECOND)
