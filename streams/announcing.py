@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from schemas.errors import LapseError, Unavailable
 from schemas.ids import Micros
+from streams import metrics
 from streams.faults import ANNOUNCED, Crash, never
 from streams.ports import Outbound, Sink
 from vault.port import Tx, Vault
@@ -52,6 +53,7 @@ class Announcer:
         """
         with self._vault.transaction(write=False) as tx:
             owed = tx.outbox_count()
+        metrics.OUTBOX.set(owed)
         done = 0
         while done < owed and (sent := await self._batch()):
             done += sent

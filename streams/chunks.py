@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple
 import msgspec
 
 from schemas.errors import BadInput, Bug
+from streams import metrics
 from streams.faults import Crash, never
 from streams.ports import Chunk, Done, Outcome, Seek
 from streams.stage import Blocking, Finding, Part, Stage, Work, inline
@@ -63,6 +64,15 @@ class Chunks(Generic[Work]):
 
     async def __call__(self, chunk: Chunk) -> Outcome:
         """Do one chunk; `Seek` where the vault says that this worker is not where the partition is."""
+        with metrics.CHUNK_SECONDS.labels(self.__name__).time():
+            outcome = await self._chunk(chunk)
+        if isinstance(outcome, Seek):
+            metrics.FENCED.labels(self.__name__).inc()
+        else:
+            metrics.CHUNKS.labels(self.__name__).inc()
+        return outcome
+
+    async def _chunk(self, chunk: Chunk) -> Outcome:
         rest = Part(chunk.topic, chunk.topic_id.hex(), chunk.partition, chunk.records, chunk.position)
         while rest.records:
             done = await self._part(rest._replace(records=rest.records[: self._most]), frozenset())

@@ -20,6 +20,7 @@ from streams.clockrules import Moved, Reading, judge
 from streams.expanding import ask_expansion
 from streams.faults import ENDED, Crash, never
 from streams.lapsing import decide_lapse
+from streams.leaves import rooted, take_root
 from streams.planbook import PlanBook
 from streams.policing import applied_version, apply_policy
 from streams.stage import Finding
@@ -163,7 +164,8 @@ class Expiry:
                 lapse = decide_lapse(current[row.id], holds, now, hidden_for)
                 if lapse.step == "end":
                     ask_expansion(tx, row, plans)
-                    end_bucket(tx, row.id, herald, cause=lapse.cause, at=now)
+                    told = rooted(herald, row.id, take_root(tx, row.id))
+                    end_bucket(tx, row.id, told, cause=lapse.cause, at=now)
                     ended.append(row)
         for row in ended:
             metrics.LAPSES.labels("retention").inc()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from schemas import codec
 from schemas.models import RequestStepped
+from streams import metrics
 from streams.out import DECISIONS, Out, decision_batches
 from streams.quarantine import set_aside
 from streams.signals import SignalWork
@@ -27,6 +28,8 @@ class SignalOutput:
         batches = decision_batches(work.entries)
         records += [self.out.to_partition(DECISIONS, part.partition, batch) for batch in batches]
         await self.out.send(records)
+        for entry in work.entries:
+            metrics.OUTCOMES.labels(entry.outcome, entry.code or "").inc()
         await self.send_steps(part, work.steps)
 
     async def send_steps(self, part: Part, steps: Sequence[RequestStepped]) -> None:

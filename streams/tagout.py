@@ -11,7 +11,7 @@ from schemas import codec
 from schemas.ids import Handle, Slot
 from schemas.models import Compartment, Link, Outcome, RecordDecided, RecordTagged
 from schemas.plan import Plans, PolicyPlan
-from streams import tagging
+from streams import metrics, tagging
 from streams.out import DECISIONS, Out, decision_batches
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
@@ -48,6 +48,8 @@ class TagOutput:
             self._out.to_partition(DECISIONS, part.partition, batch) for batch in decision_batches(entries)
         ]
         await self._out.send(records)
+        for entry in entries:
+            metrics.OUTCOMES.labels(entry.outcome, entry.code or "").inc()
 
     def _tagged(
         self, item: Item, plans: Plans, work: TagWork, handles: Mapping[tuple[bytes, int], Handle]
@@ -133,9 +135,18 @@ class TagOutput:
             code=code,
             # What ends here names nobody: the slot comes from the record's id, not from a person.
             slot=Slot(entry.record_id[0]),
-            links=[],
+            links=_dead_links(item) if outcome == "expired" else [],
             verdicts=[],
         )
+
+
+def _dead_links(item: Item) -> list[Link]:
+    """The buckets an expired record was counted in; a handle would lead nowhere, so there is none."""
+    nowhere = Handle(bytes(16))
+    return [
+        Link(purpose=link.purpose, period=link.period, terms=link.terms, handle=nowhere)
+        for link in item.entry.links
+    ]
 
 
 def _ending(item: Item) -> tuple[Outcome | None, str | None]:

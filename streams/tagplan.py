@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,6 +13,7 @@ from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
 from schemas.plan import Plans, PolicyPlan
 from streams import residue, tagging
 from streams.intake import Arrived
+from streams.leaves import add_leaves, leaf
 from streams.stage import Judged
 from vault.port import Tx
 from vault.values import BucketId, BucketRow, ResidueEntry, SubjectState
@@ -105,7 +106,7 @@ def living(
 def settle(tx: Tx, work: TagWork) -> None:
     """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
     plans = work.plans
-    tally: Counter[BucketId] = Counter()
+    leaves: dict[BucketId, list[bytes]] = defaultdict(list)
     cells: list[ResidueEntry] = []
     plan = plans.in_force(tx.now) or plans.latest
     period = residue.period_of(plan.residue, tx.now)
@@ -114,8 +115,10 @@ def settle(tx: Tx, work: TagWork) -> None:
         if entry.fate not in ("tagged", "kept") or event is None:
             continue
         policy = plans.version(entry.policy)
-        tally.update(bucket_of(policy, link) for link in entry.links)
+        for link in entry.links:
+            leaves[bucket_of(policy, link)].append(leaf(entry.record_id, REVISION))
         label = plan.residue.label(tagging.source_of(event), tagging.clear_fields(event))
         cells.append(ResidueEntry(period=period, label=label, subject=entry.subject))
-    tx.add_tally(tally)
+    tx.add_tally({bucket: len(found) for bucket, found in leaves.items()})
+    add_leaves(tx, leaves)
     tx.count_residue(cells)

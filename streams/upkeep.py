@@ -25,9 +25,20 @@ from vault.port import Tx, Vault
 SECOND = 1_000_000
 SEEN_FOR = 4 * 86_400 * SECOND
 """How long event ids are remembered: intake keeps three days, so a redelivery is always recognised."""
+EPOCH_FOR = 7 * 86_400 * SECOND
+"""How long an epoch lasts: what a backup older than this holds of destroyed keys opens nothing."""
+BEGAN = "epoch/began"
+"""Meta: when the first epoch was first seen."""
 TREE = "lifecycle/tree"
 """Meta: how far `lifecycle` is in the tree, and the tree's peaks."""
-EVERY: Mapping[str, float] = {"residue": 1.0, "expand": 0.5, "purge": 2.0, "checkpoint": 60.0, "seen": 3600.0}
+EVERY: Mapping[str, float] = {
+    "residue": 1.0,
+    "expand": 0.5,
+    "purge": 2.0,
+    "checkpoint": 60.0,
+    "seen": 3600.0,
+    "epoch": 3600.0,
+}
 """Seconds between two runs of a chore."""
 Shuffle = Callable[[Sequence[CellCounted]], list[CellCounted]]
 
@@ -130,6 +141,7 @@ class Upkeep:
             "purge": self._purge,
             "checkpoint": self._checkpoint,
             "seen": self._seen,
+            "epoch": self._epoch,
         }
         for name, chore in chores.items():
             if self.now() >= self._next.get(name, 0.0):
@@ -161,3 +173,16 @@ class Upkeep:
     async def _seen(self) -> None:
         with self.vault.transaction() as tx:
             tx.prune_seen(Micros(tx.now - SEEN_FOR))
+
+    async def _epoch(self) -> None:
+        """Turn the key epoch when it is old; a manual clock says nothing about the age of backups."""
+        if self.vault.clock.mode == "manual":
+            return
+        with self.vault.transaction() as tx:
+            turns, began = tx.epoch_turns(), tx.meta(BEGAN)
+            if began is None:
+                tx.put_meta(BEGAN, tx.now.to_bytes(8, "big"))
+            last = turns[-1][1] if turns else int.from_bytes(began or tx.now.to_bytes(8, "big"), "big")
+            old = tx.now - last >= EPOCH_FOR
+        if old:
+            await self.work(self.vault.turn_epoch)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -19,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lapse.audit.oracle import Account, Happened, excess
 from schemas.errors import NotFound
 from schemas.ids import EventId, Micros, RecordId, RequestId
+from schemas.merkle import root
 from schemas.models import (
     BucketScope,
     ConsentStated,
@@ -37,6 +37,7 @@ from schemas.models import (
     SignalReceived,
     SubjectScope,
 )
+from streams.leaves import leaf
 from tests.unit.stages.world import SECOND, World, changed
 from vault.deliveries import open_deliveries
 from vault.handles import alias_hash, delivery_id
@@ -369,13 +370,21 @@ class Flow(RuleBasedStateMachine):
             carried = sum(cell.events for cell in tx.residue())
             tallies = {row.id: row.tally for row in tx.all_buckets() if row.id.purpose != "quarantine"}
         assert published + carried == len(accepted)
-        tagged: dict[BucketId, set[RecordId]] = {}
-        for record in self.world.tagged():
-            for ask in asks_of(record, {p.number: p.name for p in self.world.plan.purposes}):
-                tagged.setdefault(ask.bucket, set()).add(record.record_id)
-        unsealed = Counter(outcomes[r][0] for r in accepted)["expired"]
-        for bucket, tally in tallies.items():
-            assert len(tagged.get(bucket, ())) <= tally <= len(tagged.get(bucket, ())) + unsealed, bucket
+        counted: dict[BucketId, set[RecordId]] = {}
+        for entry in self.world.entries():
+            for link in entry.links:
+                bucket = BucketId(self.world.plan.purposes[link.purpose].name, link.period, link.terms)
+                counted.setdefault(bucket, set()).add(entry.record_id)
+        assert {bucket: len(found) for bucket, found in counted.items()} == {
+            b: n for b, n in tallies.items() if n
+        }
+        for lapse in self.world.lapses("lifecycle"):
+            if isinstance(lapse.scope, BucketScope):
+                bucket = BucketId(lapse.scope.purpose, lapse.scope.period, lapse.scope.terms)
+                leaves = sorted(leaf(record, 1) for record in counted.get(bucket, ()))
+                assert lapse.root == root(leaves) or lapse.records < len(leaves), (
+                    "another root than the records'"
+                )
 
     def _held(self) -> None:
         """13: what a hold was not told is gone opens under its id, and under none that was released."""

@@ -20,11 +20,12 @@ from schemas.models import (
     RecordScope,
     ResidueCounted,
 )
-from streams import agents, building
+from streams import agents, building, metrics
 from streams.announcing import LEASE, Announcer, take_lease
 from streams.clockrules import Reading
 from streams.expiring import TOO_MANY, confirm, read_clocks
 from streams.housekeeping import Purge
+from streams.leaves import leaf
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
 from streams.scan import scan_memory
@@ -489,3 +490,59 @@ async def test_what_the_cap_took_is_a_finding(world: World) -> None:
     await world.settle()
     assert world.outcome(later) == ("routed", None)
     assert world.findings[-1][0] == "offsets missing from the log"
+
+
+async def test_the_epoch_turns_weekly() -> None:
+    """Old backups of keys open nothing for longer than a week; on a manual clock nothing turns by itself."""
+    clocks = Clocks()
+    world = on_system_clock(clocks)
+
+    async def look() -> int:
+        world.expire.upkeep._next.clear()  # noqa: SLF001  # every chore's time has come
+        await world.expire.upkeep.run()
+        with world.vault.transaction(write=False) as tx:
+            return len(tx.epoch_turns())
+
+    assert await look() == 0
+    clocks.passes(6 * 86_400)
+    assert await look() == 0
+    clocks.passes(86_400)
+    assert await look() == 1
+    assert await look() == 1
+    clocks.passes(7 * 86_400)
+    assert await look() == 2
+    manual = World()
+    await manual.settle()
+    await manual.later(30 * 86_400)
+    with manual.vault.transaction(write=False) as tx:
+        assert tx.epoch_turns() == []
+
+
+async def test_a_lapse_states_the_root_over_its_records(world: World) -> None:
+    """Whoever holds `decisions` rebuilds the root of a bucket's lapse; what it was made of is forgotten."""
+    forms = [world.form(email=f"p{n}@example.com") for n in range(5)]
+    for form in forms:
+        world.publish(form, "intake.form")
+    await world.settle()
+    await world.later(21)
+    (lapse,) = [each for each in world.lapses("lifecycle") if isinstance(each.scope, BucketScope)]
+    found = {leaf(e.record_id, e.revision) for e in world.entries() if e.links}
+    assert lapse.records == len(found) == 6
+    assert lapse.root == root(sorted(found))
+    assert {each.root for each in world.lapses("processor.crm")} == {lapse.root}
+    with world.vault.transaction(write=False) as tx:
+        bucket = next(row.id for row in tx.all_buckets(purpose="answer"))
+        assert tx.meta(f"leaves/answer/{bucket.period}/{bucket.terms}") is None
+        assert tx.meta(f"leaves/answer/{bucket.period}/{bucket.terms}/0") is None
+
+
+async def test_metrics_move() -> None:
+    """What a worker counts can be read off its registry."""
+    world = World()
+    await world.settle()
+    world.publish(world.form(form="nowhere"), "intake.form")
+    await world.settle()
+    value = metrics.REGISTRY.get_sample_value
+    assert value("lapse_outcomes_total", {"outcome": "discarded", "code": "unknown_form"})
+    assert value("lapse_chunks_total", {"role": "tag"})
+    assert value("lapse_chunk_seconds_count", {"role": "tag"})
