@@ -72,6 +72,7 @@ const kafka = new Kafka({
 const consumer = kafka.consumer({ groupId: `${me.group}.js` });
 await consumer.connect();
 await consumer.subscribe({ topic: me.topic, fromBeginning: true });
+const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve));
 await consumer.run({
   autoCommit: false,
   eachMessage: async ({ message: { value } }) => { // what is held stays sealed
@@ -88,6 +89,7 @@ await consumer.run({
     }
   },
 });
+await joined;
 await new Promise((done) => setTimeout(done, 1000 * seconds));
 await consumer.disconnect();
 const deliveries = [...held.values()];

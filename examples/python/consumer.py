@@ -82,9 +82,9 @@ if security["mechanism"]:
     settings |= {"sasl.username": login["username"], "sasl.password": login["password"]}
 if security["ca"]:
     settings["ssl.ca.location"] = security["ca"]
-consumer, until = Consumer(settings), time.monotonic() + float(sys.argv[3])
-consumer.subscribe([me["topic"]])
-while time.monotonic() < until:  # what is held stays sealed
+consumer, joined = Consumer(settings), []
+consumer.subscribe([me["topic"]], on_assign=lambda *_: joined.append(time.monotonic()))
+while not joined or time.monotonic() < joined[0] + float(sys.argv[3]):  # what is held stays sealed
     message = consumer.poll(0.2)
     if message is None or message.error() or message.value() is None:  # no value: a tick
         continue
