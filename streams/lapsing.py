@@ -29,14 +29,16 @@ class Lapse:
 
 
 def decide_lapse(bucket: BucketRow, holds: Sequence[Hold], now: Micros, hidden_for: int) -> Lapse:
-    """Say what is to be done with a bucket; a hidden one whose key lives waits `hidden_for` microseconds."""
+    """Say what is to be done with a bucket; a hidden one whose key lives waits `hidden_for` microseconds, but
+    no longer than until it was due anyway.
+    """
     if bucket.state == "destroyed":
         return Lapse(step="keep")
     if bucket.ended_at is not None:
         return Lapse(step="finish")
     if bucket.state == "hidden":
         since = bucket.hidden_at if bucket.hidden_at is not None else now
-        ripe = now >= since + hidden_for
+        ripe = now >= min(since + hidden_for, bucket.due)
     else:
         ripe = now >= bucket.due
     if not ripe:
@@ -49,7 +51,9 @@ def decide_lapse(bucket: BucketRow, holds: Sequence[Hold], now: Micros, hidden_f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """A bucket whose due date a policy brings forward; `hide` where it would die before the brake is over."""
+    """A bucket whose due date a policy brings forward; `hide` where it would die before the brake is over: it
+    is then destroyed at its old date, or when the brake is over if that is sooner.
+    """
 
     bucket: BucketId
     due: Micros
@@ -65,5 +69,11 @@ def brought_forward(policy: PolicyPlan, buckets: Iterable[BucketRow], now: Micro
             continue
         due = policy.purposes[number].due(row.id.period)
         if due < row.due:
-            found.append(Forward(bucket=row.id, due=due, hide=due < now + policy.brakes.hidden_for))
+            found.append(forward(row, due, now + policy.brakes.hidden_for))
     return found
+
+
+def forward(row: BucketRow, due: Micros, braked_until: int) -> Forward:
+    """How a bucket follows a date that is sooner: never destroyed later than it was due already."""
+    hide = due < braked_until
+    return Forward(bucket=row.id, due=Micros(min(row.due, braked_until)) if hide else due, hide=hide)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from schemas.ids import Terms
 from schemas.plan import PolicyPlan
 from schemas.retention import Duration
-from streams.lapsing import BY_POLICY, Forward, brought_forward
+from streams.lapsing import BY_POLICY, Forward, brought_forward, forward
 from vault.port import Tx
 from vault.values import BucketId
 
@@ -37,7 +37,7 @@ def shorten_terms(
     for row in tx.all_buckets(purpose=purpose, state="open"):
         due = retention.after(plan.start(row.id.period))
         if row.id.terms == terms and due < row.due:
-            found.append(Forward(bucket=row.id, due=due, hide=due < tx.now + policy.brakes.hidden_for))
+            found.append(forward(row, due, tx.now + policy.brakes.hidden_for))
     return _apply(tx, found)
 
 

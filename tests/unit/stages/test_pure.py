@@ -486,13 +486,15 @@ def test_an_open_bucket_ends_at_its_due_and_not_before(due: int, now: int) -> No
     [
         (bucket(state="destroyed"), 500, "keep"),
         (bucket(state="hidden", ended_at=100), 500, "finish"),
-        (bucket(state="hidden", hidden_at=200), 249, "keep"),
-        (bucket(state="hidden", hidden_at=200), 250, "end"),
-        (bucket(state="hidden"), 500, "keep"),
+        (bucket(state="hidden", due=900, hidden_at=200), 249, "keep"),
+        (bucket(state="hidden", due=900, hidden_at=200), 250, "end"),
+        (bucket(state="hidden", due=240, hidden_at=200), 239, "keep"),
+        (bucket(state="hidden", due=240, hidden_at=200), 240, "end"),
+        (bucket(state="hidden", due=900), 500, "keep"),
     ],
 )
 def test_hidden_buckets(row: BucketRow, now: int, step: str) -> None:
-    """The brake's time runs from when it was hidden; what is ended is only finished."""
+    """The brake's time runs from when it was hidden, to its due at most; what is ended is only finished."""
     assert decide_lapse(row, [], Micros(now), 50).step == step
 
 
@@ -519,7 +521,7 @@ def test_only_shorter_and_living_buckets_come_forward() -> None:
         bucket(id=BucketId("answer", at, Terms(1)), due=own + 5, state="hidden"),
     ]
     (found,) = brought_forward(PLAN, rows, START)
-    assert (found.due, found.hide) == (own, True)
+    assert (found.due, found.hide) == (own + 5, True), "hidden at once, and gone when it was due anyway"
     (later,) = brought_forward(PLAN, rows, Micros(START - 2 * 86_400 * SECOND))
     assert not later.hide
 
