@@ -132,7 +132,7 @@ def _connect(bench: Bench, engine: Engine) -> None:
         receipt_partitions=bench.partitions,
         fake_urls={name: url + EVENTS for name, url in runtime.fakes.items()},
         callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",
-        allow_private=runtime.allow_private_webhooks or bool(runtime.fakes),
+        allow_private=runtime.allow_private_webhooks,
     )
     for plan in recipients(bench.plans()):
         _connected(engine, plan, around)

@@ -111,8 +111,10 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
 def _webhook(plan: ProcessorPlan, around: Around) -> WebhookSettings:
     url = plan.webhook.url if plan.webhook else None
     erasure_url = plan.webhook.erasure_url if plan.webhook else None
+    private = around.allow_private or bool(plan.webhook and plan.webhook.allow_private)
     if (played := around.fake_urls.get(plan.name)) is not None:
-        url, erasure_url = played, None
+        # A stand-in lives on loopback; that must not open this host to the other recipients.
+        url, erasure_url, private = played, None, True
     if url is None:
         raise BadInput(
             "bad_policy",
@@ -126,5 +128,5 @@ def _webhook(plan: ProcessorPlan, around: Around) -> WebhookSettings:
         erasure_url=erasure_url,
         secret_file=webhook_secret_file(around.secrets_dir, plan.name),
         callback_url=f"{base}/{plan.name}" if base else None,
-        allow_private=around.allow_private or bool(plan.webhook and plan.webhook.allow_private),
+        allow_private=private,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from processors.webhook import load_secrets
 from schemas.codec import decode_as, encode
 from schemas.errors import BadInput
 from schemas.models import Depersonalized, RecordDelivered
+from schemas.plan_parts import WebhookPlan
 from streams.ports import Chunk, Inbound
 from tests.unit.processors.asgi import Client
 from tests.unit.processors.kit import outcomes
@@ -106,6 +107,26 @@ class Set:
             assert answer.status == 200
 
 
+def test_a_stand_in_opens_this_host_to_no_other_recipient(tmp_path: Path) -> None:
+    """One recipient played on loopback leaves the addresses of all others checked."""
+    world = World()
+    webhook_secret_file(tmp_path, "partner").write_text(make_secret() + "\n")
+    plan = world.plan.processor("partner")
+    private = replace(
+        plan, webhook=WebhookPlan(url="http://169.254.169.254/", erasure_url=None, allow_private=False)
+    )
+    around = Around(
+        vault=world.vault,
+        plans=world.book.within,
+        secrets_dir=tmp_path,
+        kafka={},
+        fake_urls={"other": "http://127.0.0.1:20000/events"},
+    )
+    with pytest.raises(BadInput) as caught:
+        connector(private, around)
+    assert caught.value.code == "address_refused"
+
+
 def build(world: World, running: Running, secrets_dir: Path, **more: Any) -> Connector:
     """Build it as the connect role does."""
     made = connector(
@@ -116,7 +137,6 @@ def build(world: World, running: Running, secrets_dir: Path, **more: Any) -> Con
             secrets_dir=secrets_dir,
             kafka={},
             fake_urls={"partner": running.url + fakes.EVENTS},
-            allow_private=True,
             timing=QUICK,
             limits=Limits(poll=0.01, look_again=seconds(0.05)),
             **more,
