@@ -76,6 +76,9 @@ def _served(path: Path, processor: Processor) -> Iterator[Fault]:
             why = "a policy is public and signed, no place for secrets"
             yield Fault((*path, "settings", name), why, "put it into the processor's credentials file")
     if processor.kafka is not None:
+        if processor.kafka.topic and not processor.kafka.bootstrap:
+            why = "on this cluster clear records have their one topic, which nobody else reads"
+            yield Fault((*path, "kafka", "topic"), why, "leave it out, or name the other cluster: bootstrap")
         where = (*path, "kafka", "retention")
         yield from positive(where, processor.kafka.retention, most=LONGEST_CLEAR, limit="a day")
 
