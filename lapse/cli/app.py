@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lapse.cli import audit, people, processors, system
-from lapse.cli.output import Output, mode, show_error
+from lapse.cli.output import Output, mode, plain, show_error
 from schemas.errors import BadInput, Bug, LapseError
 
 INTERRUPTED = 130
@@ -65,7 +65,7 @@ def _run(arguments: list[str]) -> int:
         return INTERRUPTED
     except TyperException as error:  # Typer carries a Click of its own: click's classes are others
         where = getattr(getattr(error, "ctx", None), "command_path", "lapse")
-        what = _without_values(error.format_message(), arguments) or "a verb is missing"
+        what = without_values(error.format_message(), arguments) or "a verb is missing"
         show_error(BadInput("usage", what, where, f"see: {where} --help"))
         return BadInput.exit_code
     except Exception as error:  # the outermost line: whatever is left is a bug, and is said as one
@@ -77,13 +77,14 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _without_values(message: str, arguments: list[str]) -> str:
+def without_values(message: str, arguments: list[str]) -> str:
     """The message of a usage error without what may be somebody's: words alone may name verbs and options."""
     for argument in sorted(arguments, key=len, reverse=True):
         name, _, value = argument.partition("=")
         for part in (argument, value or name):
             if not _WORDS.fullmatch(part):
-                message = message.replace(part, "…")
+                for spelling in (part, plain(part), repr(part)[1:-1]):
+                    message = message.replace(spelling, "…")
     return message
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from lapse import logs, recipients, subjects, up
+from lapse.cli.app import without_values
 from lapse.cli.output import plain
 from lapse.collector import forms
 from lapse.layout import Layout
@@ -124,3 +125,11 @@ def test_a_metric_takes_no_label_from_a_request() -> None:
     """`bot:` and anything may stand among a form's signals; the label is one of three words."""
     signals = ["gpc", "bot:honeypot", "bot:too_fast", "bot:canary"]
     assert [forms.reason_of(each) for each in signals] == ["", "honeypot", "too_fast", "stated"]
+
+
+@pytest.mark.parametrize("argument", [CANARY, f"--oops={CANARY}", f"o'{CANARY}\\", f"{CANARY}\x1b[2J"])
+@pytest.mark.parametrize("spell", [str, repr, plain])
+def test_a_usage_error_repeats_no_argument(argument: str, spell: Callable[[str], str]) -> None:
+    """However the library quotes it: command lines hold identifiers, and errors end up in logs."""
+    said = without_values(f"Got unexpected extra argument ({spell(argument)})", ["subject", argument])
+    assert "canary" not in said
