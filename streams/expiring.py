@@ -36,6 +36,8 @@ LIFTED = "brake/lifted"
 TOO_MANY = "destroys more than planned"
 KEEP_READING = 1_000_000
 """Microseconds between two readings kept in the vault."""
+WAITED, RESTS = 0.1, 10
+"""Seconds from which on removing bytes has waited for readers, and how many times as long it rests then."""
 TOGETHER = 100
 """Buckets ended in one transaction."""
 
@@ -66,6 +68,8 @@ class Expiry:
     finding: Finding
     clocks: Callable[[Micros], Reading] = read_clocks
     crash: Crash = never
+    steady: Callable[[], float] = time.monotonic
+    _finish_at: float = 0.0
     _last: Reading | None = field(default=None)
     _kept: Reading | None = field(default=None)
 
@@ -81,8 +85,17 @@ class Expiry:
         if ended:
             self.crash(ENDED)
         self._assurances(policy)
-        finish_buckets(self.vault)
+        self._finish()
         return ended
+
+    def _finish(self) -> None:
+        """Have the bytes of ended keys removed; a store that had to wait for readers kept writers waiting."""
+        if self.steady() < self._finish_at:
+            return
+        began = self.steady()
+        finish_buckets(self.vault)
+        took = self.steady() - began
+        self._finish_at = self.steady() + RESTS * took if took > WAITED else 0.0
 
     def _braked(self) -> bool:
         """Whether expiry must not act: a brake holds, or the clock moved by itself just now."""

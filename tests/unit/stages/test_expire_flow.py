@@ -142,6 +142,23 @@ async def test_one_confirmation_lets_a_whole_backlog_go() -> None:
         assert tx.clock_state().brake == TOO_MANY, "what was not there to be looked at was not confirmed"
 
 
+async def test_removing_bytes_leaves_writers_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody reads old pages, every attempt keeps writers waiting: it is not made at each tick."""
+    steady, attempts = [0.0], []
+
+    def waits(_vault: object) -> tuple[()]:
+        attempts.append(steady[0])
+        steady[0] += 1.0
+        return ()
+
+    monkeypatch.setattr("streams.expiring.finish_buckets", waits)
+    world.expire.expiry.steady = lambda: steady[0]
+    for _ in range(100):
+        world.expire.expiry.tick()
+        steady[0] += 0.2
+    assert len(attempts) in (2, 3)
+
+
 class Clocks:
     """A wall clock and a steady one that a test moves apart."""
 
