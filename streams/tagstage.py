@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from schemas.ids import Micros, RecordId, SubjectNumber
-from schemas.plan import Plans, PurposePlan
+from schemas.plan import Plans, PolicyPlan, PurposePlan
 from schemas.retention import Anchored
 from streams import tagging
 from streams.intake import Arrived
@@ -26,13 +26,19 @@ class _Pad:
     people: People
     seen: dict[RecordId, bytes]
     shut: frozenset[BucketId]
+    today: PolicyPlan | None
     wanted: dict[BucketId, BucketWanted] = field(default_factory=dict)
     fresh: dict[RecordId, bytes] = field(default_factory=dict)
 
     def want(self, purpose: PurposePlan, bound: tagging.Bound) -> None:
-        """Have the bucket made when the part is written."""
-        cap = bound.due if isinstance(purpose.retention, Anchored) else None
-        self.wanted[bound.bucket] = BucketWanted(id=bound.bucket, due=bound.due, cap=cap)
+        """Have the bucket made when the part is written; it follows today's policy where that is shorter, as
+        those do that stood when it came into force.
+        """
+        due, number = bound.due, self.today.purpose_numbers.get(purpose.name) if self.today else None
+        if self.today and number is not None and self.today.purposes[number].terms == purpose.terms:
+            due = min(due, self.today.purposes[number].due(bound.bucket.period))
+        cap = due if isinstance(purpose.retention, Anchored) else None
+        self.wanted[bound.bucket] = BucketWanted(id=bound.bucket, due=due, cap=cap)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,7 @@ class TagJudge:
             people=People.read(tx, hashes, self.new_key, self.herald(plans)),
             seen=dict(tx.seen(ids)),
             shut=shut_buckets(tx, _candidates(arrived)),
+            today=plans.in_force(tx.now),
         )
         entries = [self._entry(each, pad, plans) for each in arrived]
         tx.ensure_buckets(pad.wanted.values())

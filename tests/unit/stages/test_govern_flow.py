@@ -420,6 +420,24 @@ async def test_a_shorter_retention_hides_at_once_and_destroys_no_later_than_befo
     assert _state(world, "tax") == "destroyed", "due under both policies"
 
 
+async def test_what_comes_late_follows_the_shorter_retention_too(world: World) -> None:
+    """Collected under the old version, seen under the new one: no bucket outlives those that stood before."""
+    text = next_policy(
+        world,
+        ("retention: {for: PT90S}", "retention: {for: PT60S}"),
+        ("effective: 2024-01-01", "effective: 2027-01-15T08:00:10Z"),
+    )
+    assert (await judged(world, publish(world, text)))[0] is None
+    late = world.form(form="order", site="shop")
+    await world.later(20)
+    world.publish(late, "intake.form")
+    await world.settle()
+    purpose = world.plan.purpose("tax")
+    with world.vault.transaction(write=False) as tx:
+        (row,) = tx.all_buckets(purpose="tax")
+    assert purpose.due(row.id.period) - row.due == 30 * SECOND
+
+
 def _state(world: World, purpose: str) -> str:
     with world.vault.transaction(write=False) as tx:
         (row,) = tx.all_buckets(purpose=purpose)
