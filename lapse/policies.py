@@ -6,14 +6,16 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from lapse import runfile
 from lapse.broker.connection import Credentials
 from lapse.broker.principals import everyone
 from lapse.cli.output import moment
 from lapse.commands import command, order
 from lapse.initialise import make_credentials, read_policy
-from lapse.layout import write_atomically
+from lapse.layout import read_json, write_atomically
 from lapse.main import Installation, installation, login
 from lapse.topics import words
+from processors.tokens import register_token
 from schemas.errors import Refused
 from schemas.models import PolicyPublished
 from schemas.plan import PolicyPlan
@@ -105,12 +107,14 @@ def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) 
     )
     detail = order(here, ordered, timeout)
     write_atomically(here.layout.policy(policy.version), text)
+    runfile.refresh(here, plan)
     return {"version": policy.version, "changes": changes, **detail}
 
 
 def prepare(here: Installation, plan: PolicyPlan) -> None:
-    """Kafka users, rights and topics of a policy; idempotent."""
+    """Kafka users, rights, topics and tokens of a policy; idempotent."""
     make_credentials(here.layout, plan)
+    register_tokens(here, plan)
     admin = here.admin("admin")
     admin.create_topics(
         topic_plan(plan, partitions=here.runtime.partitions, replication=here.settings.replication)
@@ -127,3 +131,11 @@ def prepare(here: Installation, plan: PolicyPlan) -> None:
             Credentials(username=u.username, password=u.password) for u in users if u.username not in known
         )
         admin.apply_rights(everyone(names))
+
+
+def register_tokens(here: Installation, plan: PolicyPlan) -> None:
+    """Let every processor of a policy in at the key endpoint, by the token in its credentials file."""
+    with here.vault.transaction() as tx:
+        for processor in plan.processors:
+            document = read_json(here.layout.credentials("processors", processor.name))
+            register_token(tx, processor.name, document["token"])

@@ -47,15 +47,28 @@ def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict
         "vault": {"kind": "sqlite", "url": layout.vault_url},
         "keys_dir": str(layout.keys),
         "logs_dir": str(layout.logs),
-        "policy": _policy(here, plan),
-        "processors": {p.name: _processor(here, p, runtime) for p in plan.processors},
-        "sites": {name: _site(here, name) for name in plan.sites},
-        "topics": sorted(here.admin().topics()),
+        **_of_policy(here, plan, runtime),
         "broker": {"log_dirs": list(runtime.log_dirs)},
         "clock": {"mode": runtime.clock, "now": moment(here.vault.clock.now())},
     }
     write_json(layout.run_file, document)
     return document
+
+
+def refresh(here: Installation, plan: PolicyPlan) -> None:
+    """Bring what hangs on the policy up to date after one was published; nothing where nothing runs."""
+    path = here.layout.run_file
+    if path.exists():
+        write_json(path, read_json(path) | _of_policy(here, plan, here.runtime))
+
+
+def _of_policy(here: Installation, plan: PolicyPlan, runtime: Runtime) -> dict[str, Any]:
+    return {
+        "policy": _policy(here, plan),
+        "processors": {p.name: _processor(here, p, runtime) for p in plan.processors},
+        "sites": {name: _site(here, name) for name in plan.sites},
+        "topics": sorted(here.admin().topics()),
+    }
 
 
 def _policy(here: Installation, plan: PolicyPlan) -> dict[str, Any]:

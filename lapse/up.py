@@ -24,7 +24,7 @@ from lapse.broker.embedded import EmbeddedKafka
 from lapse.cli.output import say
 from lapse.commands import SERVICE, approve_first
 from lapse.initialise import Marker, initialise, read_marker, signing_key
-from lapse.layout import Layout, read_json, write_json
+from lapse.layout import Layout, write_json
 from lapse.main import (
     Installation,
     certificate_hosts,
@@ -38,7 +38,6 @@ from lapse.recipients import played
 from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor, interpreter_environment
-from processors.tokens import register_token
 from schemas.errors import BadInput, Refused
 from schemas.policy import compile_plan, load
 from schemas.signing import public_key
@@ -254,10 +253,6 @@ def _set_up(here: Installation, superuser: Credentials | None) -> None:
         prepare(here, plan)
     with here.vault.transaction() as tx:
         tx.put_meta("operators", _operators(layout))
-        for processor in here.plans.latest.processors:
-            register_token(
-                tx, processor.name, read_json(layout.credentials("processors", processor.name))["token"]
-            )
     if first:
         approve_first(here)
 
