@@ -10,6 +10,7 @@ import typer
 from lapse import main, recipients
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, show, show_rows, stdout
+from schemas.errors import BadInput
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A processor the policy names.")]
 
@@ -104,5 +105,7 @@ def processor_credentials(
     """Say where a processor's credentials lie, or rotate them. Secrets go to a 0600 file, never to the
     screen.
     """
+    if rotate and not yes:
+        raise BadInput("usage", "the old token and password end at once", "--rotate", "say --yes")
     with main.installation(main.data_folder(data)) as here:
-        show(recipients.credentials(here, name, rotate=rotate and yes, copy_to=file))
+        show(recipients.credentials(here, name, rotate=rotate, copy_to=file))

@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from lapse import logs, recipients, subjects, up
+from lapse.cli import processors
 from lapse.cli.app import without_values
 from lapse.cli.output import plain
 from lapse.collector import forms
@@ -133,3 +134,10 @@ def test_a_usage_error_repeats_no_argument(argument: str, spell: Callable[[str],
     """However the library quotes it: command lines hold identifiers, and errors end up in logs."""
     said = without_values(f"Got unexpected extra argument ({spell(argument)})", ["subject", argument])
     assert "canary" not in said
+
+
+def test_an_unconfirmed_rotation_is_not_taken_for_a_done_one() -> None:
+    """Exit 2, before anything is opened: a leaked token that still works must not look ended."""
+    with pytest.raises(BadInput) as caught:
+        processors.processor_credentials("crm", rotate=True)
+    assert caught.value.where == "--rotate"
