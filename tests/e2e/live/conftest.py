@@ -11,7 +11,9 @@ from tests.e2e.live.system import STEADY, System
 
 @pytest.fixture(scope="session")
 def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The system of the session, on the host's clock: tests use people of their own and leave processors approved."""
+    """The system of the session, on the host's clock: tests use people of their own and leave processors
+    approved.
+    """
     system = System(tmp_path_factory.mktemp("steady") / "data", STEADY)
     try:
         system.init()

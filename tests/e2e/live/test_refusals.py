@@ -230,14 +230,22 @@ def test_a_verb_that_fails_says_so_in_one_shape(
 def test_no_answer_repeats_a_value(steady: System) -> None:
     """Problem documents and errors of commands name code and place; what was sent does not come back."""
     person = somebody()
-    for body in ({"fields": {"email": [person.email]}}, {"fields": {"email": person.email}, "notice": {MARK: 1}},
-                 {"fields": {}, "consents": [{"purpose": "resale", "granted": person.email}]},
-                 {"fields": {}, "event_id": person.email}, {"fields": {}, "signals": person.email}):  # fmt: skip
+    for body in (
+        {"fields": {"email": [person.email]}},
+        {"fields": {"email": person.email}, "notice": {MARK: 1}},
+        {"fields": {}, "consents": [{"purpose": "resale", "granted": person.email}]},
+        {"fields": {}, "event_id": person.email},
+        {"fields": {}, "signals": person.email},
+    ):
         answer = steady.collector("POST", "/f/request-demo", body)
         assert answer.status == 422 or answer.status == 401
         assert person.email.encode() not in answer.body
-    for verb in (("subject", "show", f"shoe:{person.email}"), ("records", "show", "--event", person.email),
-                 ("consent", "grant", person.who, person.email), ("hold", "open", person.email, "--reason", "x")):  # fmt: skip
+    for verb in (
+        ("subject", "show", f"shoe:{person.email}"),
+        ("records", "show", "--event", person.email),
+        ("consent", "grant", person.who, person.email),
+        ("hold", "open", person.email, "--reason", "x"),
+    ):
         done = steady.lapse(*verb)
         assert done.code in (2, 4)
         assert person.email not in done.out + done.err

@@ -1,4 +1,6 @@
-"""Kafka is closed: a processor's credentials, or an auditor's, open what INTERFACE.md says and nothing more."""
+"""Kafka is closed: a processor's credentials, or an auditor's, open what INTERFACE.md says and nothing
+more.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,21 @@ def denied(who: Kafka, topic: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "topic", ["intake.form", "intake.email-open", "intake.cookie", "intake.signal", "processor.mail", "plain.warehouse",
-              "decisions", "control", "records.short", "quarantine", "receipts"]
-)  # fmt: skip
+    "topic",
+    [
+        "intake.form",
+        "intake.email-open",
+        "intake.cookie",
+        "intake.signal",
+        "processor.mail",
+        "plain.warehouse",
+        "decisions",
+        "control",
+        "records.short",
+        "quarantine",
+        "receipts",
+    ],
+)
 def test_a_processor_reads_its_own_topic_and_no_other(steady: System, topic: str) -> None:
     """crm's credentials are refused on intake, on another's topic and on every internal one."""
     assert denied(steady.kafka("crm"), topic) in DENIED
@@ -40,10 +54,17 @@ def test_a_processor_writes_nowhere(steady: System) -> None:
 
 
 def test_a_processor_may_use_its_own_group_alone(steady: System) -> None:
-    """Its group and those below it work; another processor's group, and one that only begins alike, are refused."""
+    """Its group and those below it work; another processor's group, and one that only begins alike, are
+    refused.
+    """
     crm = steady.kafka("crm")
-    for group, allowed in (("processor.crm", True), ("processor.crm.batch", True), ("processor.mail", False),
-                           ("processor.crmx", False), ("lapse.tag", False)):  # fmt: skip
+    for group, allowed in (
+        ("processor.crm", True),
+        ("processor.crm.batch", True),
+        ("processor.mail", False),
+        ("processor.crmx", False),
+        ("lapse.tag", False),
+    ):
         consumer = crm.consumer(group)
         try:
             consumer.subscribe(["processor.crm"])
@@ -56,10 +77,22 @@ def test_a_processor_may_use_its_own_group_alone(steady: System) -> None:
 
 
 def test_an_auditor_reads_everything_but_intake_and_writes_nothing(steady: System) -> None:
-    """Decisions, lifecycle, control and processors' topics are readable; intake and what lies in clear are not."""
+    """Decisions, lifecycle, control and processors' topics are readable; intake and what lies in clear
+    are not.
+    """
     auditor = steady.kafka("auditor")
-    for topic in ("decisions", "lifecycle", "control", "receipts", "residue", "quarantine", "processor.crm",
-                  "processor.mail", "records.short", "records.long"):  # fmt: skip
+    for topic in (
+        "decisions",
+        "lifecycle",
+        "control",
+        "receipts",
+        "residue",
+        "quarantine",
+        "processor.crm",
+        "processor.mail",
+        "records.short",
+        "records.long",
+    ):
         auditor.read(topic)
     for topic in ("intake.form", "intake.signal", "intake.cookie", "intake.email-open"):
         assert denied(auditor, topic) in DENIED

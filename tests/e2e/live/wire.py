@@ -1,4 +1,6 @@
-"""What docs/wire.md tells a stranger, in his own code: framing, topics read to their end, deliveries opened late."""
+"""What docs/wire.md tells a stranger, in his own code: framing, topics read to their end, deliveries
+opened late.
+"""
 
 from __future__ import annotations
 
@@ -313,4 +315,4 @@ def _aad(delivery: Record, n: int) -> bytes:
     for grant in delivery["grants"]:
         aad += _text(grant["purpose"]) + struct.pack(">qI", grant["period"], grant["terms"]) + grant["handle"]
         aad += struct.pack(">Qq", grant["decided"], micros(grant["use_until"]))
-    return aad
+    return bytes(aad)

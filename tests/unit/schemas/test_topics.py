@@ -46,7 +46,9 @@ def test_no_publisher_decides_how_long_bytes_stay() -> None:
 def test_every_topic_keeps_what_it_promises() -> None:
     """Retention per topic is the design's."""
     assert {retention(f"intake.{kind}") for kind in topics.INTAKE} == {3 * DAY}
-    assert {BY_NAME[f"intake.{kind}"].config["segment.ms"] for kind in topics.INTAKE} == {str(topics.INTAKE_SEGMENT_MS)}
+    assert {BY_NAME[f"intake.{kind}"].config["segment.ms"] for kind in topics.INTAKE} == {
+        str(topics.INTAKE_SEGMENT_MS)
+    }
     assert (retention("records.short"), retention("records.long")) == (90 * DAY, 10 * YEAR)
     proof = 13 * YEAR
     assert {retention(name) for name in ("decisions", "control", "receipts")} == {proof}
@@ -107,7 +109,9 @@ def test_what_never_goes_has_no_worst_case(config: dict[str, str]) -> None:
 
 
 def test_intake_is_gone_within_minutes() -> None:
-    """On a broker that checks every second, purged intake outlives its commit by little more than a minute."""
+    """On a broker that checks every second, purged intake outlives its commit by little more than a
+    minute.
+    """
     config = BY_NAME["intake.form"].config
     assert topics.minutes_after_purge(config, check_ms=1000) == pytest.approx(1.2, abs=0.1)
 
