@@ -8,6 +8,7 @@ completed only with the partner's signature on its answer or callback.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ class Webhook:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            await asyncio.sleep(0)  # transports close in the loop's next turn, which may be its last
 
     def _callback(self, call: Erase) -> str | None:
         base = self._settings.callback_url

@@ -223,8 +223,9 @@ class Partner:
         return web.Response(status=status)
 
     async def _stop(self, _app: web.Application) -> None:
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # each closes its connections first
 
 
 def _now() -> str:
