@@ -355,7 +355,7 @@ def _fields(reader: Reader) -> Text:
     """Its fields: green while it can read them, struck out once their last key is gone."""
     if not reader.could:
         return Text("has nothing", style=DIM)
-    text = Text("reads " if reader.can else "can read nothing any more: ", style="" if reader.can else HOT)
+    text = Text("reads " if reader.can else "nothing any more: ", style="" if reader.can else HOT)
     for name in (*reader.can, *(name for name in reader.could if name not in reader.can)):
         text.append(name, style=ALIVE if name in reader.can else f"strike {GONE}")
         text.append(" ")
