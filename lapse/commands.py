@@ -74,6 +74,7 @@ def publish(here: Installation, topic: str, records: list[Record], *, role: str 
     """Put records on partition 0 of a topic, durably; `Unavailable` if the broker does not take them in
     time.
     """
+    here.reach_broker()
     failed: list[str] = []
     producer = Producer(
         {

@@ -5,6 +5,7 @@ gets them.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ from vault import open_vault
 from vault.epochs import FileEpochKeys
 from vault.port import Vault
 from vault.tokens import PixelKeys
+
+REACH_SECONDS = 5.0
+"""How long a connection to the broker may take before a command gives up."""
 
 
 def settings() -> Settings:
@@ -116,9 +120,23 @@ class Installation:
         """The configuration of a confluent-kafka client of this role."""
         return self.address.librdkafka(self.user(role))
 
+    def reach_broker(self) -> None:
+        """Raise `Unavailable` at once where nobody listens; a client would try for half a minute."""
+        for place in self.runtime.bootstrap.split(","):
+            host, _, port = place.strip().rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+            except OSError:
+                continue
+            return
+        raise Unavailable(
+            "not_running", "no broker listens", self.runtime.bootstrap, "start it: lapse up --data DIR"
+        )
+
     def admin(self, role: str = "keys") -> Admin:
         """An administrator's connection; `keys` may look at lags, `admin` may do everything."""
         if role not in self._admins:
+            self.reach_broker()
             self._admins[role] = self._closing.enter_context(Admin(self.address, self.user(role)))
         return self._admins[role]
 

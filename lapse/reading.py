@@ -39,6 +39,7 @@ def read(
     The bytes are looked at first, because decoding a whole topic to find one id costs a hundred times as
     much.
     """
+    here.reach_broker()
     for batch in scan(here.librdkafka(AUDITOR), topics, start=start, partitions=partitions):
         for record in batch.records:
             value = record.value

@@ -71,7 +71,13 @@ def until_quiet(here: Installation, timeout: float) -> Lag:
     """Look until all is still; `Unavailable` names what was not."""
     deadline, still = time.monotonic() + timeout, 0
     while True:
-        now = lag(here)
+        try:
+            now = lag(here)
+        except Unavailable:  # a broker that restarts comes back within the time given
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_SECONDS)
+            continue
         still = still + 1 if now.total == 0 else 0
         if still >= STILL_LOOKS:
             return now
