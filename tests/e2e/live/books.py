@@ -21,13 +21,17 @@ def entries(system: System) -> list[Record]:
 
 
 def folded(rows: Iterable[Record]) -> dict[bytes, Record]:
-    """The entry that counts for each record: the highest in the fold, the earliest of equals."""
+    """The entry that counts for each record: the highest in the fold; a second content counts behind the first."""
     best: dict[bytes, Record] = {}
     for row in rows:
         known = best.get(row["record_id"])
-        if known is None or FOLD.index(row["outcome"]) < FOLD.index(known["outcome"]):
+        if known is None or _rank(row) < _rank(known):
             best[row["record_id"]] = row
     return best
+
+
+def _rank(row: Record) -> tuple[int, bool]:
+    return FOLD.index(row["outcome"]), row["code"] == "conflicting_event_id"
 
 
 def outcomes(rows: Iterable[Record]) -> Counter[tuple[str, str, str | None]]:
@@ -44,7 +48,9 @@ def expected_tallies(system: System) -> Counter[Bucket]:
     for row in folded(entries(system)).values():
         if row["outcome"] not in ("routed", "expired"):
             continue
-        plan = names.setdefault(row["policy"], _names(system, row["policy"]))
+        if row["policy"] not in names:
+            names[row["policy"]] = _names(system, row["policy"])
+        plan = names[row["policy"]]
         counted.update((plan[link["purpose"]], link["period"], link["terms"]) for link in row["links"])
     return counted
 

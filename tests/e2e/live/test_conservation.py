@@ -51,8 +51,8 @@ class Load:
                 *[self.form(somebody(), ("form", "discarded", "lapsed"), collected_at=LATE, backfill=True)
                   for _ in range(60)],
                 *[self.bot() for _ in range(90)],
-                *[self.beacons(granted=n % 2 == 0, server=False) for n in range(24)],
-                *[self.beacons(granted=n % 2 == 0, server=True) for n in range(14)],
+                *[self.beacons(allows("analytics", granted=n % 2 == 0)) for n in range(28)],
+                *[self.beacons([]) for n in range(10)],
                 *[self.signal() for _ in range(250)],
             ]  # fmt: skip
             self.dice.shuffle(jobs)
@@ -96,19 +96,15 @@ class Load:
         answer = await self.post("/f/request-demo", body, server=False)
         self.accepted[answer["event_id"]] = ("form", "quarantined", "bot")
 
-    async def beacons(self, *, granted: bool, server: bool) -> None:
-        """Fifty page views; a server's bring no address and no agent, so without consent nothing justifies them."""
-        events = [
-            {"cookie_id": somebody().cookie, "name": "page_view", "url": "https://www.steady.example/x",
-             "consents": allows("analytics", granted=granted)}
-            for _ in range(50)
-        ]  # fmt: skip
-        answer = await self.post("/e?ids=1", {"events": events}, server=server)
-        ending: Ending = ("cookie", "routed", None)
-        if server and not granted:
-            ending = ("cookie", "discarded", "withdrawn")
+    async def beacons(self, consents: list[dict[str, Any]]) -> None:
+        """Fifty page views of as many browsers; without a statement an observation creates nobody."""
+        url = "https://www.steady.example/x"
+        views = [{"cookie_id": somebody().cookie, "name": "page_view", "url": url} for _ in range(50)]
+        body = {"events": [{**view, "consents": consents} for view in views]}
+        answer = await self.post("/e?ids=1", body, server=False)
+        ending: Ending = ("cookie", "routed", None) if consents else ("cookie", "discarded", "no_subject")
         self.accepted |= dict.fromkeys(answer["event_ids"], ending)
-        self.sent += len(events) - 1
+        self.sent += len(views) - 1
 
     async def signal(self) -> None:
         """Somebody states a consent in the preference centre."""
