@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 import signal
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
@@ -14,6 +15,7 @@ from functools import cache, partial
 import structlog
 
 from lapse import faults
+from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
 from lapse.initialise import signing_key
 from lapse.main import Installation
@@ -38,6 +40,13 @@ Build = Callable[["Bench", Engine], None]
 Task = Callable[[], Awaitable[object]]
 
 WATCH_SECONDS, RENEW_SECONDS = 0.2, 1.0
+
+
+def tls(address: BrokerAddress) -> dict[str, ssl.SSLContext]:
+    """What aiokafka needs besides, where the cluster speaks TLS."""
+    if not address.protocol.endswith("SSL"):
+        return {}
+    return {"ssl_context": ssl.create_default_context(cafile=str(address.ca) if address.ca else None)}
 
 
 def wall() -> Micros:
@@ -128,7 +137,7 @@ def _connect(bench: Bench, engine: Engine) -> None:
         vault=bench.vault,
         plans=bench.plans.within,
         secrets_dir=layout.keys / "processors",
-        kafka=bench.here.address.aiokafka(user),
+        kafka=bench.here.address.aiokafka(user) | tls(bench.here.address),
         receipt_partitions=bench.partitions,
         fake_urls={name: url + EVENTS for name, url in runtime.fakes.items()},
         callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",

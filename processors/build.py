@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from processors.clear import PlainSettings
 from processors.connector import ChunkLike, Connector, Limits, Surroundings
 from processors.ledger import Ledger
 from processors.opening import PlansIn, VaultOpener
-from processors.plain import Plain, PlainSettings
+from processors.plain import Plain
 from processors.registry import kind
 from processors.values import Timing
 from processors.webhook import Webhook, WebhookSettings
@@ -65,6 +66,11 @@ def webhook_secret_file(secrets_dir: Path, processor: str) -> Path:
     return secrets_dir / f"{processor}.webhook"
 
 
+def kafka_login_file(secrets_dir: Path, processor: str) -> Path:
+    """Return where the log-in to another cluster lies, for `kafka: {bootstrap: ...}`: JSON, the file 0600."""
+    return secrets_dir / f"{processor}.kafka"
+
+
 def wall() -> Micros:
     """Return the real time: leases and retries run on it even where the vault's clock stands still."""
     return Micros(time.time_ns() // 1000)
@@ -84,7 +90,7 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
             processor=plan.name,
             vault=around.vault,
             opener=opener,
-            settings=PlainSettings.of(plan, around.kafka),
+            settings=PlainSettings.of(plan, around.kafka, kafka_login_file(around.secrets_dir, plan.name)),
             receipt_partitions=around.receipt_partitions,
         )
     recipient = Webhook(processor=plan.name, settings=_webhook(plan, around), wall=wall)

@@ -14,23 +14,20 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from processors.calls import OpenedPart, Told
+from processors.clear import PlainSettings, lapse_json, opened_json
 from processors.connector import ChunkLike, InboundLike
-from processors.messages import rfc3339
 from processors.telling import Teller
 from processors.values import Opener
 from schemas.codec import decode, encode
 from schemas.errors import Rejected, Unavailable
 from schemas.ids import Micros
 from schemas.models import Depersonalized, OpenedPurpose, RecordDelivered, RecordOpened
-from schemas.plan import ProcessorPlan
 from vault.port import Tx, Vault
 
 log = logging.getLogger(__name__)
@@ -39,24 +36,6 @@ MOST_BYTES = 1_000_000
 """Largest value written: brokers refuse batches over 1 MiB."""
 TYPE = "lapse-type"
 """Header that names a clear record's kind: `RecordOpened` or `Depersonalized`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainSettings:
-    """Where clear records go, in which format; `client` are aiokafka's settings of that cluster."""
-
-    topic: str
-    avro: bool
-    client: Mapping[str, Any] = field(repr=False)
-
-    @classmethod
-    def of(cls, plan: ProcessorPlan, ours: Mapping[str, Any]) -> PlainSettings:
-        """Return what the policy says; `ours` are the client settings of our own cluster."""
-        named = plan.kafka
-        if named is None:
-            return cls(topic=f"plain.{plan.name}", avro=False, client=ours)
-        client = {"bootstrap_servers": named.bootstrap} if named.bootstrap else dict(ours)
-        return cls(topic=named.topic, avro=named.format == "avro", client=client)
 
 
 class Clear(NamedTuple):
@@ -265,34 +244,3 @@ class Plain:
         place = chunk.topic_id + chunk.partition.to_bytes(4)
         for one in told:
             self._teller.tell(tx, [one], place if one.outcome == "accepted_async" else b"")
-
-
-def opened_json(record: RecordOpened) -> bytes:
-    """Return a clear record as JSON: ids in hex, times in RFC 3339."""
-    return msgspec.json.encode(
-        {
-            "delivery_id": record.delivery_id.hex(),
-            "subject_ref": record.subject_ref.hex(),
-            "revision": record.revision,
-            "source": record.source,
-            "fields": record.fields,
-            "purposes": [{"purpose": p.purpose, "use_until": rfc3339(p.use_until)} for p in record.purposes],
-            "decided": record.decided,
-            "opened_at": rfc3339(record.opened_at),
-        }
-    )
-
-
-def lapse_json(lapse: Depersonalized) -> bytes:
-    """Return a lapse as JSON: ids in hex, times in RFC 3339; `scope.type` names the kind of scope."""
-    scope = msgspec.to_builtins(lapse.scope, builtin_types=(bytes,))
-    return msgspec.json.encode(
-        {
-            "lapse_id": lapse.lapse_id.hex(),
-            "cause": lapse.cause,
-            "scope": {k: v.hex() if isinstance(v, bytes) else v for k, v in scope.items()},
-            "reaches": lapse.reaches,
-            "effective_at": rfc3339(lapse.effective_at),
-            "answer_by": rfc3339(lapse.answer_by) if lapse.answer_by is not None else None,
-        }
-    )

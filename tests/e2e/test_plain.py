@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from processors.plain import MOST_BYTES, Plain, PlainSettings
+from processors.clear import PlainSettings
+from processors.plain import MOST_BYTES, Plain
 from schemas.codec import decode, encode
 from schemas.errors import Unavailable
 from schemas.models import Depersonalized, RecordDelivered, RecordOpened

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from processors.addresses import AddressRefused, check_url, guarded_socket, public
 from processors.answers import SEVERITY, worst
 from processors.backoff import SECOND, Backoff, retry_after, seconds
+from processors.clear import read_login
 from processors.gate import NEVER, Gate
 from processors.objects import strongest
 from processors.onboarding import Onboarding, guide
@@ -271,3 +273,24 @@ def test_what_a_team_is_handed_is_whole_and_holds_no_secret() -> None:
     assert len(json["how"]) == 10
     assert "'/data/with space/run.json' crm 10" in text
     assert json["schemas"].keys() == {"RecordDelivered", "Depersonalized"}
+
+
+# ---- another cluster ----
+def test_the_log_in_of_another_cluster_is_a_file(tmp_path: Path) -> None:
+    """Nothing where there is none; what is not one is refused by the file's name alone."""
+    path = tmp_path / "warehouse.kafka"
+    assert read_login(path) == {}
+    path.write_text(
+        '{"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "username": "u", "password": "hunter2"}'
+    )
+    assert read_login(path)["sasl_plain_password"] == "hunter2"
+    for wrong in (
+        '{"protocol": "TELNET"}',
+        '{"password": "hunter2"}',
+        "hunter2",
+        '{"protocol": "SSL", "ca": "/no"}',
+    ):
+        path.write_text(wrong)
+        with pytest.raises(BadInput) as refused:
+            read_login(path)
+        assert "hunter2" not in str(refused.value)
