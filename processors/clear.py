@@ -1,6 +1,4 @@
-"""Clear records for consumers that cannot ask for keys: where they go, with which log-in, how they are spelled."""
-spelled.
-"""
+"""Clear records for consumers that cannot ask for keys: where they go, with which log-in, and their JSON."""
 
 from __future__ import annotations
 
