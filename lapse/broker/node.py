@@ -10,6 +10,7 @@ import secrets
 import socket
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def load_or_create(file: Path, *, host: str, port: int) -> Node:
         node = Node(**json.loads(file.read_text("utf-8")))
     else:
         node = Node(
-            cluster_id=urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode("ascii"),
+            cluster_id=new_cluster_id(uuid.uuid4),
             host=host,
             port=0,
             controller_port=0,
@@ -70,6 +71,13 @@ def load_or_create(file: Path, *, host: str, port: int) -> Node:
     node = replace(node, controller_port=keep_or_pick(host, node.controller_port, other=chosen))
     write_private(file, json.dumps(asdict(node), indent=1))
     return node
+
+
+def new_cluster_id(draw: Callable[[], uuid.UUID]) -> str:
+    """Return a UUID as Kafka writes it (base64url, unpadded); one that begins with a dash reads as an option."""
+    while (text := urlsafe_b64encode(draw().bytes).rstrip(b"=").decode("ascii")).startswith("-"):
+        pass
+    return text
 
 
 def keep_or_pick(host: str, port: int = 0, *, other: int = 0) -> int:
