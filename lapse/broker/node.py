@@ -74,7 +74,7 @@ def load_or_create(file: Path, *, host: str, port: int) -> Node:
 
 
 def new_cluster_id(draw: Callable[[], uuid.UUID]) -> str:
-    """Return a UUID as Kafka writes it (base64url, unpadded); one that begins with a dash reads as an option."""
+    """Return a UUID as Kafka writes it: base64url, unpadded; one beginning with a dash reads as an option."""
     while (text := urlsafe_b64encode(draw().bytes).rstrip(b"=").decode("ascii")).startswith("-"):
         pass
     return text
