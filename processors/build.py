@@ -90,7 +90,12 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
             processor=plan.name,
             vault=around.vault,
             opener=opener,
-            settings=PlainSettings.of(plan, around.kafka, kafka_login_file(around.secrets_dir, plan.name)),
+            settings=PlainSettings.of(
+                plan,
+                around.kafka,
+                kafka_login_file(around.secrets_dir, plan.name),
+                allow_private=around.allow_private,
+            ),
             receipt_partitions=around.receipt_partitions,
         )
     recipient = Webhook(processor=plan.name, settings=_webhook(plan, around), wall=wall)

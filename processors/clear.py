@@ -25,17 +25,22 @@ class PlainSettings:
     client: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, plan: ProcessorPlan, ours: Mapping[str, Any], login_file: Path) -> PlainSettings:
+    def of(
+        cls, plan: ProcessorPlan, ours: Mapping[str, Any], login_file: Path, *, allow_private: bool = False
+    ) -> PlainSettings:
         """Return what the policy says; `ours` are the client settings of our own cluster.
 
-        Another cluster's log-in is the file's, if there is one: see `read_login`.
+        Another cluster needs a log-in's file and TLS: see `read_login`.
         """
         named = plan.kafka
         if named is None:
             return cls(topic=f"plain.{plan.name}", avro=False, client=ours)
         client = dict(ours)
         if named.bootstrap:
-            client = {"bootstrap_servers": named.bootstrap.split(","), **read_login(login_file)}
+            client = {
+                "bootstrap_servers": named.bootstrap.split(","),
+                **read_login(login_file, allow_private=allow_private),
+            }
         return cls(topic=named.topic, avro=named.format == "avro", client=client)
 
 
@@ -49,20 +54,22 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ca: str | None = None
 
 
-def read_login(path: Path) -> dict[str, Any]:
-    """Read `{protocol, mechanism?, username?, password?, ca?}`; nothing where there is no file, `BadInput`
-    for others.
+def read_login(path: Path, *, allow_private: bool = False) -> dict[str, Any]:
+    """Read `{protocol, mechanism?, username?, password?, ca?}` as aiokafka's settings.
+
+    `BadInput` where there is no such file, or where clear records would leave unencrypted; only a test set-up
+    (`allow_private`) may do that.
     """
-    if not path.exists():
-        return {}
     try:
         login = msgspec.json.decode(path.read_bytes(), type=Login)
         secure = login.protocol.endswith("SSL")
         context = ssl.create_default_context(cafile=login.ca) if secure else None
     except (msgspec.MsgspecError, OSError):
-        raise BadInput(
-            "bad_argument", "not a log-in for a Kafka cluster, or its ca is missing", str(path)
-        ) from None
+        what = "no log-in for that Kafka cluster, or its ca is missing"
+        raise BadInput("bad_argument", what, str(path), "see docs/processors.md, A clear topic") from None
+    if not secure and not allow_private:
+        what = "clear records would leave unencrypted"
+        raise BadInput("address_refused", what, str(path), "use the protocol SSL or SASL_SSL")
     return {
         "security_protocol": login.protocol,
         **({"ssl_context": context} if context else {}),

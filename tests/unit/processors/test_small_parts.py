@@ -276,21 +276,38 @@ def test_what_a_team_is_handed_is_whole_and_holds_no_secret() -> None:
 
 
 # ---- another cluster ----
-def test_the_log_in_of_another_cluster_is_a_file(tmp_path: Path) -> None:
-    """Nothing where there is none; what is not one is refused by the file's name alone."""
+SCRAM = '"mechanism": "SCRAM-SHA-512", "username": "u", "password": "hunter2"'
+
+
+def test_the_log_in_of_another_cluster_is_a_file_and_encrypted(tmp_path: Path) -> None:
+    """Clear records leave over TLS with a log-in of their own, or not at all but in a test set-up."""
     path = tmp_path / "warehouse.kafka"
-    assert read_login(path) == {}
-    path.write_text(
-        '{"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "username": "u", "password": "hunter2"}'
-    )
-    assert read_login(path)["sasl_plain_password"] == "hunter2"
-    for wrong in (
+    path.write_text(f'{{"protocol": "SASL_SSL", {SCRAM}}}')
+    login = read_login(path)
+    assert (login["sasl_plain_password"], login["security_protocol"]) == ("hunter2", "SASL_SSL")
+    assert login["ssl_context"].check_hostname
+    path.write_text(f'{{"protocol": "SASL_PLAINTEXT", {SCRAM}}}')
+    with pytest.raises(BadInput, match="unencrypted"):
+        read_login(path)
+    assert "ssl_context" not in read_login(path, allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
         '{"protocol": "TELNET"}',
         '{"password": "hunter2"}',
         "hunter2",
         '{"protocol": "SSL", "ca": "/no"}',
-    ):
-        path.write_text(wrong)
-        with pytest.raises(BadInput) as refused:
-            read_login(path)
-        assert "hunter2" not in str(refused.value)
+    ],
+)
+def test_what_is_no_log_in_is_refused_by_its_files_name_alone(tmp_path: Path, text: str | None) -> None:
+    """Also where there is no file."""
+    path = tmp_path / "warehouse.kafka"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(BadInput) as refused:
+        read_login(path, allow_private=True)
+    assert str(path) in str(refused.value)
+    assert "hunter2" not in str(refused.value)
