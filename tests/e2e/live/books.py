@@ -21,7 +21,9 @@ def entries(system: System) -> list[Record]:
 
 
 def folded(rows: Iterable[Record]) -> dict[bytes, Record]:
-    """The entry that counts for each record: the highest in the fold; a second content counts behind the first."""
+    """The entry that counts for each record: the highest in the fold; a second content counts behind the
+    first.
+    """
     best: dict[bytes, Record] = {}
     for row in rows:
         known = best.get(row["record_id"])

@@ -90,7 +90,9 @@ ACCEPTED: list[str] = []
 
 @pytest.mark.parametrize("roles", TOGETHER, ids="+".join)
 def test_a_killed_role_loses_nothing_and_changes_no_outcome(manual: System, roles: tuple[str, ...]) -> None:
-    """SIGKILL during traffic: roles come back, what was acknowledged is routed once, and the lag is 0 again."""
+    """SIGKILL during traffic: roles come back, what was acknowledged is routed once, and the lag is 0
+    again.
+    """
     with traffic(manual) as sender:
         until(lambda: len(sender.accepted) >= 20, 60, "traffic flows before")
         for role in roles:
@@ -107,7 +109,9 @@ def test_a_killed_role_loses_nothing_and_changes_no_outcome(manual: System, role
 
 
 def test_an_erasure_in_the_middle_of_a_crash_is_finished(manual: System) -> None:
-    """expire is killed while an erasure is announced: the command still ends, everybody is told, nothing opens."""
+    """expire is killed while an erasure is announced: the command still ends, everybody is told, nothing
+    opens.
+    """
     person = somebody()
     at = dt.datetime.fromisoformat(manual.run["clock"]["now"]).isoformat()
     event_id = manual.submit(person, *allows("marketing_email"), server=True, collected_at=at)
@@ -158,7 +162,9 @@ def test_a_clean_stop_exits_0_and_leaves_nothing_running(manual: System) -> None
 
 
 def test_expiry_killed_on_its_way_announces_each_bucket_once(manual: System) -> None:
-    """expire dies while the clock passes due instants: every bucket has one lapse on lifecycle, with its tally."""
+    """expire dies while the clock passes due instants: every bucket has one lapse on lifecycle, with its
+    tally.
+    """
     advancing = threading.Thread(target=lambda: manual.lapse("clock", "advance", "PT13H", "--confirm"))
     advancing.start()
     manual.kill_role("expire")

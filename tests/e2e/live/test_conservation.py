@@ -1,4 +1,6 @@
-"""Five thousand mixed events: each ends in exactly one outcome, the expected one, and every bucket counts right."""
+"""Five thousand mixed events: each ends in exactly one outcome, the expected one, and every bucket counts
+right.
+"""
 
 from __future__ import annotations
 
@@ -46,15 +48,25 @@ class Load:
                 *[self.form(somebody(), ROUTED, *allows("marketing_email")) for _ in range(1000)],
                 *[self.form(somebody(), ROUTED, form="get-in-touch") for _ in range(700)],
                 *[self.form(somebody(), NO_CONSENT, form="newsletter") for _ in range(400)],
-                *[self.form(somebody(), ("form", "routed", "clock_future"), collected_at="2099-01-01T00:00:00Z") for _ in range(100)],
-                *[self.form(somebody(), ("form", "quarantined", "too_old"), collected_at=OLD) for _ in range(100)],
-                *[self.form(somebody(), ("form", "discarded", "lapsed"), collected_at=LATE, backfill=True)
-                  for _ in range(60)],
+                *[
+                    self.form(
+                        somebody(), ("form", "routed", "clock_future"), collected_at="2099-01-01T00:00:00Z"
+                    )
+                    for _ in range(100)
+                ],
+                *[
+                    self.form(somebody(), ("form", "quarantined", "too_old"), collected_at=OLD)
+                    for _ in range(100)
+                ],
+                *[
+                    self.form(somebody(), ("form", "discarded", "lapsed"), collected_at=LATE, backfill=True)
+                    for _ in range(60)
+                ],
                 *[self.bot() for _ in range(90)],
                 *[self.beacons(allows("analytics", granted=n % 2 == 0)) for n in range(28)],
                 *[self.beacons([]) for n in range(10)],
                 *[self.signal() for _ in range(250)],
-            ]  # fmt: skip
+            ]
             self.dice.shuffle(jobs)
             await asyncio.gather(*jobs)
             again = [self.post(f"/f/{each.pop('form')}", each, server=True) for each in self.repeats]
@@ -147,7 +159,9 @@ def load(steady: System) -> Load:
 
 
 def test_every_event_ends_in_exactly_one_outcome_and_the_expected_one(load: Load) -> None:
-    """Folded, there is one record per accepted event id, and as many of each outcome and code as were sent."""
+    """Folded, there is one record per accepted event id, and as many of each outcome and code as were
+    sent.
+    """
     assert load.sent >= 5000
     found = outcomes(load.new)
     expected = Counter(load.accepted.values())
@@ -166,7 +180,9 @@ def test_the_outcome_of_single_events_is_the_expected_one(load: Load) -> None:
 
 
 def test_the_buckets_count_what_was_accepted_into_them(load: Load) -> None:
-    """Every tally of `bucket list` is the number of folded routed and expired records linked to that bucket."""
+    """Every tally of `bucket list` is the number of folded routed and expired records linked to that
+    bucket.
+    """
     counted = tallies(load.system)
     assert counted.total() > 5000
     assert counted == expected_tallies(load.system)
@@ -187,7 +203,9 @@ def test_every_routed_record_was_delivered_once_to_each_processor_granted(load: 
 
 
 def test_what_stays_for_good_adds_up(load: Load) -> None:
-    """Residue: published and carried are what was accepted, and no published cell has fewer than ten people."""
+    """Residue: published and carried are what was accepted, and no published cell has fewer than ten
+    people.
+    """
     shown = load.system.do("residue", "show")
     assert shown["accepted"] > 0
     assert shown["published"] + shown["carried"] == shown["accepted"]
