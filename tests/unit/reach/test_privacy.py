@@ -35,6 +35,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr("sys.excepthook", None)
     monkeypatch.setattr("threading.excepthook", None)
+    for name in ("uvicorn", "uvicorn.error", "mode", "asyncio"):  # other tests may have silenced them
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     logs.to_stdout("info")
     yield out
     root.handlers = before
