@@ -26,13 +26,13 @@ $(READY): requirements/dev.txt
 demo: $(READY) ## watch events come in, get handed out and become unreadable (about a minute); ARGS="--plain --keep ..."
 	@$(BIN)/lapse demo $(ARGS)
 
-# The tests of the live system wait more than they work, so they run beside all the others. With ARGS: one pytest.
+# Tests on brokers wait more than they work, so two pytests run side by side, about as long each. With ARGS: one.
 test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
 	@if [ -n '$(ARGS)' ]; then exec $(BIN)/python -m pytest -m "not soak" $(ARGS); fi
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; rc=0
-	$(BIN)/python -m pytest -q -m "not soak" -p no:cacheprovider tests/e2e/live >"$$dir/live" 2>&1 & job=$$!
-	$(BIN)/python -m pytest -q -m "not soak" --ignore=tests/e2e/live 2>&1 | tee "$$dir/rest" || rc=1
-	echo; echo "the live system:"; wait $$job || rc=1
+	$(BIN)/python -m pytest -q -m "not soak" -p no:cacheprovider tests/e2e/live tests/unit >"$$dir/live" 2>&1 & job=$$!
+	$(BIN)/python -m pytest -q -m "not soak" --ignore=tests/e2e/live tests/e2e 2>&1 | tee "$$dir/rest" || rc=1
+	echo; echo "the live system, then what needs no broker:"; wait $$job || rc=1
 	cat "$$dir/live"
 	$(BIN)/python .ci/closing-line "$$dir/rest" "$$dir/live"
 	exit $$rc
