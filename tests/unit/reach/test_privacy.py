@@ -35,7 +35,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr("sys.excepthook", None)
     monkeypatch.setattr("threading.excepthook", None)
-    for name in ("uvicorn", "uvicorn.error", "mode", "asyncio"):  # other tests may have silenced them
+    for name in ("uvicorn", "uvicorn.error", "mode", "asyncio"):  # other tests set these up, or silence them
+        monkeypatch.setattr(logging.getLogger(name), "filters", [])
         monkeypatch.setattr(logging.getLogger(name), "disabled", False)
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     logs.to_stdout("info")
