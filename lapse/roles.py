@@ -129,11 +129,10 @@ def _collector(here: Installation, state: RoleState) -> int:
         google_networks=chosen.google_networks,
         scanners=chosen.scanners,
     )
-    credentials = [_site_credential(layout, name) for name in here.plans.latest.sites]
     return serve(
         settings,
         plans=FreshPlans(here),
-        credentials=[SiteCredential(**each) for each in credentials],
+        credentials=lambda sites: [SiteCredential(**_site_credential(layout, name)) for name in sites],
         pixel_keys=here.pixel_keys,
         on_ready=lambda _port: state.ready(),
     )

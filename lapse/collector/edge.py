@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from lapse.collector.access import Credentials, client_address
+from lapse.collector.access import Credentials, SiteCredential, client_address
 from lapse.collector.arrival import Arrival, browser_signals
 from lapse.collector.delivery import Delivery
 from lapse.collector.http import Problem, Request
@@ -18,6 +18,8 @@ from schemas.plan import Plans, PolicyPlan
 from vault.tokens import PixelKeys
 
 LONGEST_KEY = 256
+SiteCredentials = Callable[[frozenset[str]], Iterable[SiteCredential]]
+"""Looks up the credentials of sites by name."""
 
 
 def wall_clock() -> Micros:
@@ -27,12 +29,14 @@ def wall_clock() -> Micros:
 
 @dataclass(slots=True, kw_only=True)
 class Edge:
-    """The collector's parts; `plans` is asked at each request, so a published policy takes effect at once."""
+    """The collector's parts; `plans` is asked at each request, so a published policy takes effect at once:
+    its sites too, whose credentials are looked up when the policy changes.
+    """
 
     settings: CollectorSettings
     plans: Callable[[], Plans]
     delivery: Delivery
-    credentials: Credentials
+    site_credentials: SiteCredentials = field(repr=False)
     pixel_keys: PixelKeys
     sources: Sources
     now: Callable[[], Micros] = wall_clock
@@ -41,11 +45,22 @@ class Edge:
     """Set when the process is asked to stop: readiness fails first."""
     form_rates: Rates = field(init=False)
     beacon_rates: Rates = field(init=False)
+    _named: list[PolicyPlan] = field(init=False, repr=False, default_factory=list)
+    _credentials: Credentials = field(init=False, repr=False, default=Credentials(()))
 
     def __post_init__(self) -> None:
         limits = self.settings.limits
         self.form_rates = Rates(limits.form_rate, limits.form_burst)
         self.beacon_rates = Rates(limits.beacon_rate, limits.beacon_burst)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Those of the sites that the policy in force names, or one about to be."""
+        named = [self.plan(), self.plans().latest]
+        if list(map(id, named)) != list(map(id, self._named)):
+            sites = frozenset(site for plan in named for site in plan.sites)
+            self._named, self._credentials = named, Credentials(self.site_credentials(sites))
+        return self._credentials
 
     def plan(self) -> PolicyPlan:
         """The policy in force now, or the first one where it is still to come."""

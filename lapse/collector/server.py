@@ -5,15 +5,14 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import uvicorn
 import uvloop
 
-from lapse.collector.access import Credentials, SiteCredential
 from lapse.collector.app import CollectorApp, create_app
 from lapse.collector.delivery import Delivery
-from lapse.collector.edge import Edge
+from lapse.collector.edge import Edge, SiteCredentials
 from lapse.collector.opens import Sources
 from lapse.collector.producer import KafkaProducer, Producer
 from lapse.collector.protocol import EdgeProtocol, WithoutPayload
@@ -52,7 +51,7 @@ class Collector:
         settings: CollectorSettings,
         *,
         plans: Callable[[], Plans],
-        credentials: Sequence[SiteCredential],
+        credentials: SiteCredentials,
         pixel_keys: PixelKeys,
         producer: Producer | None = None,
     ) -> None:
@@ -64,7 +63,7 @@ class Collector:
             delivery=Delivery(
                 producer or KafkaProducer(settings.kafka), Spool(settings.spool), settings.kafka
             ),
-            credentials=Credentials(credentials),
+            site_credentials=credentials,
             pixel_keys=pixel_keys,
             sources=sources,
         )
@@ -138,7 +137,7 @@ def serve(
     settings: CollectorSettings,
     *,
     plans: Callable[[], Plans],
-    credentials: Sequence[SiteCredential],
+    credentials: SiteCredentials,
     pixel_keys: PixelKeys,
     on_ready: Callable[[int], None] = lambda _port: None,
 ) -> int:

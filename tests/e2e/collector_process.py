@@ -27,7 +27,7 @@ def main() -> int:
             drain_seconds=given.get("drain_seconds", 0.2),
         ),
         plans=lambda: plans,
-        credentials=[SiteCredential(site="www", key="sk_www", token="st_www_x")],
+        credentials=lambda _: [SiteCredential(site="www", key="sk_www", token="st_www_x")],
         pixel_keys=PixelKeys.from_json(given["pixel_keys"]),
         on_ready=lambda port: print(port, flush=True),  # noqa: T201 - the parent reads it
     )

@@ -26,6 +26,11 @@ KEY = "sk_www_browser"
 TOKEN = "st_www_server"
 SERVER = {"authorization": f"Bearer {TOKEN}"}
 ORIGIN = "https://www.demo.example"
+CREDENTIALS = (
+    SiteCredential(site="www", key=KEY, token=TOKEN),
+    SiteCredential(site="shop", key="sk_shop_browser", token="st_shop_server"),
+)
+"""Every credential there is; only those of the policy's sites are let in."""
 PIXEL_KEYS = PixelKeys.generate(lambda n: bytes(range(n)))
 
 
@@ -132,7 +137,7 @@ async def running(
     collector = Collector(
         with_settings or settings(folder),
         plans=lambda: plans[0],
-        credentials=[SiteCredential(site="www", key=KEY, token=TOKEN)],
+        credentials=lambda sites: [c for c in CREDENTIALS if c.site in sites],
         pixel_keys=PIXEL_KEYS,
         producer=producer,
     )

@@ -10,7 +10,9 @@ import pytest
 
 from lapse.collector import Limits
 from lapse.collector import protocol as protocol_module
-from tests.unit.collector.harness import KEY, SERVER, Running, problem, running, settings
+from schemas.plan import Plans
+from schemas.policy import compile_plan, load
+from tests.unit.collector.harness import KEY, POLICY, SERVER, Running, problem, running, settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CANARY = "canary-7f3a"
@@ -612,3 +614,19 @@ async def test_a_server_may_say_when_and_which(edge: Running) -> None:
         assert response.json() == {"event_id": "ab" * 16, "stored": "kafka"}
     times = [record.collected_at for record in edge.records()]  # type: ignore[attr-defined]  # forms
     assert times == [915_148_800_000_000, 4_070_901_600_000_000]
+
+
+async def test_a_site_of_a_later_policy_is_let_in_and_a_dropped_one_turned_away(tmp_path: Path) -> None:
+    """Publishing a version with other sites needs no restart of the collector."""
+    text = POLICY.read_text()
+    shop = text.replace("version: 1\n", "version: 2\n").replace("  www:\n", "  shop:\n")
+    later = compile_plan(load(shop, where="later"))
+    async with running(tmp_path) as up:
+        body = {"fields": {"email": "jo@example.org"}}
+        first = await up.http.post("/f/request-demo", params={"k": "sk_shop_browser"}, json=body)
+        problem(first, 401, "unauthorized")
+        up.plans[0] = Plans([later])
+        then = await up.http.post("/f/request-demo", params={"k": "sk_shop_browser"}, json=body)
+        assert then.status_code == 202
+        problem(await up.http.post("/f/request-demo", params={"k": KEY}, json=body), 401, "unauthorized")
+        assert up.records()[-1].site == "shop"  # type: ignore[attr-defined]
