@@ -10,17 +10,18 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lapse.certificates import issue
 from lapse.layout import Layout, read_json, write_atomically, write_json
-from processors.fakes.partner import make_secret
+from processors.tokens import make_secret
 from schemas.errors import BadInput, NotFound, Refused
-from schemas.plan import PolicyPlan
-from schemas.policy import Policy, compile_plan, load
 from vault.tokens import PixelKeys
+
+if TYPE_CHECKING:
+    from schemas.plan import PolicyPlan
+    from schemas.policy import Policy
 
 PRINCIPALS = ("auditor", "collector", "tag", "route", "govern", "expire", "connect", "keys")
 """The Kafka users of our own processes; processors have one each besides, the super user is the broker's
@@ -66,6 +67,8 @@ def initialise(
     Raises `Refused` where the folder carries another policy (publish it instead) or holds something else,
     `BadInput` where the policy does not load.
     """
+    from schemas.policy import compile_plan
+
     layout, (text, policy) = Layout(root), read_policy(policy_file)
     digest = hashlib.sha256(text).hexdigest()
     if layout.marker.exists():
@@ -103,6 +106,8 @@ def initialise(
 
 def read_policy(path: Path) -> tuple[bytes, Policy]:
     """The text of a policy file and the policy it holds; `BadInput` or `NotFound`."""
+    from schemas.policy import load  # pydantic's models: what only opens a data folder needs none
+
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -136,6 +141,8 @@ def _make_keys(layout: Layout, hosts: Sequence[str]) -> None:
         if not path.exists():
             write_atomically(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
     if not layout.tls_key.exists():
+        from lapse.certificates import issue
+
         issued = issue(tuple(hosts), dt.datetime.now(dt.UTC))
         write_atomically(layout.ca, issued.authority)
         write_atomically(layout.tls_certificate, issued.certificate)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from lapse.broker.admin import Admin
 from lapse.broker.connection import BrokerAddress, Credentials
 from lapse.initialise import Marker, read_marker
 from lapse.layout import Layout, read_json
@@ -24,12 +24,14 @@ from lapse.settings import Settings
 from schemas import codec
 from schemas.errors import BadInput, NotFound, Unavailable
 from schemas.plan import Plans
-from schemas.policy import compile_plan, load
 from schemas.registry import Registry
 from vault import open_vault
 from vault.epochs import FileEpochKeys
 from vault.port import Vault
 from vault.tokens import PixelKeys
+
+if TYPE_CHECKING:
+    from lapse.broker.admin import Admin
 
 REACH_SECONDS = 5.0
 """How long a connection to the broker may take before a command gives up."""
@@ -103,6 +105,8 @@ class Installation:
     @cached_property
     def plans(self) -> Plans:
         """Every published policy, compiled; read once, as commands are short."""
+        from schemas.policy import compile_plan, load  # with pydantic's models: half of a verb's start
+
         with self.vault.transaction(write=False) as tx:
             rows = tx.policies()
         return Plans(compile_plan(load(row.body, where=f"policy {row.version}")) for row in rows)
@@ -135,6 +139,8 @@ class Installation:
 
     def admin(self, role: str = "keys") -> Admin:
         """An administrator's connection; `keys` may look at lags, `admin` may do everything."""
+        from lapse.broker.admin import Admin  # with kafka-python, which few verbs need
+
         if role not in self._admins:
             self.reach_broker()
             self._admins[role] = self._closing.enter_context(Admin(self.address, self.user(role)))

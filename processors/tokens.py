@@ -1,11 +1,13 @@
 """Bearer tokens of the key endpoint: `lk_<processor>_<43 characters>`, kept only as a hash, compared in
-constant time.
+constant time; and the secrets that sign what goes to a webhook.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import secrets
 
 from schemas.errors import BadInput
 from vault.port import Tx
@@ -25,6 +27,11 @@ def processor_of(token: str) -> str | None:
     )
     sound = name.startswith(PREFIX) and len(name) > len(PREFIX) and mark == "_" and secret.isascii()
     return name[len(PREFIX) :] if sound else None
+
+
+def make_secret() -> str:
+    """Return a new Standard Webhooks secret: `whsec_` and 32 random bytes in base64."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def register_token(tx: Tx, processor: str, token: str) -> None:

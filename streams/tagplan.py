@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +13,7 @@ from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
 from schemas.plan import Plans, PolicyPlan
 from streams import residue, tagging
 from streams.intake import Arrived
-from streams.leaves import add_leaves, leaf
+from streams.leaves import leaf
 from streams.stage import Judged
 from vault.port import Tx
 from vault.values import BucketId, BucketRow, ResidueEntry, SubjectState
@@ -103,10 +103,21 @@ def living(
     return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=held.key)
 
 
+def leaves_of(entries: Iterable[Entry], plans: Plans) -> dict[BucketId, list[bytes]]:
+    """What each bucket's lapse will name: the records planned into it."""
+    found: dict[BucketId, list[bytes]] = defaultdict(list)
+    for entry in entries:
+        if entry.fate == "tagged":
+            policy = plans.version(entry.policy)
+            for link in entry.links:
+                found[bucket_of(policy, link)].append(leaf(entry.record_id, REVISION))
+    return found
+
+
 def settle(tx: Tx, work: TagWork) -> None:
     """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
     plans = work.plans
-    leaves: dict[BucketId, list[bytes]] = defaultdict(list)
+    tallies: Counter[BucketId] = Counter()
     cells: list[ResidueEntry] = []
     plan = plans.in_force(tx.now) or plans.latest
     period = residue.period_of(plan.residue, tx.now)
@@ -116,9 +127,8 @@ def settle(tx: Tx, work: TagWork) -> None:
             continue
         policy = plans.version(entry.policy)
         for link in entry.links:
-            leaves[bucket_of(policy, link)].append(leaf(entry.record_id, REVISION))
+            tallies[bucket_of(policy, link)] += 1
         label = plan.residue.label(tagging.source_of(event), tagging.clear_fields(event))
         cells.append(ResidueEntry(period=period, label=label, subject=entry.subject))
-    tx.add_tally({bucket: len(found) for bucket, found in leaves.items()})
-    add_leaves(tx, leaves)
+    tx.add_tally(tallies)
     tx.count_residue(cells)

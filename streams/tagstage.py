@@ -11,8 +11,9 @@ from schemas.plan import Plans, PolicyPlan, PurposePlan
 from schemas.retention import Anchored
 from streams import tagging
 from streams.intake import Arrived
+from streams.leaves import add_leaves, take_back
 from streams.people import People
-from streams.tagplan import QUARANTINE, Entry, Fate, Item, LinkPlan, TagWork, bucket_of, living
+from streams.tagplan import QUARANTINE, Entry, Fate, Item, LinkPlan, TagWork, bucket_of, leaves_of, living
 from vault.herald import Herald
 from vault.port import Tx
 from vault.values import BucketId, BucketWanted, SubjectState
@@ -63,6 +64,7 @@ class TagJudge:
         entries = [self._entry(each, pad, plans) for each in arrived]
         tx.ensure_buckets(pad.wanted.values())
         tx.put_seen(pad.fresh)
+        add_leaves(tx, leaves_of(entries, plans))
         return self._work(tx, arrived, entries, pad.people.states, plans, pad.people.owes)
 
     def repeat(
@@ -84,6 +86,8 @@ class TagJudge:
         """What was planned broke while it was sealed: it is quarantined under the id it was planned under."""
         wanted = self._quarantine(each, plans, tx.now)
         tx.ensure_buckets([wanted])
+        for bucket, (gone,) in leaves_of([planned], plans).items():
+            take_back(tx, bucket, gone)
         each.record_id = planned.record_id
         return _quarantined(each, tagging.Quarantined(code="bug"), wanted.id, plans.latest.version)
 

@@ -152,6 +152,10 @@ class RecipientTx(Protocol):
         """Return how many objects have a `due`."""
         ...
 
+    def accepted(self) -> int | None:
+        """Return how many events were ever counted; None in a vault that is older than this count."""
+        ...
+
     def count_residue(self, entries: Iterable[ResidueEntry]) -> None:
         """Count accepted events into cells; people are kept as keyed tags until their cell is published."""
         ...

@@ -11,6 +11,8 @@ from vault.values import ResidueCell, ResidueEntry
 
 _CELL = ("period", "label")
 _TAG = 8
+ACCEPTED = "residue.accepted"
+"""Name of the count of accepted events; it knows nothing of cells, so it can be held against them."""
 
 
 class ResidueRows(Base):
@@ -32,6 +34,14 @@ class ResidueRows(Base):
                 people.append((entry.period, entry.label, tag))
         self._add(counts)
         self.rows.put(RESIDUE_PERSON, people)
+        accepted = self.accepted()
+        if accepted is not None:
+            self.put_meta(ACCEPTED, str(accepted + sum(entry.events for entry in entries)).encode())
+
+    def accepted(self) -> int | None:
+        """Return how many events were ever counted; None in a vault that is older than this count."""
+        kept = self.meta(ACCEPTED)
+        return None if kept is None else int(kept)
 
     def residue(self, period: str | None = None) -> list[ResidueCell]:
         """Return cells as counted so far."""

@@ -13,6 +13,7 @@ from vault.clock import ClockReader, wall
 from vault.keys import Draw, random_bytes
 from vault.port import Clock, EpochKeys, Secrets, Tx
 from vault.progress import content_digest
+from vault.residue import ACCEPTED
 from vault.slots import EpochCache
 from vault.store import Store
 from vault.tables import EPOCH, LAYOUT
@@ -53,6 +54,7 @@ class StoreVault:
             tx = Transaction(rows, self._tools, write=True)
             if new:
                 tx.put_meta(_LAYOUT, str(LAYOUT).encode())
+                tx.put_meta(ACCEPTED, b"0")
                 if mode == "manual":
                     began = self._tools.wall() if start is None else start
                     tx.put_meta(MANUAL_CLOCK, str(began).encode())

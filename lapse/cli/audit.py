@@ -5,14 +5,21 @@ and tokens.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapse import ledger, main, policies, quarantine, records
+from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, show, show_rows
 from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from lapse import ledger, main, policies, proving, quarantine, records
+else:
+    ledger, main, policies, proving, quarantine, records = lazily(
+        "lapse.ledger", "lapse.main", "lapse.policies", "lapse.proving", "lapse.quarantine", "lapse.records"
+    )
 
 Columns = tuple[str, ...]
 
@@ -38,7 +45,13 @@ def register(app: typer.Typer) -> None:
         release=quarantine_release,
         drop=quarantine_drop,
     )
-    _group(app, "lifecycle", "The public log of every depersonalization.", tail=lifecycle_tail)
+    _group(
+        app,
+        "lifecycle",
+        "The public log of every depersonalization.",
+        tail=lifecycle_tail,
+        verify=lifecycle_verify,
+    )
     _group(app, "residue", "What may stay: counts of at least k people.", show=residue_show)
     _group(app, "token", "Pixel tokens for mails.", mint=token_mint)
 
@@ -198,12 +211,35 @@ def lifecycle_tail(
     )
 
 
-def residue_show(data: Data = None, output: Format = Output.TABLE) -> None:
-    """Show what stays for good: events counted in cells of at least k people; published + carried =
-    accepted.
+def lifecycle_verify(
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="BASE64", help="The service's public key, as you noted it earlier."),
+    ] = None,
+    data: Data = None,
+    _output: Format = Output.TABLE,
+) -> int:
+    """Recompute the proof: which records each lapse ended, from `decisions`; every signed checkpoint, from
+    the log. Exit 1 where something does not agree.
     """
     with main.installation(main.data_folder(data)) as here:
-        summary, cells = ledger.residue(here)
+        report = proving.verify(here, key)
+    show(report)
+    return 0 if report["proven"] else 1
+
+
+def residue_show(
+    recount: Annotated[
+        bool, typer.Option("--recount", help="Count what was accepted from `decisions`, all of it.")
+    ] = False,
+    data: Data = None,
+    output: Format = Output.TABLE,
+) -> int:
+    """Show what stays for good: events counted in cells of at least k people; published + carried =
+    accepted. Exit 1 where it is not.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        summary, cells = ledger.residue(here, recount=recount)
     if output is Output.JSON:
         show({**summary, "cells": cells})
     else:
@@ -211,6 +247,7 @@ def residue_show(data: Data = None, output: Format = Output.TABLE) -> None:
         show_rows(
             "cells", ("period", "label", "events", "people"), cells, empty="No cell has reached k people yet."
         )
+    return 0 if summary["published"] + summary["carried"] == summary["accepted"] else 1
 
 
 def token_mint(

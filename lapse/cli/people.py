@@ -4,14 +4,19 @@ needs.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapse import holds, main, subjects
+from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, say, show, show_rows
 from schemas.errors import BadInput, Refused
+
+if TYPE_CHECKING:
+    from lapse import holds, main, subjects
+else:
+    holds, main, subjects = lazily("lapse.holds", "lapse.main", "lapse.subjects")
 
 Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]
 

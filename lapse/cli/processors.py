@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapse import main, recipients
+from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, show, show_rows, stdout
 from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from lapse import main, recipients
+else:
+    main, recipients = lazily("lapse.main", "lapse.recipients")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A processor the policy names.")]
 

@@ -5,14 +5,26 @@ clock.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lapse import clockwork, doctor, main, topics, up, waiting
+from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Timeout
 from lapse.cli.output import Output, say, show, show_rows
-from lapse.initialise import initialise
+
+if TYPE_CHECKING:
+    from lapse import clockwork, doctor, initialise, main, topics, up, waiting
+else:
+    clockwork, doctor, initialise, main, topics, up, waiting = lazily(
+        "lapse.clockwork",
+        "lapse.doctor",
+        "lapse.initialise",
+        "lapse.main",
+        "lapse.topics",
+        "lapse.up",
+        "lapse.waiting",
+    )
 
 POLICY_HELP = "The YAML file of the policy in force (see policies/)."
 
@@ -108,7 +120,9 @@ def run_init(
     policy.
     """
     chosen = policy or main.shipped_policy("demo" if test else "company")
-    marker = initialise(folder, chosen, test=test, clock="system", hosts=main.certificate_hosts("127.0.0.1"))
+    marker = initialise.initialise(
+        folder, chosen, test=test, clock="system", hosts=main.certificate_hosts("127.0.0.1")
+    )
     show(
         {
             "data": str(folder),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from processors.fakes import partner
 from processors.fakes.serving import Running
+from processors.tokens import make_secret
 from schemas.errors import NotFound
 
 NAMES = ("partner",)
@@ -34,7 +35,7 @@ async def start(
     """
     if name not in NAMES:
         raise NotFound("not_found", f"there is no fake {name!r}", "fake", f"use one of {', '.join(NAMES)}")
-    secret = partner.read_secret(secret_file) if secret_file else partner.make_secret()
+    secret = partner.read_secret(secret_file) if secret_file else make_secret()
     return await partner.start(secret, host=host, port=port, ca_file=ca_file)
 
 

@@ -261,11 +261,6 @@ def _erasure(body: bytes) -> tuple[Erasure, str] | None:
     return erasure, sequence
 
 
-def make_secret() -> str:
-    """Return a new Standard Webhooks secret: `whsec_` and 32 random bytes in base64."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
 def read_secret(path: Path) -> str:
     """Read the first secret of a file."""
     return path.read_text(encoding="utf-8").split()[0]

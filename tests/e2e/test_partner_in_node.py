@@ -14,7 +14,7 @@ import pytest
 from processors.answers import Done
 from processors.build import wall
 from processors.calls import Erase, Write
-from processors.fakes.partner import make_secret
+from processors.tokens import make_secret
 from processors.webhook import Webhook, WebhookSettings
 from schemas.ids import Micros
 

@@ -209,6 +209,7 @@ def test_what_stays_for_good_adds_up(load: Load) -> None:
     shown = load.system.do("residue", "show")
     assert shown["accepted"] > 0
     assert shown["published"] + shown["carried"] == shown["accepted"]
+    assert load.system.do("residue", "show", "--recount")["accepted"] == shown["accepted"]
     cells = load.system.kafka("auditor").records("ResidueCounted", "residue")
     assert all(
         cell["people"] >= 10 for message in cells if message.record for cell in message.record["cells"]

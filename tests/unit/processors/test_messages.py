@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
 from processors.calls import Erase, Write
-from processors.fakes.partner import make_secret
 from processors.messages import (
     CLOUDEVENT,
     Secrets,
@@ -25,6 +24,7 @@ from processors.messages import (
     rfc3339,
     write_message,
 )
+from processors.tokens import make_secret
 from schemas.ids import Micros
 
 NOW = Micros(time.time_ns() // 1000)

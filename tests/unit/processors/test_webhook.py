@@ -18,9 +18,10 @@ from processors import fakes
 from processors.backoff import Backoff, seconds
 from processors.build import Around, connector, webhook_secret_file
 from processors.connector import Connector, Limits
-from processors.fakes.partner import Partner, make_secret
+from processors.fakes.partner import Partner
 from processors.fakes.serving import Running, serve
 from processors.messages import Secrets
+from processors.tokens import make_secret
 from processors.values import Timing
 from processors.webhook import load_secrets
 from schemas.codec import decode_as, encode

@@ -464,6 +464,16 @@ def test_residue_counts_events_and_distinct_people(world: World) -> None:
         assert tx.residue() == [ResidueCell(period="d2", label="form=x", events=8, people=2)]
         tx.drop_residue("d2", "form=x")
         assert tx.residue() == []
+        assert tx.accepted() == 8
+
+
+def test_a_vault_older_than_the_count_of_accepted_events_says_so(world: World) -> None:
+    """It does not begin to count in the middle: a number that is too small would look like a loss."""
+    with world.write() as tx:
+        assert tx.accepted() == 0
+        tx.put_meta("residue.accepted", None)
+        tx.count_residue([ResidueEntry(period="d1", label="form=x", subject=None)])
+        assert tx.accepted() is None
 
 
 # ---- secrets and clock ---
