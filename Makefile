@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.lapse-ready
 ARGS ?=
 
-.PHONY: help setup demo test check soak bench-big fmt lock clean
+.PHONY: help setup demo test check soak bench bench-big fmt lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ check: $(READY) ## what needs no broker: format, lint, types, import contract, u
 
 soak: $(READY) ## long runs with crashes and restarts (many minutes)
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
+
+bench: $(READY) ## what an event costs in the tag and route stages, and how many bytes it leaves (minutes)
+	@$(BIN)/python -m benchmarks.hot $(ARGS)
 
 bench-big: $(READY) ## the large benchmark
 	@$(BIN)/python -m benchmarks.big $(ARGS)

@@ -4,24 +4,38 @@ ends here.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from schemas import codec
-from schemas.ids import Handle, Slot
-from schemas.models import Compartment, Link, Outcome, RecordDecided, RecordTagged
+from schemas.avrobytes import number
+from schemas.frames import TaggedFrame
+from schemas.ids import Handle, Slot, SubjectNumber
+from schemas.models import Link, Outcome, RecordDecided
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics, tagging
 from streams.out import DECISIONS, Out, decision_batches
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
 from streams.stage import Part
-from streams.tagplan import REVISION, Item, Keys, TagWork, bucket_of
+from streams.tagplan import REVISION, Item, TagWork
 from vault.handles import handle_key, make_handles, slot_of
-from vault.keys import Draw, derive_k
-from vault.sealing import Part as SealPart
-from vault.sealing import RecordHeader, encode_fields, seal_record
-from vault.values import BucketId
+from vault.keys import Draw
+from vault.moulds import RecordMould
+from vault.sealing import encode_fields
+
+_MOST_KINDS = 4096
+"""Kinds of records kept in hand: what strangers can vary, such as which fields they fill in, must not
+grow.
+"""
+
+
+class _Kind(NamedTuple):
+    """What records of one kind share, and the fields of each compartment, in order."""
+
+    mould: RecordMould
+    frame: TaggedFrame
+    fields: tuple[tuple[str, ...], ...]
 
 
 class TagOutput:
@@ -31,13 +45,12 @@ class TagOutput:
         self._out = out
         self._slot_key = slot_key
         self._draw = draw
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
 
     async def send(self, part: Part, work: TagWork) -> None:
         """Send everything a part causes; returns once all of it is acknowledged."""
         plans = work.plans
-        accepted = [item for item in work.items if item.entry.fate == "tagged" and item.keys]
-        handles = _handles(accepted, plans)
-        records = [self._tagged(item, plans, work, handles) for item in accepted]
+        records = self._sealed(work)
         records += [
             self._quarantined(part, item)
             for item in work.items
@@ -48,59 +61,44 @@ class TagOutput:
             self._out.to_partition(DECISIONS, part.partition, batch) for batch in decision_batches(entries)
         ]
         await self._out.send(records)
-        for entry in entries:
-            metrics.OUTCOMES.labels(entry.outcome, entry.code or "").inc()
+        for (outcome, code), n in Counter((entry.outcome, entry.code or "") for entry in entries).items():
+            metrics.OUTCOMES.labels(outcome, code).inc(n)
 
-    def _tagged(
-        self, item: Item, plans: Plans, work: TagWork, handles: Mapping[tuple[bytes, int], Handle]
-    ) -> Outbound:
-        entry, event = item.entry, item.arrived.event
-        assert event is not None and entry.subject is not None and item.arrived.schema_id is not None
-        policy = plans.version(entry.policy)
+    def _sealed(self, work: TagWork) -> list[Outbound]:
+        """Every accepted record, sealed, for the topic of its horizon."""
+        accepted = [item for item in work.items if item.entry.fate == "tagged" and item.keys]
+        tagged_at, handles = number(work.now), iter(_handles(accepted))
+        slots: dict[SubjectNumber, Slot] = {}
+        records = []
+        for item in accepted:
+            entry, event = item.entry, item.arrived.event
+            assert event is not None and entry.subject is not None
+            slot = slots.get(entry.subject)
+            if slot is None:
+                slot = slots[entry.subject] = slot_of(self._slot_key, entry.subject)
+            given = tagging.clear_fields(event)
+            kind, own = self._kind(item, given, work.plans), next(handles)
+            clear = [encode_fields([*map(given.get, names), entry.at]) for names in kind.fields]
+            sealed = kind.mould.seal(entry.record_id, own, [key.k for key in item.keys], clear, self._draw)
+            value = kind.frame.encode(entry.record_id, tagged_at, slot, own, sealed)
+            policy = work.plans.version(entry.policy)
+            horizon = policy.horizon(max([key.due for key in item.keys]) - work.now)
+            records.append(self._out.to_slot(f"records.{horizon}", slot, value, flag=entry.code))
+        return records
+
+    def _kind(self, item: Item, given: Mapping[str, str], plans: Plans) -> _Kind:
+        arrived, version = item.arrived, item.entry.policy
+        event = arrived.event
+        assert event is not None and arrived.schema_id is not None
         source = tagging.source_of(event)
-        links = [
-            Link(
-                purpose=key.link.purpose,
-                period=key.link.period,
-                terms=key.link.terms,
-                handle=handles[entry.record_id, key.link.purpose],
-            )
-            for key in item.keys
-        ]
-        header = RecordHeader(entry.record_id, REVISION, source, policy.version, links)
-        record = RecordTagged(
-            record_id=entry.record_id,
-            revision=REVISION,
-            source=source,
-            schema_id=item.arrived.schema_id,
-            policy=policy.version,
-            tagged_at=work.now,
-            slot=slot_of(self._slot_key, entry.subject),
-            links=links,
-            compartments=self._compartments(item, policy, header),
-        )
-        horizon = policy.horizon(max(key.due for key in item.keys) - work.now)
-        return self._out.to_slot(f"records.{horizon}", record.slot, codec.encode(record), flag=entry.code)
-
-    def _compartments(self, item: Item, policy: PolicyPlan, header: RecordHeader) -> list[Compartment]:
-        event = item.arrived.event
-        assert event is not None
-        given = tagging.clear_fields(event)
-        mask = sum(1 << key.link.purpose for key in item.keys)
-        parts = [
-            SealPart(
-                sorted(
-                    {c for name, c in zip(plan.fields, plan.field_categories, strict=True) if name in given}
-                ),
-                plan.links,
-                encode_fields([*(given.get(name) for name in plan.fields[:-1]), item.entry.at]),
-            )
-            for plan in policy.compartments(header.source, mask)
-            if not given.keys().isdisjoint(plan.fields)
-        ]
-        return seal_record(
-            header, parts, [derive_k(key.bucket, key.subject) for key in item.keys], self._draw
-        )
+        links = tuple([key.link.bucket for key in item.keys])
+        name = (version, source, arrived.schema_id, links, tuple(given))
+        found = self._kinds.get(name)
+        if found is None:
+            if len(self._kinds) >= _MOST_KINDS:
+                self._kinds.clear()
+            found = self._kinds[name] = _kind(plans.version(version), source, arrived.schema_id, links, given)
+        return found
 
     def _quarantined(self, part: Part, item: Item) -> Outbound:
         entry, (key,), record = item.entry, item.keys, item.arrived.record
@@ -114,7 +112,7 @@ class TagOutput:
             period=key.link.period,
             terms=key.link.terms,
         )
-        return set_aside(self._out, part, aside, record.value, key.bucket, self._draw)
+        return set_aside(self._out, part, aside, record.value, key.bucket.key, self._draw)
 
     def _decided(self, item: Item, work: TagWork, plans: Plans) -> RecordDecided | None:
         """The entry of what ends here; accepted records are decided by route."""
@@ -165,21 +163,40 @@ def _ending(item: Item) -> tuple[Outcome | None, str | None]:
             return None, None
 
 
-def _handles(items: Sequence[Item], plans: Plans) -> dict[tuple[bytes, int], Handle]:
-    """Handles of every link, by record id and purpose: one block each, made bucket by bucket."""
-    by_bucket: dict[BucketId, list[tuple[Item, Keys]]] = defaultdict(list)
+def _handles(items: Sequence[Item]) -> Iterator[list[Handle]]:
+    """The handles of every item's links: one block each, made bucket by bucket."""
+    named: dict[bytes, list[tuple[SubjectNumber, int, bytes]]] = defaultdict(list)
     for item in items:
-        policy = plans.version(item.entry.policy)
+        entry = item.entry
+        assert entry.subject is not None
         for key in item.keys:
-            by_bucket[bucket_of(policy, key.link)].append((item, key))
-    return dict(_bucket_handles(by_bucket.values()))
+            named[key.bucket.key].append((entry.subject, key.link.generation, entry.record_id))
+    made = {bucket: iter(make_handles(handle_key(bucket), each)) for bucket, each in named.items()}
+    for item in items:
+        yield [next(made[key.bucket.key]) for key in item.keys]
 
 
-def _bucket_handles(
-    buckets: Iterable[list[tuple[Item, Keys]]],
-) -> Iterable[tuple[tuple[bytes, int], Handle]]:
-    for pairs in buckets:
-        named = [(i.entry.subject, k.link.generation, i.entry.record_id) for i, k in pairs if i.entry.subject]
-        handles = make_handles(handle_key(pairs[0][1].bucket), named)
-        for (item, key), handle in zip(pairs, handles, strict=True):
-            yield (item.entry.record_id, key.link.purpose), handle
+def _kind(
+    policy: PolicyPlan,
+    source: str,
+    schema_id: int,
+    links: Sequence[tuple[int, int, int]],
+    given: Container[str],
+) -> _Kind:
+    plans = [
+        (plan, {c for name, c in zip(plan.fields, plan.field_categories, strict=True) if name in given})
+        for plan in policy.compartments(source, sum(1 << purpose for purpose, _, _ in links))
+    ]
+    parts = [(sorted(categories), plan.links) for plan, categories in plans if categories]
+    return _Kind(
+        RecordMould(revision=REVISION, source=source, policy=policy.version, links=links, parts=parts),
+        TaggedFrame(
+            revision=REVISION,
+            source=source,
+            schema_id=schema_id,
+            policy=policy.version,
+            links=links,
+            parts=parts,
+        ),
+        tuple(plan.fields[:-1] for plan, categories in plans if categories),
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,8 @@ from streams import residue, tagging
 from streams.intake import Arrived
 from streams.leaves import leaf
 from streams.stage import Judged
+from vault.keys import Keyed
+from vault.moulds import LinkKey, link_key
 from vault.port import Tx
 from vault.values import BucketId, BucketRow, ResidueEntry, SubjectState
 
@@ -35,6 +37,11 @@ class LinkPlan(msgspec.Struct, frozen=True, array_like=True):
     terms: Terms
     generation: int = 0
 
+    @property
+    def bucket(self) -> tuple[int, Period, Terms]:
+        """Purpose, period and terms."""
+        return self.purpose, self.period, self.terms
+
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """What commit 1 has decided about one offset: every redelivery repeats it. The vault seals it at rest."""
@@ -49,18 +56,40 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     links: tuple[LinkPlan, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketKey:
+    """A bucket's key, shared by the links of a part that hang on it."""
+
+    __slots__ = ("begun", "key")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.begun = Keyed(key)
+
+
 class Keys:
-    """The keys a link is sealed under; only of links that live at the end of commit 1."""
+    """The keys a link is sealed under; only of links that live at the end of commit 1.
 
-    link: LinkPlan
-    due: Micros
-    bucket: bytes = field(repr=False)
-    subject: bytes = field(repr=False)
+    Events of one person share them: K is derived once.
+    """
+
+    __slots__ = ("_k", "bucket", "due", "link", "subject")
+
+    def __init__(self, link: LinkPlan, due: Micros, bucket: BucketKey, subject: bytes) -> None:
+        self.link = link
+        self.due = due
+        self.bucket = bucket
+        self.subject = subject
+        self._k: LinkKey | None = None
+
+    @property
+    def k(self) -> LinkKey:
+        """K(S,p,t) and what is derived from it."""
+        if self._k is None:
+            self._k = link_key(self.bucket.begun, self.subject)
+        return self._k
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(NamedTuple):
     """An arrival, what was decided, and the living keys of its links."""
 
     arrived: Arrived
@@ -89,18 +118,18 @@ def living(
     link: LinkPlan,
     state: SubjectState | None,
     buckets: Mapping[BucketId, BucketRow],
-    keys: Mapping[BucketId, bytes],
+    keys: Mapping[BucketId, BucketKey],
 ) -> Keys | None:
     """The keys of a link, None if one of them has died since it was planned."""
     bucket = bucket_of(policy, link)
     if bucket not in keys:
         return None
     if link.purpose == QUARANTINE:
-        return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=b"")
+        return Keys(link, buckets[bucket].due, keys[bucket], b"")
     held = state.purpose(bucket.purpose) if state is not None else None
     if held is None or held.key is None or held.generation != link.generation:
         return None
-    return Keys(link=link, due=buckets[bucket].due, bucket=keys[bucket], subject=held.key)
+    return Keys(link, buckets[bucket].due, keys[bucket], held.key)
 
 
 def leaves_of(entries: Iterable[Entry], plans: Plans) -> dict[BucketId, list[bytes]]:

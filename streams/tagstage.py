@@ -13,7 +13,19 @@ from streams import tagging
 from streams.intake import Arrived
 from streams.leaves import add_leaves, take_back
 from streams.people import People
-from streams.tagplan import QUARANTINE, Entry, Fate, Item, LinkPlan, TagWork, bucket_of, leaves_of, living
+from streams.tagplan import (
+    QUARANTINE,
+    BucketKey,
+    Entry,
+    Fate,
+    Item,
+    Keys,
+    LinkPlan,
+    TagWork,
+    bucket_of,
+    leaves_of,
+    living,
+)
 from vault.herald import Herald
 from vault.port import Tx
 from vault.values import BucketId, BucketWanted, SubjectState
@@ -101,13 +113,19 @@ class TagJudge:
         owes: bool,
     ) -> TagWork:
         named = {entry.policy: plans.version(entry.policy) for entry in entries if entry.links}
-        wanted = {bucket_of(named[entry.policy], link) for entry in entries for link in entry.links}
-        buckets, keys = tx.buckets(wanted), tx.bucket_keys(wanted)
-        items = []
+        linked = {(entry.policy, links) for entry in entries if (links := entry.links)}
+        wanted = {bucket_of(named[version], link) for version, links in linked for link in links}
+        buckets = tx.buckets(wanted)
+        keys = {bucket: BucketKey(key) for bucket, key in tx.bucket_keys(wanted).items()}
+        items, known = [], dict[tuple[int, SubjectNumber | None, tuple[LinkPlan, ...]], tuple[Keys, ...]]()
         for each, entry in zip(arrived, entries, strict=True):
-            state = states.get(entry.subject) if entry.subject is not None else None
-            found = (living(named[entry.policy], link, state, buckets, keys) for link in entry.links)
-            items.append(Item(arrived=each, entry=entry, keys=tuple(key for key in found if key is not None)))
+            found = known.get((entry.policy, entry.subject, entry.links))
+            if found is None:
+                state = states.get(entry.subject) if entry.subject is not None else None
+                tried = [living(named[entry.policy], link, state, buckets, keys) for link in entry.links]
+                found = tuple(key for key in tried if key is not None)
+                known[entry.policy, entry.subject, entry.links] = found
+            items.append(Item(each, entry, found))
         return TagWork(
             seq=tx.seq,
             plan={each.record.offset: entry for each, entry in zip(arrived, entries, strict=True)},

@@ -4,13 +4,12 @@ All are HMAC-SHA256 under a secret of the vault, cut to 16 bytes, over a label a
 handle is one AES-256 block. Pure: secrets are arguments. Layouts: docs/wire.md.
 """
 
-import hmac
 from collections.abc import Iterable, Sequence
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from schemas.ids import SLOTS, DeliveryId, EventId, Handle, RecordId, Slot, SubjectNumber, SubjectRef
-from vault.keys import ID_BYTES, INFO_HANDLE, hkdf_expand
+from vault.keys import ID_BYTES, INFO_HANDLE, hkdf_expand, keyed
 
 _BLOCK = 16
 _LOW = 2**32 - 1
@@ -23,7 +22,7 @@ def packed(text: str) -> bytes:
 
 
 def _name(key: bytes, label: bytes, rest: bytes) -> bytes:
-    return hmac.digest(key, label + rest, "sha256")[:ID_BYTES]
+    return keyed(key, label).digest(rest)[:ID_BYTES]
 
 
 def record_id(key: bytes, site: str, kind: str, event_id: EventId) -> RecordId:
@@ -54,7 +53,7 @@ def alias_hash(alias_key: bytes, kind: str, value: str) -> bytes:
 
 def slot_of(slot_key: bytes, number: SubjectNumber) -> Slot:
     """Return a person's virtual partition."""
-    return Slot(hmac.digest(slot_key, b"lapse/v1/slot" + number.to_bytes(8, "big"), "sha256")[0] % SLOTS)
+    return Slot(keyed(slot_key, b"lapse/v1/slot").digest(number.to_bytes(8, "big"))[0] % SLOTS)
 
 
 def partition_of(slot: Slot, partitions: int) -> int:

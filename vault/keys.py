@@ -3,11 +3,12 @@
 Every info string of the product stands in this file; docs/wire.md says the same to other languages.
 """
 
-import hmac
 import os
-import threading
 from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
 
+from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 KEY_BYTES = 32
@@ -27,36 +28,7 @@ INFO_SLOT_KEK = b"lapse/v1/keyslot"
 INFO_BUCKET = b"lapse/v1/bucket"
 
 
-class _Pool:
-    """Unpredictable bytes bought from the kernel 16 KiB at a time; each is given out once, then cleared."""
-
-    def __init__(self, size: int = 16_384) -> None:
-        self._size = size
-        self._lock = threading.Lock()
-        self._bytes = bytearray()
-        self._at = 0
-        os.register_at_fork(after_in_child=self._forget)
-
-    def _forget(self) -> None:
-        # A forked child would otherwise hand out the same bytes as its parent.
-        self._lock = threading.Lock()
-        self._bytes, self._at = bytearray(), 0
-
-    def draw(self, n: int) -> bytes:
-        if n > self._size // 8:
-            return os.urandom(n)
-        with self._lock:
-            start = self._at
-            if start + n > len(self._bytes):
-                self._bytes = bytearray(os.urandom(self._size))
-                start = 0
-            self._at = start + n
-            out = bytes(self._bytes[start : self._at])
-            self._bytes[start : self._at] = bytes(n)
-            return out
-
-
-random_bytes: Draw = _Pool().draw
+random_bytes: Draw = os.urandom
 """The product's source of randomness; pure modules take it as an argument."""
 
 
@@ -65,20 +37,62 @@ def new_key(draw: Draw = random_bytes) -> bytes:
     return draw(KEY_BYTES)
 
 
+_INNER = bytes(x ^ 0x36 for x in range(256))
+_OUTER = bytes(x ^ 0x5C for x in range(256))
+_BLOCK = 64
+
+
+def hmac_sha256(key: bytes, text: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104) under a key used once or twice.
+
+    Two plain hashes cost 0.9 us where setting up OpenSSL's HMAC costs 1.4.
+    """
+    inner, outer = hmac_blocks(key)
+    return sha256(outer + sha256(inner + text).digest()).digest()
+
+
+def hmac_blocks(key: bytes) -> tuple[bytes, bytes]:
+    """Return what HMAC-SHA256 hashes before the text and before the inner hash, for a key it is used with
+    often.
+    """
+    padded = (key if len(key) <= _BLOCK else sha256(key).digest()).ljust(_BLOCK, b"\0")
+    return padded.translate(_INNER), padded.translate(_OUTER)
+
+
+class Keyed:
+    """HMAC-SHA256 under a key that lives long: begun once, copied for every text (0.5 us)."""
+
+    def __init__(self, key: bytes, label: bytes = b"") -> None:
+        self._begun = hmac.HMAC(key, hashes.SHA256())
+        self._begun.update(label)
+
+    def digest(self, text: bytes) -> bytes:
+        """Return the MAC of the label and this text."""
+        mac = self._begun.copy()
+        mac.update(text)
+        return mac.finalize()
+
+
+@lru_cache(maxsize=256)
+def keyed(key: bytes, label: bytes) -> Keyed:
+    """Return HMAC-SHA256 begun under one of the installation's few secrets, with the label of a use."""
+    return Keyed(key, label)
+
+
 def hkdf_extract(salt: bytes, ikm: bytes) -> bytes:
     """HKDF-Extract with SHA-256 (RFC 5869 section 2.2); an absent salt is 32 zero bytes."""
-    return hmac.digest(salt or bytes(32), ikm, "sha256")
+    return hmac_sha256(salt or bytes(32), ikm)
 
 
 def hkdf_expand(prk: bytes, info: bytes, length: int = KEY_BYTES) -> bytes:
     """HKDF-Expand with SHA-256 (RFC 5869 section 2.3), at most 8160 bytes."""
     if not 0 < length <= 255 * 32:
         raise ValueError("HKDF-SHA256 gives 1 to 8160 bytes")
-    block = hmac.digest(prk, info + b"\x01", "sha256")
+    block = hmac_sha256(prk, info + b"\x01")
     out, n = block, 1
     while len(out) < length:
         n += 1
-        block = hmac.digest(prk, block + info + bytes((n,)), "sha256")
+        block = hmac_sha256(prk, block + info + bytes((n,)))
         out += block
     return out[:length]
 

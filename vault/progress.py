@@ -1,10 +1,10 @@
 """The fence and the plan of each partition, and what was seen (model m1)."""
 
-import hmac
 from collections.abc import Iterable, Mapping
 
 from schemas.ids import Micros, RecordId
 from vault.base import Base, one
+from vault.keys import keyed
 from vault.tables import PLAN, PROGRESS, SEEN
 
 DAY = 86_400_000_000
@@ -16,7 +16,7 @@ _PLACE = ("topic_id", "part")
 
 def content_digest(seen_key: bytes, content: bytes) -> bytes:
     """Return the keyed digest by which a second content under one id is recognised."""
-    return hmac.digest(seen_key, b"lapse/v1/seen-content" + content, "sha256")[:_DIGEST]
+    return keyed(seen_key, b"lapse/v1/seen-content").digest(content)[:_DIGEST]
 
 
 class ProgressRows(Base):
@@ -70,5 +70,5 @@ class ProgressRows(Base):
     def _seen_name(self, record: RecordId) -> tuple[int, bytes]:
         key = self.secret("seen")
         assert key is not None, "the vault was set up with its secrets"
-        name = hmac.digest(key, b"lapse/v1/seen" + record, "sha256")
+        name = keyed(key, b"lapse/v1/seen").digest(record)
         return int.from_bytes(name[:8], "big", signed=True), name[8:16]

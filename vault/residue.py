@@ -1,10 +1,10 @@
 """Cells of residue while they are counted: events, and people as keyed tags until the cell is published."""
 
-import hmac
 from collections import Counter
 from collections.abc import Iterable
 
 from vault.base import Base
+from vault.keys import keyed
 from vault.store import Where
 from vault.tables import RESIDUE_CELL, RESIDUE_PERSON
 from vault.values import ResidueCell, ResidueEntry
@@ -23,14 +23,13 @@ class ResidueRows(Base):
         entries = list(entries)
         key = self.secret("residue")
         assert key is not None, "the vault was set up with its secrets"
+        tags = keyed(key, b"lapse/v1/residue")
         counts: Counter[tuple[str, str]] = Counter()
         people = []
         for entry in entries:
             counts[entry.period, entry.label] += entry.events
             if entry.subject is not None:
-                tag = hmac.digest(key, b"lapse/v1/residue" + entry.subject.to_bytes(8, "big"), "sha256")[
-                    :_TAG
-                ]
+                tag = tags.digest(entry.subject.to_bytes(8, "big"))[:_TAG]
                 people.append((entry.period, entry.label, tag))
         self._add(counts)
         self.rows.put(RESIDUE_PERSON, people)

@@ -27,6 +27,7 @@ from vault.keys import (
     Draw,
     delivery_kek,
     delivery_root,
+    hmac_sha256,
     new_key,
     quarantine_key,
     record_content_key,
@@ -37,6 +38,7 @@ from vault.keys import (
 
 COMMIT_BYTES = 16
 NONCE_BYTES = 12
+COMMIT_LABEL = b"lapse/v1/commit"
 OVERHEAD = COMMIT_BYTES + NONCE_BYTES + 16
 """Bytes a sealed text is longer than its clear text."""
 
@@ -68,7 +70,7 @@ def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes | None:
 
 
 def _commit(key: bytes, nonce: bytes) -> bytes:
-    return hmac.digest(key, b"lapse/v1/commit" + nonce, "sha256")[:COMMIT_BYTES]
+    return hmac_sha256(key, COMMIT_LABEL + nonce)[:COMMIT_BYTES]
 
 
 # ---- clear fields ---
@@ -130,29 +132,25 @@ def record_aad(header: RecordHeader, n: int, categories: Sequence[int]) -> bytes
         len(header.links).to_bytes(2, "big"),
     ]
     for link in header.links:
-        parts += [link.purpose.to_bytes(2, "big"), _bucket(link.period, link.terms), link.handle]
+        parts += [link.purpose.to_bytes(2, "big"), bucket_bytes(link.period, link.terms), link.handle]
     return b"".join(parts)
 
 
 def seal_record(
     header: RecordHeader, parts: Sequence[Part], ks: Sequence[bytes], draw: Draw
 ) -> list[Compartment]:
-    """Seal a record's compartments; `ks[i]` is K of link i; with one link the key is derived, not wrapped."""
-    keks: dict[int, bytes] = {}
+    """Seal a record's compartments; `ks[i]` is K of link i.
+
+    The content key is derived from the K of the compartment's first link, whose wrap is empty, and wrapped
+    for the others. `vault.moulds` does the same for many records alike.
+    """
     sealed = []
     for n, part in enumerate(parts):
-        if len(part.links) == 1:
-            link = part.links[0]
-            key = record_content_key(ks[link], header.record_id, header.revision, n)
-            wraps = [Wrap(link=link, key=b"")]
-        else:
-            key = new_key(draw)
-            for link in part.links:
-                if link not in keks:
-                    keks[link] = record_kek(ks[link])
-            wraps = [Wrap(link=link, key=wrap(keks[link], key)) for link in part.links]
-        aad = record_aad(header, n, part.categories)
-        body = seal(key, part.clear, aad, draw)
+        first, *others = part.links
+        key = record_content_key(ks[first], header.record_id, header.revision, n)
+        wraps = [Wrap(link=first, key=b"")]
+        wraps += [Wrap(link=link, key=wrap(record_kek(ks[link]), key)) for link in others]
+        body = seal(key, part.clear, record_aad(header, n, part.categories), draw)
         sealed.append(Compartment(categories=list(part.categories), sealed=body, wraps=wraps))
     return sealed
 
@@ -212,7 +210,7 @@ def delivery_aad(header: DeliveryHeader, n: int, categories: Sequence[str]) -> b
         len(header.grants).to_bytes(2, "big"),
     ]
     for grant in header.grants:
-        parts += [packed(grant.purpose), _bucket(grant.period, grant.terms), grant.handle]
+        parts += [packed(grant.purpose), bucket_bytes(grant.period, grant.terms), grant.handle]
         parts += [grant.decided.to_bytes(8, "big"), grant.use_until.to_bytes(8, "big", signed=True)]
     return b"".join(parts)
 
@@ -245,7 +243,7 @@ def quarantine_aad(
 ) -> bytes:
     """AAD of a quarantined input."""
     times = received_at.to_bytes(8, "big", signed=True)
-    return b"lapse/v1/quarantine" + record_id + packed(topic) + times + _bucket(period, terms)
+    return b"lapse/v1/quarantine" + record_id + packed(topic) + times + bucket_bytes(period, terms)
 
 
 def seal_quarantined(bucket_key: bytes, record_id: RecordId, raw: bytes, aad: bytes, draw: Draw) -> bytes:
@@ -258,5 +256,6 @@ def open_quarantined(bucket_key: bytes, record_id: RecordId, sealed: bytes, aad:
     return unseal(quarantine_key(bucket_key, record_id), sealed, aad)
 
 
-def _bucket(period: Period, terms: Terms) -> bytes:
+def bucket_bytes(period: int, terms: int) -> bytes:
+    """Return how AAD writes a bucket's period and terms."""
     return period.to_bytes(8, "big", signed=True) + terms.to_bytes(4, "big")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from schemas.ids import EventId, Micros
+from vault.keys import keyed
 
 VERSION = 1
 TOKEN_CHARS = 48
@@ -97,7 +98,7 @@ class PixelToken:
 
 
 def _tag(key: bytes, body: bytes, site: str) -> bytes:
-    return hmac.digest(key, _DOMAIN + body + site.encode(), sha256)[:_TAG_BYTES]
+    return keyed(key, _DOMAIN).digest(body + site.encode())[:_TAG_BYTES]
 
 
 def expiry_day(now: Micros, days: int) -> int:

@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import BadInput, Bug, LapseError, Refused, Unavailable
 from schemas.ids import Micros
 from tests.unit.vault.worlds import START, World
-from vault import keys, memory_vault, open_vault, sql
+from vault import memory_vault, open_vault, sql
 from vault.epochs import MemoryEpochKeys
 from vault.memory import MemoryStore
 from vault.port import Vault
@@ -194,15 +194,6 @@ def test_keys_are_not_printed() -> None:
         HeldKey(pair=pair, k=secret),
     ):
         assert "SECRET" not in repr(each) and "SECRET" not in f"{[each]}"
-
-
-def test_the_pool_is_empty_after_a_fork() -> None:
-    """What a child inherits is thrown away before it draws."""
-    pool = keys._Pool()  # noqa: SLF001
-    pool.draw(8)
-    kept = bytes(pool._bytes[8:40])  # noqa: SLF001
-    pool._forget()  # noqa: SLF001
-    assert pool.draw(32) != kept and len(pool.draw(16_384)) == 16_384
 
 
 @pytest.mark.parametrize("table", [t for t in TABLES if len(t.columns) > 1], ids=lambda t: str(t.name))
