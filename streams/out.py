@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from schemas.codec import encode
 from schemas.ids import Slot
 from schemas.models import DecisionBatch, RecordDecided
 from streams.ports import Outbound, Sink
 from vault.handles import partition_of
+
+T = TypeVar("T")
 
 DECISIONS = "decisions"
 """Topic of what was decided for every record."""
@@ -21,15 +24,20 @@ FLAG = "lapse-flag"
 
 def decision_batches(entries: Sequence[RecordDecided]) -> Iterator[bytes]:
     """Pack entries into as few messages as their size allows."""
+    return packed(entries, lambda some: encode(DecisionBatch(entries=list(some))))
+
+
+def packed(entries: Sequence[T], pack: Callable[[Sequence[T]], bytes]) -> Iterator[bytes]:
+    """Pack entries, encoded or not, into messages: halved until each is small enough or has one entry."""
     if not entries:
         return
-    packed = encode(DecisionBatch(entries=list(entries)))
-    if len(packed) <= BATCH_BYTES or len(entries) == 1:
-        yield packed
+    batch = pack(entries)
+    if len(batch) <= BATCH_BYTES or len(entries) == 1:
+        yield batch
         return
     middle = len(entries) // 2
-    yield from decision_batches(entries[:middle])
-    yield from decision_batches(entries[middle:])
+    yield from packed(entries[:middle], pack)
+    yield from packed(entries[middle:], pack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,39 +4,22 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from schemas import codec
-from schemas.ids import Handle, Micros, RecordId, SubjectNumber
-from schemas.models import Grant, RecordDelivered, RecordTagged, Verdict
-from schemas.plan import CompartmentPlan
-from schemas.policy_words import COLLECTED_AT
+from schemas.frames import DecisionFrame, pack_decisions
+from schemas.ids import DeliveryId, Handle, Micros, RecordId, SubjectNumber, SubjectRef
 from streams import metrics
-from streams.out import DECISIONS, Out, decision_batches
+from streams.out import DECISIONS, Out, packed
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
-from streams.routestage import Routed, RouteWork, Spoilt, entry_of, spoilt_entry
+from streams.routekind import RouteKind
+from streams.routestage import Routed, RouteWork, Spoilt, spoilt_entry
 from streams.stage import Part
-from streams.times import rfc3339
 from vault.handles import delivery_id, handle_key, make_handles, subject_ref
 from vault.keys import Draw
-from vault.opening import Usable, open_fields
 from vault.port import Secrets
-from vault.sealing import DeliveredPart, DeliveryHeader, seal_delivery
-from vault.values import Closed
-
-Texts = dict[str, str]
-"""Fields in clear, by name: never leaves the function that seals them again."""
-
-
-class _Granted(NamedTuple):
-    """One grant of a verdict, with the key behind it."""
-
-    grant: Grant
-    k: bytes
-    categories: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,59 +32,51 @@ class RouteOutput:
 
     async def send_decisions(self, part: Part, work: RouteWork) -> None:
         """Send what was decided for every record; returns once it is acknowledged."""
-        entries = [entry_of(item, work) for item in work.items]
-        entries += [spoilt_entry(item, work) for item in work.spoilt]
+        kinds = _kinds(work)
+        entries = [
+            kind.entry.encode(item.tagged.record_id, item.tagged.slot, item.tagged.links)
+            for item, kind in zip(work.items, kinds, strict=True)
+        ]
+        counts = Counter((kind.outcome, kind.code) for kind in kinds)
+        for spoilt in work.spoilt:
+            entry = spoilt_entry(spoilt, work)
+            entries.append(DecisionFrame(entry).encode(entry.record_id, entry.slot, []))
+            counts[entry.outcome, entry.code] += 1
         records = [self._set_aside(part, item, work.now) for item in work.spoilt]
         records += [
-            self.out.to_partition(DECISIONS, part.partition, each) for each in decision_batches(entries)
+            self.out.to_partition(DECISIONS, part.partition, each) for each in packed(entries, pack_decisions)
         ]
         await self.out.send([record for record in records if record is not None])
-        for entry in entries:
-            metrics.OUTCOMES.labels(entry.outcome, entry.code or "").inc()
+        for (outcome, code), n in counts.items():
+            metrics.OUTCOMES.labels(outcome, code or "").inc(n)
 
     async def send_deliveries(self, work: RouteWork) -> None:
         """Send every delivery of the part, in the order of its records; returns once all are acknowledged."""
-        await self.out.send([record for item in work.items for record in self._deliveries(item, work)])
-
-    def _deliveries(self, item: Routed, work: RouteWork) -> Iterator[Outbound]:
-        """Nothing is opened for a record that nobody may have."""
-        verdicts = [verdict for verdict in item.decision.verdicts if verdict.grants]
-        if not verdicts:
-            return
-        fields = _open(item)
-        for verdict in verdicts:
-            name = item.policies.then.processors[verdict.processor].name
-            record = self._delivery(item, work, verdict, name, fields)
-            metrics.DELIVERIES.labels(name).inc()
-            yield self.out.to_slot(
-                f"processor.{name}", item.tagged.slot, codec.encode(record), key=record.subject_ref
-            )
-
-    def _delivery(
-        self, item: Routed, work: RouteWork, verdict: Verdict, name: str, fields: Mapping[int, Texts]
-    ) -> RecordDelivered:
-        tagged, secret = item.tagged, self.secrets.processor(name)
-        delivery = delivery_id(secret, tagged.record_id)
-        granted = list(_grants(item, work, verdict, delivery))
-        header = DeliveryHeader(delivery, tagged.revision, tagged.source, [each.grant for each in granted])
-        parts = [
-            DeliveredPart(
-                item.policies.then.categories[category],
-                [n for n, each in enumerate(granted) if category in each.categories],
-                fields[category],
-            )
-            for category in sorted({c for each in granted for c in each.categories})
-            if category in fields
+        records, counts = [], Counter[str]()
+        handed = [
+            _Handed(item, kind) for item, kind in zip(work.items, _kinds(work), strict=True) if kind.granted
         ]
-        return RecordDelivered(
-            delivery_id=delivery,
-            subject_ref=subject_ref(secret, _number(item, verdict)),
-            revision=tagged.revision,
-            source=tagged.source,
-            schema_id=tagged.schema_id,
-            compartments=seal_delivery(header, parts, [each.k for each in granted], name, self.draw),
-            grants=[each.grant for each in granted],
-        )
+        names = _Names(self.secrets)
+        for each in handed:
+            each.ids = [
+                names.delivery(granted.name, each.item.tagged.record_id) for granted in each.kind.granted
+            ]
+        handles = _handles(handed)
+        for each in handed:
+            texts, slot = each.kind.open(each.item), each.item.tagged.slot
+            for granted, delivery in zip(each.kind.granted, each.ids, strict=True):
+                given = granted.given(tuple(texts))
+                keys = [each.item.links[link].key for link in granted.links]
+                own = [next(handles) for _ in granted.links]
+                ref = names.person(granted.name, each.number)
+                clear = [texts[category] for category in given.categories]
+                sealed = given.mould.seal(delivery, own, keys, clear, self.draw)
+                value = given.frame.encode(delivery, ref, own, sealed)
+                records.append(self.out.to_slot(granted.topic, slot, value, key=ref))
+                counts[granted.name] += 1
+        await self.out.send(records)
+        for name, n in counts.items():
+            metrics.DELIVERIES.labels(name).inc(n)
 
     def _set_aside(self, part: Part, item: Spoilt, now: Micros) -> Outbound | None:
         raw = item.record.inbound.value
@@ -119,55 +94,67 @@ class RouteOutput:
         return set_aside(self.out, part, aside, raw, item.key, self.draw)
 
 
-def _grants(item: Routed, work: RouteWork, verdict: Verdict, delivery: bytes) -> Iterator[_Granted]:
-    for each in verdict.grants:
-        link, used, found = item.tagged.links[each.link], item.used[each.link], item.found[each.link]
-        assert isinstance(used, Usable), "only what opens is granted"
-        assert found.key is not None, "what opens has a bucket key"
-        (handle,) = make_handles(handle_key(found.key), [(used.number, used.generation, delivery)])
-        grant = Grant(
-            purpose=item.policies.then.purposes[link.purpose].name,
-            period=link.period,
-            terms=link.terms,
-            handle=Handle(handle),
-            decided=work.seq,
-            use_until=used.use_until,
-        )
-        yield _Granted(grant, used.k, frozenset(each.categories))
+@dataclass(slots=True)
+class _Handed:
+    """A record somebody may have, and its id towards each who may."""
+
+    item: Routed
+    kind: RouteKind
+    ids: Sequence[DeliveryId] = ()
+
+    @property
+    def number(self) -> SubjectNumber:
+        """Whose record it is."""
+        return self.item.links[self.kind.granted[0].links[0]].usable.number
 
 
-def _number(item: Routed, verdict: Verdict) -> SubjectNumber:
-    used = item.used[verdict.grants[0].link]
-    assert isinstance(used, Usable), "only what opens is granted"
-    return used.number
+class _Names:
+    """Ids and pseudonyms towards processors; a person's is made once a part."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._people: dict[tuple[str, SubjectNumber], SubjectRef] = {}
+
+    def delivery(self, processor: str, record: RecordId) -> DeliveryId:
+        """Name a record."""
+        return delivery_id(self._secrets.processor(processor), record)
+
+    def person(self, processor: str, number: SubjectNumber) -> SubjectRef:
+        """Name a person."""
+        found = self._people.get((processor, number))
+        if found is None:
+            found = subject_ref(self._secrets.processor(processor), number)
+            self._people[processor, number] = found
+        return found
 
 
-def _open(item: Routed) -> dict[int, Texts]:
-    """Open a record: its fields by category number of the policy at collection, each with the time of
-    collection.
+def _kinds(work: RouteWork) -> list[RouteKind]:
+    """The kind of every record: make, decision, flag, and until when each link may be used.
+
+    They are worked out anew for each part, for they name its time and sequence number.
     """
-    tagged, policy = item.tagged, item.policies.then
-    plans = {plan.links: plan for plan in policy.compartments(tagged.source, _mask(tagged))}
-    found: dict[int, Texts] = {}
-    for compartment, values in zip(tagged.compartments, open_fields(tagged, item.used), strict=True):
-        if isinstance(values, Closed):
-            continue
-        plan = plans[tuple(wrap.link for wrap in compartment.wraps)]
-        for category, texts in _by_category(plan, values):
-            found.setdefault(category, {}).update(texts)
-    return found
+    if work.kinds is None:
+        known: dict[tuple[object, ...], RouteKind] = {}
+        work.kinds = []
+        for item in work.items:
+            name = (id(item.make), id(item.decision), item.flag, *[now.until for now in item.links])
+            kind = known.get(name)
+            if kind is None:
+                kind = known[name] = RouteKind(item, work)
+            work.kinds.append(kind)
+    return work.kinds
 
 
-def _mask(tagged: RecordTagged) -> int:
-    return sum(1 << link.purpose for link in tagged.links)
-
-
-def _by_category(
-    plan: CompartmentPlan, values: list[str | int | dict[str, str] | None]
-) -> Iterator[tuple[int, Texts]]:
-    collected_at = values[-1]
-    assert isinstance(collected_at, int), "the last field is when the event was collected"
-    when = {COLLECTED_AT: rfc3339(Micros(collected_at))}
-    for name, category, value in zip(plan.fields[:-1], plan.field_categories[:-1], values[:-1], strict=True):
-        if value is not None:
-            yield category, {name: str(value), **when}
+def _handles(handed: Sequence[_Handed]) -> Iterator[Handle]:
+    """The handle of every grant, in order: one block each, made bucket by bucket."""
+    named: dict[bytes, list[tuple[SubjectNumber, int, bytes]]] = defaultdict(list)
+    order = []
+    for each in handed:
+        for granted, delivery in zip(each.kind.granted, each.ids, strict=True):
+            for link in granted.links:
+                now = each.item.links[link]
+                assert now.found.key is not None, "what opens has a bucket key"
+                named[now.found.key].append((now.usable.number, now.usable.generation, delivery))
+                order.append(now.found.key)
+    made = {bucket: iter(make_handles(handle_key(bucket), each)) for bucket, each in named.items()}
+    return (next(made[bucket]) for bucket in order)

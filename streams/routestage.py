@@ -4,23 +4,28 @@ deliveries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas import codec
 from schemas.errors import Rejected
 from schemas.ids import Micros, Period, RecordId, Slot, SubjectNumber, Terms
-from schemas.models import RecordDecided, RecordTagged
-from schemas.plan import Plans, PurposePlan
+from schemas.models import Link, RecordDecided, RecordTagged
+from schemas.plan import Plans, PolicyPlan, PurposePlan
 from streams.intake import place_id
 from streams.out import FLAG
 from streams.ports import Inbound
 from streams.routing import Decision, LinkState, Policies, route
 from streams.stage import Judged, Part, is_tick
 from streams.tagging import bind
-from vault.opening import Found, Usable, asks_of, find, may_use
+from vault.moulds import LinkKey
+from vault.opening import Ask, Found, Usable, find, may_use
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketWanted, Closed
+
+if TYPE_CHECKING:
+    from streams.routekind import RouteKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +40,51 @@ class Record:
     flag: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routed:
-    """A record, its decision, and for each of its links what it opens or why it does not."""
+class LinkNow:
+    """One link of a record as it stands at commit 1; records of one person under one bucket share it."""
+
+    __slots__ = ("_k", "bucket", "found", "state", "until", "used")
+
+    def __init__(self, bucket: BucketId, found: Found, used: Usable | Closed) -> None:
+        self.bucket = bucket
+        self.found = found
+        self.used = used
+        self.state = link_state(used)
+        self.until = used.use_until if isinstance(used, Usable) else None
+        self._k: LinkKey | None = None
+
+    @property
+    def usable(self) -> Usable:
+        """What it opens; only what opens is granted."""
+        assert isinstance(self.used, Usable), "only what opens is granted"
+        return self.used
+
+    @property
+    def key(self) -> LinkKey:
+        """K(S,p,t) and what is derived from it, of a link that may be used."""
+        if self._k is None:
+            self._k = LinkKey(self.usable.k)
+        return self._k
+
+
+Make = tuple[object, ...]
+"""What records of one make have in common: policy, source, schema, revision, links but for handles, and the
+categories and wraps of their compartments.
+"""
+
+
+class Routed(NamedTuple):
+    """A record, its decision, and how each of its links stands.
+
+    Of one part, records of one make have the same `make`, and those decided alike the same `decision`.
+    """
 
     tagged: RecordTagged
     flag: str | None
-    policies: Policies
+    make: Make
     decision: Decision
-    found: tuple[Found, ...]
-    used: tuple[Usable | Closed, ...]
+    policies: Policies
+    links: tuple[LinkNow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +106,8 @@ class RouteWork(Judged):
     plans: Plans
     now: Micros
     control_offset: int
+    kinds: list[RouteKind] | None = None
+    """The kind of each item, once somebody asked."""
 
 
 def read_records(vault: Vault, part: Part, spoilt: frozenset[int]) -> list[Record]:
@@ -91,25 +133,13 @@ def decide(tx: Tx, records: Sequence[Record], plans: Plans) -> RouteWork:
     """Commit 1: decide every record as of now, and write down who must be told should its keys end."""
     whole = [(record, record.tagged) for record in records if record.tagged is not None]
     today = plans.in_force(tx.now) or plans.latest
-    asks = [asks_of(tagged, _names(plans, tagged)) for _, tagged in whole]
-    found = iter(find(tx, [ask for each in asks for ask in each]))
+    judge = _Judge(tx, plans, today)
+    links = iter(judge.links([tagged for _, tagged in whole]))
     newest = tx.superseded({tagged.record_id for _, tagged in whole})
-    processors = {state.name: state for state in tx.processors()}
     items = []
     for record, tagged in whole:
-        policies = Policies(then=plans.version(tagged.policy), today=today)
-        links = tuple(next(found) for _ in tagged.links)
-        used = tuple(
-            _use(policies, link.purpose, each, tx.now) for link, each in zip(tagged.links, links, strict=True)
-        )
-        states = [link_state(each) for each in used]
         old = newest.get(tagged.record_id, 0) > tagged.revision
-        decision = route(tagged, policies, states, processors, tx.now, superseded=old)
-        items.append(
-            Routed(
-                tagged=tagged, flag=record.flag, policies=policies, decision=decision, found=links, used=used
-            )
-        )
+        items.append(judge.routed(tagged, record.flag, next(links), superseded=old))
     _tell(tx, items)
     return RouteWork(
         seq=tx.seq,
@@ -122,9 +152,79 @@ def decide(tx: Tx, records: Sequence[Record], plans: Plans) -> RouteWork:
     )
 
 
-def _names(plans: Plans, tagged: RecordTagged) -> dict[int, str]:
-    policy = plans.version(tagged.policy)
-    return {link.purpose: policy.purposes[link.purpose].name for link in tagged.links}
+class _Judge:
+    """Decides the records of one part; what depends on no single record is worked out once."""
+
+    def __init__(self, tx: Tx, plans: Plans, today: PolicyPlan) -> None:
+        self._tx, self._plans, self._today = tx, plans, today
+        self._processors = {state.name: state for state in tx.processors()}
+        self._policies: dict[int, Policies] = {}
+        self._buckets: dict[tuple[int, int, Period, Terms], BucketId] = {}
+        self._decisions: dict[tuple[object, ...], tuple[Make, Decision]] = {}
+
+    def links(self, records: Sequence[RecordTagged]) -> Iterator[tuple[LinkNow, ...]]:
+        """How the links of every record stand; their rows are read in bulk."""
+        asks = [
+            Ask(self._bucket(tagged.policy, link), link.handle, tagged.record_id)
+            for tagged in records
+            for link in tagged.links
+        ]
+        found = iter(zip(asks, find(self._tx, asks), strict=True))
+        known: dict[tuple[int, int, BucketId, SubjectNumber | None, int], LinkNow] = {}
+        for tagged in records:
+            own = []
+            for link in tagged.links:
+                ask, each = next(found)
+                name = (tagged.policy, link.purpose, ask.bucket, each.number, each.generation)
+                now = known.get(name)
+                if now is None:
+                    used = _use(self._then(tagged.policy), link.purpose, each, self._tx.now)
+                    now = known[name] = LinkNow(ask.bucket, each, used)
+                own.append(now)
+            yield tuple(own)
+
+    def routed(
+        self, tagged: RecordTagged, flag: str | None, links: tuple[LinkNow, ...], *, superseded: bool
+    ) -> Routed:
+        """Decide one record; records of one make whose links stand alike are decided alike."""
+        make, policies = make_of(tagged), self._then(tagged.policy)
+        alike = tuple([(now.state.closed, now.state.restricted, now.state.denied) for now in links])
+        name = (make, alike, superseded)
+        found = self._decisions.get(name)
+        if found is None:
+            states = [now.state for now in links]
+            decided = route(tagged, policies, states, self._processors, self._tx.now, superseded=superseded)
+            found = self._decisions[name] = (make, decided)
+        return Routed(tagged, flag, *found, policies, links)
+
+    def _then(self, version: int) -> Policies:
+        found = self._policies.get(version)
+        if found is None:
+            found = Policies(then=self._plans.version(version), today=self._today)
+            self._policies[version] = found
+        return found
+
+    def _bucket(self, version: int, link: Link) -> BucketId:
+        name = (version, link.purpose, link.period, link.terms)
+        found = self._buckets.get(name)
+        if found is None:
+            purpose = self._plans.version(version).purposes[link.purpose].name
+            found = self._buckets[name] = BucketId(purpose, link.period, link.terms)
+        return found
+
+
+def make_of(tagged: RecordTagged) -> Make:
+    """The make of a record."""
+    return (
+        tagged.policy,
+        tagged.source,
+        tagged.schema_id,
+        tagged.revision,
+        tuple([(link.purpose, link.period, link.terms) for link in tagged.links]),
+        tuple(
+            [(tuple(box.categories), tuple([wrap.link for wrap in box.wraps])) for box in tagged.compartments]
+        ),
+    )
 
 
 def _use(policies: Policies, number: int, found: Found, now: Micros) -> Usable | Closed:
@@ -160,14 +260,12 @@ def _tell(tx: Tx, items: Iterable[Routed]) -> None:
     of_bucket: set[tuple[BucketId, str]] = set()
     of_subject: set[tuple[SubjectNumber, str]] = set()
     for item in items:
-        then = item.policies.then
         for verdict in item.decision.verdicts:
-            name = then.processors[verdict.processor].name
+            name = item.policies.then.processors[verdict.processor].name
             for grant in verdict.grants:
-                link, used = item.tagged.links[grant.link], item.used[grant.link]
-                assert isinstance(used, Usable), "only what opens is granted"
-                of_bucket.add((BucketId(then.purposes[link.purpose].name, link.period, link.terms), name))
-                of_subject.add((used.number, name))
+                now = item.links[grant.link]
+                of_bucket.add((now.bucket, name))
+                of_subject.add((now.usable.number, name))
     tx.tell_buckets(sorted(of_bucket))
     tx.tell_subjects(sorted(of_subject))
 

@@ -1,7 +1,8 @@
 """Opening: at the moment of use, after everything is checked again. `may_use` and `may_open` are pure.
 
-`open_fields` here and `open_deliveries` in `vault.deliveries` (check, then unseal) are the only sources of
-clear text. Rows are read fresh for every attempt; nothing opened may be kept for the next one.
+`open_fields` here, its twin for many records alike (`vault.moulds.RecordMould.open`, for route) and
+`open_deliveries` in `vault.deliveries` (check, then unseal) are the only sources of clear text. Rows are read
+fresh for every attempt; nothing opened may be kept for the next one.
 """
 
 from collections.abc import Mapping, Sequence

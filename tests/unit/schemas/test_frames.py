@@ -1,17 +1,21 @@
 """Records laid out by hand are, byte for byte, what the codec writes."""
 
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from schemas import codec
 from schemas.avrobytes import number
 from schemas.errors import BadInput
-from schemas.frames import TaggedFrame
+from schemas.frames import DecisionFrame, DeliveredFrame, FrameGrant, TaggedFrame, pack_decisions
 from schemas.ids import Handle, Micros, Period, RecordId, Slot, Terms
-from schemas.models import Compartment, Link, RecordTagged, Wrap
+from schemas.models import Compartment, DecisionBatch, Link, RecordDelivered, RecordTagged, Wrap
+from tests.unit.schemas.avro_values import records
 
 INTS = st.integers(-(2**31), 2**31 - 1)
 LONGS = st.integers(-(2**63), 2**63 - 1)
@@ -87,3 +91,41 @@ def test_a_record_too_large_is_refused_by_a_frame_too(encode: Callable[[RecordTa
     )
     with pytest.raises(BadInput):
         encode(record)
+
+
+@given(records("RecordDelivered"), st.data())
+def test_a_delivered_frame_writes_what_the_codec_writes(raw: dict[str, Any], data: st.DataObject) -> None:
+    """Any grants, and compartments of one category each, which some grant opens."""
+    for box in raw["compartments"]:
+        box["categories"] = [data.draw(st.text(max_size=9))]
+        box["wraps"] = box["wraps"] or [{"grant": 0, "key": b"k"}]
+    record = msgspec.convert(raw, RecordDelivered, builtin_types=(bytes,))
+    frame = DeliveredFrame(
+        revision=record.revision,
+        source=record.source,
+        schema_id=record.schema_id,
+        grants=[FrameGrant(g.purpose, g.period, g.terms, g.decided, g.use_until) for g in record.grants],
+        parts=[(box.categories[0], [wrap.grant for wrap in box.wraps]) for box in record.compartments],
+    )
+    found = frame.encode(
+        record.delivery_id,
+        record.subject_ref,
+        [grant.handle for grant in record.grants],
+        [(box.sealed, [wrap.key for wrap in box.wraps]) for box in record.compartments],
+    )
+    assert found == codec.encode(record)
+
+
+@given(records("DecisionBatch"), st.data())
+def test_decision_frames_write_what_the_codec_writes(raw: dict[str, Any], data: st.DataObject) -> None:
+    """Entries that differ from the one a frame was made of in id, slot and handles alone."""
+    batch = msgspec.convert(raw, DecisionBatch, builtin_types=(bytes,))
+    entries, encoded = [], []
+    for entry in batch.entries:
+        frame = DecisionFrame(entry)
+        links = [replace(link, handle=Handle(data.draw(IDS))) for link in entry.links]
+        slot = Slot(data.draw(st.integers(0, 255)))
+        like = replace(entry, record_id=RecordId(data.draw(IDS)), slot=slot, links=links)
+        entries.append(like)
+        encoded.append(frame.encode(like.record_id, like.slot, like.links))
+    assert pack_decisions(encoded) == codec.encode(DecisionBatch(entries=entries))

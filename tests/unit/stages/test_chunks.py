@@ -22,6 +22,7 @@ from tests.unit.stages.world import World
 from vault import sealing
 from vault.factory import memory_vault
 from vault.handles import delivery_id
+from vault.moulds import DeliveryMould
 from vault.port import Tx
 
 TOPIC = bytes(16)
@@ -274,15 +275,15 @@ async def test_a_record_that_breaks_route(monkeypatch: pytest.MonkeyPatch) -> No
     world = World()
     await world.settle()
     forms = [world.form(email=f"p{n}@example.com") for n in range(3)]
-    original = sealing.seal_delivery
+    original = DeliveryMould.seal
     broken_id = world.record_id(forms[1])
 
-    def broken(header: Any, *rest: Any) -> Any:
-        if header.delivery_id == delivery_id(world.vault.secrets.processor("crm"), broken_id):
+    def broken(mould: DeliveryMould, delivery: bytes, *rest: Any) -> Any:
+        if delivery == delivery_id(world.vault.secrets.processor("crm"), broken_id):
             raise IndexError
-        return original(header, *rest)
+        return original(mould, delivery, *rest)
 
-    monkeypatch.setattr("streams.routeout.seal_delivery", broken)
+    monkeypatch.setattr(DeliveryMould, "seal", broken)
     for form in forms:
         world.publish(form, "intake.form")
     world.log.append(Outbound("records.short", 0, None, os.urandom(20)))

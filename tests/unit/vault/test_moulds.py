@@ -7,11 +7,27 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.ids import Handle, Period, RecordId, Terms
-from schemas.models import Link
-from vault.keys import Keyed, derive_k, hmac_sha256, keyed
-from vault.moulds import RecordMould, link_key
-from vault.sealing import NONCE_BYTES, Part, RecordHeader, seal_record
+from schemas.ids import DeliveryId, Handle, Micros, Period, RecordId, Slot, SubjectNumber, Terms
+from schemas.ids import Sequence as Seq
+from schemas.models import Compartment, Grant, Link, RecordTagged, Wrap
+from vault.keys import Keyed, derive_k, hmac_sha256, keyed, record_kek, wrap
+from vault.moulds import DeliveryMould, DeliveryMouldGrant, LinkKey, RecordMould, link_key
+from vault.opening import UNKNOWN, Usable, open_fields
+from vault.sealing import (
+    NONCE_BYTES,
+    DeliveredPart,
+    DeliveryHeader,
+    Part,
+    RecordHeader,
+    decode_fields,
+    encode_delivered,
+    encode_fields,
+    record_aad,
+    seal,
+    seal_delivery,
+    seal_record,
+)
+from vault.values import Closed
 
 KEYS = st.binary(min_size=32, max_size=32)
 IDS = st.binary(min_size=16, max_size=16)
@@ -76,6 +92,104 @@ def test_a_mould_seals_what_sealing_seals(
             found, seal_record(header, boxes, [derive_k(*pair) for pair in pairs], plain), strict=True
         ):
             assert (body, [b"", *wraps]) == (box.sealed, [wrap.key for wrap in box.wraps])
+
+
+@given(
+    keep=st.lists(st.booleans(), min_size=3, max_size=3),
+    pairs=st.lists(st.tuples(KEYS, KEYS), min_size=3, max_size=3),
+    wanted=st.sets(st.integers(0, 3)),
+    wrapped=st.booleans(),
+)
+def test_a_mould_opens_what_opening_opens(
+    keep: list[bool], pairs: list[tuple[bytes, bytes]], wanted: set[int], wrapped: bool
+) -> None:
+    """Whichever links are left; also records of 0.1.0, which wrap the key for every link."""
+    links = [Link(purpose=p, period=Period(9), terms=Terms(1), handle=Handle(bytes(16))) for p in range(3)]
+    header, ks = RecordHeader(RecordId(bytes(16)), 1, "cookie", 3, links), [derive_k(*pair) for pair in pairs]
+    opens = [[0], [1, 2], [0, 1, 2], [2]]
+    parts = [Part([n], own, encode_fields([f"{n}", n])) for n, own in enumerate(opens)]
+    boxes = seal_record(header, parts, ks, counting())
+    if wrapped:
+        key = bytes(range(32))
+        wraps = [Wrap(link=n, key=wrap(record_kek(ks[n]), key)) for n in (1, 2)]
+        body = seal(key, encode_fields(["1", 1]), record_aad(header, 1, [1]), counting())
+        boxes[1] = Compartment(categories=[1], sealed=body, wraps=wraps)
+    record = RecordTagged(
+        record_id=header.record_id,
+        revision=1,
+        source="cookie",
+        schema_id=1,
+        policy=3,
+        tagged_at=Micros(0),
+        slot=Slot(0),
+        links=links,
+        compartments=boxes,
+    )
+    mould = RecordMould(
+        revision=1,
+        source="cookie",
+        policy=3,
+        links=[(p, 9, 1) for p in range(3)],
+        parts=[([n], own) for n, own in enumerate(opens)],
+    )
+    keys = [LinkKey(k) if on else None for k, on in zip(ks, keep, strict=True)]
+    usable = [
+        Usable(k, SubjectNumber(1), 1, Micros(9)) if on else UNKNOWN for k, on in zip(ks, keep, strict=True)
+    ]
+    for n, (found, plain) in enumerate(
+        zip(mould.open(record, keys, wanted), open_fields(record, usable), strict=True)
+    ):
+        if n not in wanted or isinstance(plain, Closed):
+            assert found is None
+        else:
+            assert found is not None and decode_fields(found) == plain
+
+
+@given(
+    delivery=IDS,
+    ks=st.lists(KEYS, min_size=2, max_size=2),
+    handles=st.lists(IDS, min_size=2, max_size=2),
+    categories=st.lists(st.text(max_size=9), min_size=1, max_size=3),
+)
+def test_a_delivery_mould_seals_what_sealing_seals(
+    delivery: bytes, ks: list[bytes], handles: list[bytes], categories: list[str]
+) -> None:
+    """Grants, wraps and clear bytes of every compartment."""
+    grants = [("news", -3, 1, 77, 10**15), ("answer", 5, 2, 78, -1)]
+    opens = [[0], [0, 1], [1]]
+    mould = DeliveryMould(
+        processor="crm",
+        revision=2,
+        source="form/x",
+        grants=[DeliveryMouldGrant(*grant) for grant in grants],
+        parts=list(zip(categories, opens, strict=False)),
+    )
+    header = DeliveryHeader(
+        DeliveryId(delivery),
+        2,
+        "form/x",
+        [
+            Grant(
+                purpose=purpose,
+                period=Period(period),
+                terms=Terms(terms),
+                handle=Handle(handle),
+                decided=Seq(decided),
+                use_until=Micros(until),
+            )
+            for (purpose, period, terms, decided, until), handle in zip(grants, handles, strict=True)
+        ],
+    )
+    fields = [{"field": category} for category in categories]
+    parts = [DeliveredPart(c, own, text) for c, own, text in zip(categories, opens, fields, strict=False)]
+    found = mould.seal(delivery, handles, [LinkKey(k) for k in ks], [*map(encode_delivered, fields)], pattern)
+    for (body, wraps), box in zip(found, seal_delivery(header, parts, ks, "crm", pattern), strict=True):
+        assert (body, wraps) == (box.sealed, [each.key for each in box.wraps])
+
+
+def pattern(n: int) -> bytes:
+    """Randomness of which every draw begins alike: a key of 32 bytes, then a nonce."""
+    return (bytes(range(32)) + bytes(range(12)))[-n if n == NONCE_BYTES else 0 :][:n]
 
 
 @given(key=st.binary(min_size=1, max_size=100), label=st.binary(max_size=20), text=st.binary(max_size=200))
