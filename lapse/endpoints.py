@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -13,16 +16,18 @@ from starlette.types import ASGIApp
 
 from lapse import main
 from lapse.admin import create_app as create_admin
+from lapse.collector.protocol import EdgeProtocol, WithoutPayload, allow_files
 from lapse.initialise import read_marker
 from lapse.keyservice import build
 from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.rolestate import RoleState
+from schemas.errors import Bug
 
 DRAIN_SECONDS = 5
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handlers: one process, two servers, one answer to SIGTERM."""
 
     @contextmanager
@@ -33,6 +38,8 @@ class _Server(uvicorn.Server):
 
 def run(here: Installation, state: RoleState) -> int:
     """Serve until SIGTERM."""
+    allow_files()
+    logging.getLogger("uvicorn.error").addFilter(WithoutPayload())
     return uvloop.run(_serve(here, state))
 
 
@@ -44,7 +51,7 @@ async def _serve(here: Installation, state: RoleState) -> int:
     async with build.key_app(here) as keys:
         servers = [
             _server(here, keys, ports.keys),
-            _server(here, create_admin(lambda: _opening(here.layout)), ports.admin),
+            _server(here, create_admin(here.layout, lambda: _opening(here.layout)), ports.admin),
         ]
         running = [asyncio.create_task(server.serve()) for server in servers]
         while not (all(s.started for s in servers) or any(t.done() for t in running)):  # noqa: ASYNC110
@@ -59,23 +66,38 @@ async def _serve(here: Installation, state: RoleState) -> int:
     return 0
 
 
-def _server(here: Installation, app: ASGIApp, port: int) -> _Server:
+def _server(here: Installation, app: ASGIApp, port: int) -> Server:
     layout = here.layout
-    return _Server(
-        uvicorn.Config(
-            app,
-            host=here.runtime.host,
-            port=port,
-            ssl_certfile=str(layout.tls_certificate),
-            ssl_keyfile=str(layout.tls_key),
-            http="httptools",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
+    return Server(
+        configuration(
+            app, host=here.runtime.host, port=port, certificate=layout.tls_certificate, key=layout.tls_key
         )
     )
+
+
+def configuration(app: ASGIApp, *, host: str, port: int, certificate: Path, key: Path) -> uvicorn.Config:
+    """How both are served: TLS 1.2 or newer, and the collector's protocol with its limits."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ssl_certfile=str(certificate),
+        ssl_keyfile=str(key),
+        http=EdgeProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    config.load()
+    if config.ssl is None:
+        raise Bug("bug", "no TLS context was made", str(certificate))
+    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    config.ssl.options |= ssl.OP_NO_RENEGOTIATION
+    return config
 
 
 def _opening(layout: Layout) -> Installation:

@@ -123,5 +123,6 @@ QUIET = {
     "mode": logging.WARNING,
     "uvicorn.access": logging.WARNING,
     "asyncio": logging.ERROR,
+    "python_multipart": logging.CRITICAL,  # it says which byte of a body displeased it, once per byte
 }
 """Libraries that talk: from which level on they are heard. kafka-python's DEBUG would print its password."""

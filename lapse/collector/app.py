@@ -20,6 +20,7 @@ from lapse.collector.http import (
     read_headers,
     read_query,
 )
+from lapse.collector.openapi import document
 from lapse.collector.pixels import Pixels
 from lapse.collector.summary import gpc, summary
 from schemas.errors import BadInput, Unavailable
@@ -42,6 +43,10 @@ async def _health(_edge: Edge, _request: Request, _rest: str) -> Response:
 async def _ready(edge: Edge, _request: Request, _rest: str) -> Response:
     ready = edge.delivery.ready and not edge.draining
     return json_response(200 if ready else 503, {"ready": ready, "spooling": edge.delivery.spooling})
+
+
+async def _openapi(_edge: Edge, _request: Request, _rest: str) -> Response:
+    return json_response(200, document(), _PUBLIC)
 
 
 async def _gpc(edge: Edge, _request: Request, _rest: str) -> Response:
@@ -71,6 +76,7 @@ _EXACT: dict[str, dict[str, Handler]] = {
     "/s": {"POST": _signal},
     "/c": {"POST": _signal, "PUT": _signal},
     "/policy": {"GET": _policy},
+    "/openapi.json": {"GET": _openapi},
     "/healthz": {"GET": _health},
     "/readyz": {"GET": _ready},
     "/.well-known/gpc.json": {"GET": _gpc},
@@ -81,6 +87,11 @@ _PREFIXES: dict[str, dict[str, Handler]] = {
     "/o/": {},
 }
 _FROM_BROWSERS = ("/f/", "/e", "/s", "/c")
+
+
+def routes() -> dict[str, frozenset[str]]:
+    """Every address (or prefix) and the methods it takes, but for OPTIONS; pixels are served before them."""
+    return {path: frozenset(methods) for path, methods in (_EXACT | _PREFIXES).items()}
 
 
 def _methods(path: str) -> tuple[dict[str, Handler], str]:

@@ -15,7 +15,7 @@ from lapse.collector.delivery import Delivery
 from lapse.collector.edge import Edge, SiteCredentials
 from lapse.collector.opens import Sources
 from lapse.collector.producer import KafkaProducer, Producer
-from lapse.collector.protocol import EdgeProtocol, WithoutPayload
+from lapse.collector.protocol import EdgeProtocol, WithoutPayload, allow_files
 from lapse.collector.settings import CollectorSettings
 from lapse.collector.spool import Spool
 from schemas.plan import Plans
@@ -145,6 +145,8 @@ def serve(
 
     `plans` is asked at every request: hand in something that follows published policies.
     """
+
+    allow_files()
 
     async def run() -> int:
         collector = Collector(settings, plans=plans, credentials=credentials, pixel_keys=pixel_keys)

@@ -26,6 +26,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -85,7 +86,8 @@ def create_app(
     def route(path: str, handler: Callable[[_Endpoint, Request], Awaitable[Response]], method: str) -> Route:
         return Route(path, partial(_guarded, endpoint, handler), methods=[method])
 
-    return Starlette(
+    app = Starlette(
+        exception_handlers={404: _no_route, 405: _no_route},
         routes=[
             route("/v1/keys", _keys, "POST"),
             route("/v1/receipts", _receipts, "POST"),
@@ -93,8 +95,19 @@ def create_app(
             route("/healthz", _health, "GET"),
             route("/openapi.json", _openapi, "GET"),
             route("/schemas/ids/{id}", _schema, "GET"),
-        ]
+        ],
     )
+    app.router.redirect_slashes = False  # the redirect would name whatever host the request does
+    return app
+
+
+async def _no_route(_request: Request, error: Exception) -> Response:
+    """What no route takes, in the one shape of errors."""
+    allow = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    answer = _Answer(405, "bad_method", "this address does not take this method")
+    response = _problem(answer if allow else _Answer(404, "not_found", "there is no such address here"))
+    response.headers.update(allow)
+    return response
 
 
 async def _guarded(
@@ -199,6 +212,7 @@ _TITLES: Mapping[int, str] = {
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
+    405: "Method not allowed",
     413: "Too large",
     429: "Too many requests",
     500: "Internal error",

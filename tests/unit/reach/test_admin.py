@@ -33,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, int]]:
     return seen
 
 
-def opening(root: Path) -> Callable[[], Installation]:
+def opening(root: Path) -> tuple[Layout, Callable[[], Installation]]:
     """An installation of one site, as far as the admin API looks at it."""
     layout = Layout(root)
     path = layout.credentials("sites", "www")
@@ -46,7 +46,7 @@ def opening(root: Path) -> Callable[[], Installation]:
 
     plans = SimpleNamespace(latest=SimpleNamespace(sites={"www": None}), version=version)
     here = SimpleNamespace(layout=layout, plans=plans, close=lambda: None)
-    return lambda: cast(Installation, here)
+    return layout, lambda: cast(Installation, here)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_an_event_is_told_to_admin_and_site(
     tmp_path: Path, asked: list[Any], token: str, status: int, site: str | None
 ) -> None:
     """The admin asks for every site, a site for its own; the public key and silence open nothing."""
-    client = Client(create_app(opening(tmp_path)))
+    client = Client(create_app(*opening(tmp_path)))
     answer = client.get(f"/v1/events/{EVENT}", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == status
     assert [each[1] for each in asked] == ([site] if status == 200 else [])
@@ -65,22 +65,22 @@ def test_an_event_is_told_to_admin_and_site(
 
 def test_work_leaves_the_loop_alone(tmp_path: Path, asked: list[Any]) -> None:
     """The key endpoint answers on the same loop: nothing that blocks may run there."""
-    client = Client(create_app(opening(tmp_path)))
+    client = Client(create_app(*opening(tmp_path)))
     client.get(f"/v1/events/{EVENT}", headers={"Authorization": "Bearer la_1"})
     assert asked[0][2] != threading.get_ident()
 
 
-def test_an_installation_that_does_not_open_is_unavailable() -> None:
+def test_an_installation_that_does_not_open_is_unavailable(tmp_path: Path) -> None:
     """A vault that is away is 503 and a problem document, not a bug."""
 
     def away() -> Installation:
         raise Unavailable("unavailable", "the vault does not answer")
 
-    answer = Client(create_app(away)).get("/v1/plans/1")
+    answer = Client(create_app(Layout(tmp_path), away)).get("/v1/plans/1")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:lapse:error:unavailable")
 
 
 @pytest.mark.parametrize(("version", "status"), [("1", 404), ("x", 400), ("9" * 5000, 400)])
 def test_plans_of_versions_nobody_published(tmp_path: Path, version: str, status: int) -> None:
     """Each way to ask for nothing has its status."""
-    assert Client(create_app(opening(tmp_path))).get(f"/v1/plans/{version}").status_code == status
+    assert Client(create_app(*opening(tmp_path))).get(f"/v1/plans/{version}").status_code == status
