@@ -44,6 +44,8 @@ class Marker(BaseModel):
     clock: Literal["system", "manual"]
     policy_version: int
     policy_sha256: str
+    vault: str | None = None
+    """Address of a vault outside the folder, without a password."""
 
 
 def read_marker(layout: Layout) -> Marker:
@@ -99,7 +101,7 @@ def initialise(
         policy_version=policy.version,
         policy_sha256=digest,
     )
-    write_json(layout.marker, marker.model_dump())
+    write_json(layout.marker, marker.model_dump(exclude_none=True))
     (layout.keys / ".making").unlink()
     return marker
 

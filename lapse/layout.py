@@ -76,8 +76,13 @@ class Layout:
 
     @property
     def vault_url(self) -> str:
-        """The vault's address for `vault.open_vault`."""
+        """The SQLite vault's address for `vault.open_vault`."""
         return f"sqlite:///{self.vault_file}"
+
+    @property
+    def vault_password(self) -> Path:
+        """The password of a vault that is not SQLite, where it has one."""
+        return self.keys / "vault.password"
 
     @property
     def epochs(self) -> Path:

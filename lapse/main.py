@@ -21,6 +21,7 @@ from lapse.initialise import Marker, read_marker
 from lapse.layout import Layout, read_json
 from lapse.runtime import Runtime
 from lapse.settings import Settings
+from lapse.vaults import VaultAddress, address
 from schemas import codec
 from schemas.errors import BadInput, NotFound, Unavailable
 from schemas.plan import Plans
@@ -97,10 +98,15 @@ class Installation:
 
     @cached_property
     def vault(self) -> Vault:
-        """The vault, opened on its file."""
-        opened = open_installed_vault(self.layout, self.marker)
+        """The vault, opened where it is."""
+        opened = open_installed_vault(self.layout, self.marker, self.vault_address)
         self._closing.callback(opened.close)
         return opened
+
+    @cached_property
+    def vault_address(self) -> VaultAddress:
+        """Where the vault is."""
+        return address(self.layout, self.marker, self.settings)
 
     @cached_property
     def plans(self) -> Plans:
@@ -180,16 +186,16 @@ def installation(folder: Path) -> Iterator[Installation]:
         here.close()
 
 
-def open_installed_vault(layout: Layout, marker: Marker) -> Vault:
+def open_installed_vault(layout: Layout, marker: Marker, place: VaultAddress) -> Vault:
     """Open the vault of a data folder under its epoch keys and its clock."""
     if not layout.keys.exists():
         raise NotFound(
             "no_keys", "the folder of keys is gone", str(layout.keys), "restore it; without it nothing opens"
         )
-    layout.vault_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return open_vault(
-        layout.vault_url, FileEpochKeys(layout.epochs, layout.epoch_backups), clock=marker.clock
-    )
+    if place.kind == "sqlite":
+        layout.vault_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = FileEpochKeys(layout.epochs, layout.epoch_backups)
+    return open_vault(place.url, keys, clock=marker.clock, password=place.password)
 
 
 def use_registry(chosen: Settings, *, register: bool = False) -> None:

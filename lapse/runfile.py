@@ -44,7 +44,7 @@ def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict
         "admin_token_file": str(layout.admin_token),
         "schemas_dir": str(folder / "avro"),
         "catalogue": str(folder / "catalogue.json"),
-        "vault": {"kind": "sqlite", "url": layout.vault_url},
+        "vault": {"kind": here.vault_address.kind, "url": here.vault_address.url},
         "keys_dir": str(layout.keys),
         "logs_dir": str(layout.logs),
         **_of_policy(here, plan, runtime),

@@ -25,6 +25,13 @@ class Settings(BaseSettings):
         default=None,
         description="PEM file of the authority that signed that Kafka's certificate; turns TLS on.",
     )
+    vault: SecretStr | None = Field(
+        default=None,
+        description="postgresql://user@host/database of the vault; unset: SQLite in the data folder.",
+    )
+    vault_password_file: Path | None = Field(
+        default=None, description="File that holds the password of that database's user."
+    )
     kafka_libs: Path | None = Field(default=None, description="Folder with the jars of the embedded Kafka.")
     registry: str | None = Field(
         default=None,

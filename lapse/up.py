@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from lapse import runfile
+from lapse import runfile, vaults
 from lapse.broker import jars
 from lapse.broker.admin import Admin
 from lapse.broker.connection import BrokerAddress, Credentials
@@ -63,7 +63,7 @@ def run(wanted: Wanted, settings: Settings) -> None:
     """Run until asked to stop."""
     os.umask(0o077)  # everything below the data folder is for this user alone
     layout, deadline = Layout(wanted.folder), time.monotonic() + wanted.wait_ready
-    marker = _marked(layout, wanted)
+    marker = vaults.settle(layout, _marked(layout, wanted), settings)
     with _only_one(layout), contextlib.ExitStack() as closing:
         use_registry(settings, register=True)
         layout.run_file.unlink(missing_ok=True)
@@ -106,7 +106,7 @@ def _marked(layout: Layout, wanted: Wanted) -> Marker:
         )
     if wanted.clock and wanted.clock != marker.clock:
         marker = marker.model_copy(update={"clock": wanted.clock})
-        write_json(layout.marker, marker.model_dump())
+        write_json(layout.marker, marker.model_dump(exclude_none=True))
     return marker
 
 

@@ -135,7 +135,9 @@ class Surroundings:
         await drained(self.vault, self.nap)
 
 
-def _chunks(around: Surroundings, name: str, stage: Stage[Any], *, most: int = 1_000_000) -> Chunks[Any]:
+def _chunks(
+    around: Surroundings, name: str, stage: Stage[Any], *, most: int = 1_000_000, alone: bool = False
+) -> Chunks[Any]:
     budget = BugBudget(around.seconds)
     return Chunks(
         around.vault,
@@ -145,6 +147,7 @@ def _chunks(around: Surroundings, name: str, stage: Stage[Any], *, most: int = 1
         spend=budget.spend,
         work=around.work,
         most=most,
+        alone=alone,
         crash=around.crash,
     )
 
@@ -179,7 +182,7 @@ def govern_signals(around: Surroundings) -> Chunks[Any]:
         output=SignalOutput(out=around.out, draw=around.draw),
         drained=around.drained,
     )
-    return _chunks(around, "signals", stage)
+    return _chunks(around, "signals", stage, alone=True)
 
 
 def govern_control(around: Surroundings) -> Chunks[Any]:
@@ -195,7 +198,7 @@ def govern_control(around: Surroundings) -> Chunks[Any]:
         output=SignalOutput(out=around.out, draw=around.draw),
         drained=around.drained,
     )
-    return _chunks(around, "control", stage, most=1)
+    return _chunks(around, "control", stage, most=1, alone=True)
 
 
 def govern_receipts(around: Surroundings) -> Chunks[Any]:

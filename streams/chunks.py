@@ -17,7 +17,7 @@ from schemas.errors import BadInput, Bug
 from streams import metrics
 from streams.faults import Crash, never
 from streams.ports import Chunk, Done, Outcome, Seek
-from streams.stage import Blocking, Finding, Part, Stage, Work, inline
+from streams.stage import Blocking, Finding, Part, Stage, T, Work, inline
 from vault.port import Tx, Vault
 
 POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, BadInput, Bug)
@@ -49,9 +49,13 @@ class Chunks(Generic[Work]):
         spend: Callable[[], None],
         work: Blocking = inline,
         most: int = 1_000_000,
+        alone: bool = False,
         crash: Crash = never,
     ) -> None:
-        """`most` records are judged in one transaction: 1 where each may need what the one before owes."""
+        """`most` records are judged in one transaction: 1 where each may need what the one before owes.
+
+        A stage that destroys or orders as a rule goes `alone` at once, without an attempt beside others.
+        """
         self.__name__ = name
         self._vault = vault
         self._stage = stage
@@ -59,6 +63,7 @@ class Chunks(Generic[Work]):
         self._spend = spend
         self._work = work
         self._most = most
+        self._alone = alone
         self._crash = crash
         self._plan_type = None if stage.entry is None else _plan_of(stage.entry)
 
@@ -118,17 +123,25 @@ class Chunks(Generic[Work]):
         self._finding("bug", part.place)
         return await self._part(part, spoilt | {part.start})
 
-    def _commit1(self, part: Part, read: Any) -> _Commit1[Work] | Fenced:
+    def _in_vault(self, do: Callable[[Tx], T], *, counts: bool = False) -> T:
+        if not self._alone:
+            return self._vault.beside(do, counts=counts)
         with self._vault.transaction() as tx:
-            fenced = self._fence(tx, part)
-            if isinstance(fenced, Fenced):
-                return fenced
-            part, planned = self._planned(tx, fenced)
-            work = self._stage.judge(tx, part, read, planned)
-            if self._plan_type and planned is None:
-                plan = msgspec.msgpack.encode((part.next, work.plan))
-                tx.put_plan(part.log, part.partition, plan)
-            return _Commit1(part=part, work=work)
+            return do(tx)
+
+    def _commit1(self, part: Part, read: Any) -> _Commit1[Work] | Fenced:
+        return self._in_vault(lambda tx: self._judged(tx, part, read))
+
+    def _judged(self, tx: Tx, part: Part, read: Any) -> _Commit1[Work] | Fenced:
+        fenced = self._fence(tx, part)
+        if isinstance(fenced, Fenced):
+            return fenced
+        part, planned = self._planned(tx, fenced)
+        work = self._stage.judge(tx, part, read, planned)
+        if self._plan_type and planned is None:
+            plan = msgspec.msgpack.encode((part.next, work.plan))
+            tx.put_plan(part.log, part.partition, plan)
+        return _Commit1(part=part, work=work)
 
     def _fence(self, tx: Tx, part: Part) -> Part | Fenced:
         """Skip the prefix that is done; accept a gap only where the log itself has one, as a finding."""
@@ -161,14 +174,16 @@ class Chunks(Generic[Work]):
         return found
 
     def _commit2(self, first: _Commit1[Work]) -> int | Fenced:
+        return self._in_vault(lambda tx: self._settled(tx, first), counts=True)
+
+    def _settled(self, tx: Tx, first: _Commit1[Work]) -> int | Fenced:
         part = first.part
-        with self._vault.transaction() as tx:
-            progress = tx.progress(part.log, part.partition) or 0
-            if progress > part.start:
-                return Fenced(progress)
-            self._stage.settle(tx, first.work)
-            self._keep_rest_of_plan(tx, part)
-            tx.set_progress(part.log, part.partition, part.next)
+        progress = tx.progress(part.log, part.partition) or 0
+        if progress > part.start:
+            return Fenced(progress)
+        self._stage.settle(tx, first.work)
+        self._keep_rest_of_plan(tx, part)
+        tx.set_progress(part.log, part.partition, part.next)
         return part.next
 
     def _keep_rest_of_plan(self, tx: Tx, part: Part) -> None:

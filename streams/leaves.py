@@ -38,29 +38,19 @@ def leaf(record: RecordId, revision: int) -> bytes:
 
 def add_leaves(tx: Tx, leaves: Mapping[BucketId, Sequence[bytes]]) -> None:
     """Keep leaves in the transaction that plans their records, when their buckets are all open."""
-    for bucket, found in leaves.items():
-        number = _count(tx, bucket)
-        tx.put_meta(_name(bucket, number), b"".join(found))
-        tx.put_meta(_name(bucket), (number + 1).to_bytes(8, "big"))
+    tx.add_leaves({bucket: b"".join(found) for bucket, found in leaves.items()})
 
 
 def take_back(tx: Tx, bucket: BucketId, gone: bytes) -> None:
     """Forget one leaf, whose record ends otherwise than planned; of an ended bucket the root is said."""
-    for number in range(_count(tx, bucket)):
-        blob = tx.meta(_name(bucket, number)) or b""
-        left = [each for each in _split(blob) if each != gone]
-        if len(left) * LEAF_BYTES != len(blob):
-            tx.put_meta(_name(bucket, number), b"".join(left))
+    left = {each for blob in tx.take_leaves(bucket) for each in _split(blob) if each != gone}
+    if left:
+        tx.add_leaves({bucket: b"".join(sorted(left))})
 
 
 def take_root(tx: Tx, bucket: BucketId) -> Named:
     """What a bucket's lapse names; its leaves are forgotten: in the transaction that ends the bucket."""
-    found: set[bytes] = set()
-    for number in range(_count(tx, bucket)):
-        blob = tx.meta(_name(bucket, number)) or b""
-        found.update(_split(blob))
-        tx.put_meta(_name(bucket, number), None)
-    tx.put_meta(_name(bucket), None)
+    found = {each for blob in tx.take_leaves(bucket) for each in _split(blob)}
     return Named(len(found), root(sorted(found)))
 
 
@@ -80,12 +70,3 @@ def rooted(herald: Herald, bucket: BucketId, named: Named) -> Herald:
 
 def _split(blob: bytes) -> Iterator[bytes]:
     return (blob[i : i + LEAF_BYTES] for i in range(0, len(blob), LEAF_BYTES))
-
-
-def _count(tx: Tx, bucket: BucketId) -> int:
-    return int.from_bytes(tx.meta(_name(bucket)) or b"", "big")
-
-
-def _name(bucket: BucketId, number: int | None = None) -> str:
-    base = f"leaves/{bucket.purpose}/{bucket.period}/{bucket.terms}"
-    return base if number is None else f"{base}/{number}"

@@ -27,6 +27,8 @@ SEEN_FOR = 4 * 86_400 * SECOND
 """How long event ids are remembered: intake keeps three days, so a redelivery is always recognised."""
 EPOCH_FOR = 7 * 86_400 * SECOND
 """How long an epoch lasts: what a backup older than this holds of destroyed keys opens nothing."""
+EPOCH_FOR_COPIES = 86_400 * SECOND
+"""The same where the store keeps what it replaced (PostgreSQL): the destroyed is gone within a day."""
 BEGAN = "epoch/began"
 """Meta: when the first epoch was first seen."""
 TREE = "lifecycle/tree"
@@ -183,6 +185,6 @@ class Upkeep:
             if began is None:
                 tx.put_meta(BEGAN, tx.now.to_bytes(8, "big"))
             last = turns[-1][1] if turns else int.from_bytes(began or tx.now.to_bytes(8, "big"), "big")
-            old = tx.now - last >= EPOCH_FOR
+            old = tx.now - last >= (EPOCH_FOR if self.vault.overwrites else EPOCH_FOR_COPIES)
         if old:
             await self.work(self.vault.turn_epoch)

@@ -6,12 +6,13 @@ from typing import Final
 
 from schemas.ids import Micros
 from schemas.ids import Sequence as Seq
+from vault.beside import needs_alone
 from vault.clock import ClockReader
 from vault.keys import Draw, hkdf_expand, new_key
 from vault.sealing import seal, unseal
 from vault.slots import EpochCache, Slots
-from vault.store import Row, Rows
-from vault.tables import COUNTER, META, SECRET, Table
+from vault.store import Row, Rows, Way
+from vault.tables import META, SECRET, Table
 
 MANUAL_CLOCK: Final = "clock.manual"
 """Name of the odd value that holds a manual clock's time; absent where the clock is the host's."""
@@ -32,10 +33,11 @@ class Tools:
 class Base:
     """One open transaction. `seq` is fresh where it writes, and later than any before a restore."""
 
-    def __init__(self, rows: Rows, tools: Tools, *, write: bool) -> None:
+    def __init__(self, rows: Rows, tools: Tools, *, write: bool, way: Way = "alone") -> None:
         self.rows = rows
         self.tools = tools
         self.write = write
+        self.way = way
         self.slots = Slots(rows, tools.epochs)
         self._after: list[Callable[[], None]] = []
         manual = self.meta(MANUAL_CLOCK)
@@ -52,18 +54,21 @@ class Base:
         """The vault's sequence number."""
         return self._seq
 
+    def alone(self) -> None:
+        """Raise `Conflict` where other writers may be at work: what destroys is done again, alone."""
+        if self.way != "alone":
+            raise needs_alone()
+
     def last_number(self, name: str) -> int:
         """Return the last number a counter gave."""
-        found = self.rows.find(COUNTER, ("name",), [(name,)])
-        return int(found[0][1]) if found else 0
+        return self.rows.drawn(name)
 
     def draw_number(self, name: str) -> int:
-        """Return a number larger than every earlier one of this counter.
+        """Return a number this counter never gave before.
 
         It is at least the wall clock's microseconds, so a vault restored from a backup repeats none.
         """
-        number = max(self.last_number(name) + 1, self.tools.wall())
-        self.rows.put(COUNTER, [(name, number)])
+        (number,) = self.rows.draw(name, 1, self.tools.wall())
         return number
 
     def meta(self, key: str) -> bytes | None:
@@ -73,6 +78,7 @@ class Base:
 
     def put_meta(self, key: str, value: bytes | None) -> None:
         """Replace an odd value; None forgets it."""
+        self.alone()
         if value is None:
             self.rows.delete(META, ("name",), [(key,)])
         else:

@@ -7,8 +7,8 @@ from schemas.ids import Micros, Period, SubjectNumber, Terms
 from vault.base import Base
 from vault.handles import packed
 from vault.keys import INFO_BUCKET, hkdf_expand, new_key
-from vault.store import Op, Row
-from vault.tables import ANCHOR, BUCKET, TALLY, TOLD_BUCKET, TOLD_SUBJECT
+from vault.store import Op, Row, Where
+from vault.tables import ANCHOR, BUCKET, META, TALLY, TOLD_BUCKET, TOLD_SUBJECT
 from vault.values import BucketId, BucketRow, BucketState, BucketWanted
 
 _ID = ("purpose", "period", "terms")
@@ -86,11 +86,25 @@ class BucketRows(Base):
 
     def add_tally(self, counts: Mapping[BucketId, int]) -> None:
         """Count accepted records into their buckets, also into ended ones."""
-        known = {_id(row): row[3] for row in self.rows.find(TALLY, _ID, counts)}
-        self.rows.put(TALLY, [(*b, known.get(b, 0) + n, self.now) for b, n in counts.items()])
+        self.rows.add(TALLY, [(*b, n, self.now) for b, n in counts.items()], ("n",))
+
+    def add_leaves(self, blobs: Mapping[BucketId, bytes]) -> None:
+        """Keep a blob of this transaction's beside each bucket's tally."""
+        self.rows.put(META, [(_leaves(bucket) + str(self.seq), blob) for bucket, blob in blobs.items()])
+
+    def take_leaves(self, bucket: BucketId) -> list[bytes]:
+        """Return every blob kept beside a bucket's tally, and forget them."""
+        self.alone()
+        under = _leaves(bucket)
+        where: Where = [("name", ">", under), ("name", "<", under[:-1] + chr(ord(under[-1]) + 1))]
+        blobs = [bytes(blob) for _, blob in self.rows.scan(META, where, order=("name",))]
+        self.rows.delete_where(META, where)
+        self.rows.delete(META, ("name",), [(under[:-1],)])  # a count, in vaults of the first version
+        return blobs
 
     def shorten_bucket(self, bucket: BucketId, due: Micros) -> None:
         """Bring a due date forward; `Bug` if it would be later."""
+        self.alone()
         row = self._get(bucket)
         at = BUCKET.at("due")
         if due > row[at]:
@@ -107,6 +121,7 @@ class BucketRows(Base):
         """Destroy a living bucket's key; its row is hidden until the bytes are gone."""
         row = self._get(bucket)
         assert row[_SLOT] is not None, "the bucket has a key"
+        self.alone()
         self.slots.destroy([row[_SLOT]])
         hidden_at = row[BUCKET.at("hidden_at")]
         self._change(
@@ -131,6 +146,7 @@ class BucketRows(Base):
         return found[0]
 
     def _change(self, row: Row, **columns: object) -> None:
+        self.alone()
         self.rows.put(
             BUCKET,
             [tuple(columns.get(c.name, cell) for c, cell in zip(BUCKET.columns, row, strict=True))],
@@ -164,6 +180,10 @@ class BucketRows(Base):
     def told_of_subject(self, number: SubjectNumber) -> tuple[str, ...]:
         """Return the processors to tell of a person's endings."""
         return tuple(sorted(row[1] for row in self.rows.find(TOLD_SUBJECT, ("number",), [(number,)])))
+
+
+def _leaves(bucket: BucketId) -> str:
+    return f"leaves/{bucket.purpose}/{bucket.period}/{bucket.terms}/"
 
 
 def _id(row: Row) -> BucketId:

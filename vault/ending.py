@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from schemas.ids import Micros, RequestId, SubjectNumber
 from schemas.models import Cause
+from vault.finishing import ended, mark_gone, note_ending
 from vault.herald import Herald, announce_bucket, announce_decision, announce_subject
 from vault.port import Tx, Vault
 from vault.subjects import fold, without_key
@@ -25,8 +26,6 @@ __all__ = [
     "erase_scope",
     "finish_buckets",
 ]
-
-_PENDING = "forget.pending"
 
 
 def apply_statements(
@@ -163,26 +162,25 @@ def end_bucket(
     own.end_bucket_key(bucket, cause)
     announce_bucket(own, herald, row, cause, own.now if at is None else at)
     own.untell_bucket(bucket)
-    _pending(own)
+    note_ending(own)
     return True
 
 
 def finish_buckets(vault: Vault) -> tuple[BucketId, ...]:
     """Make the bytes of everything destroyed so far go away; returns the buckets that became `destroyed`.
 
-    Returns none while somebody still reads old pages: call it again.
+    Returns none while somebody still reads old pages: call it again. A store that does not overwrite what it
+    replaces (PostgreSQL) forgets with the turn of its epoch alone, which marks them (`vault.turn_epoch`).
     """
+    if not vault.overwrites:
+        return ()
     with vault.transaction(write=False) as tx:
-        pending = tx.meta(_PENDING)
-        ids = tuple(b.id for b in tx.all_buckets(state="hidden") if b.ended_at is not None)
-    if (pending is None and not ids) or not vault.checkpoint():
+        found = ended(tx)
+    if not found or not vault.checkpoint():
         return ()
     with vault.transaction() as tx:
-        own = destroying(tx)
-        own.mark_destroyed(ids)
-        if own.meta(_PENDING) == pending:
-            own.put_meta(_PENDING, None)
-    return ids
+        mark_gone(tx, found)
+    return found.buckets
 
 
 def _end(
@@ -202,7 +200,7 @@ def _end(
     own.end_keys(after)
     if ended:
         announce_subject(own, herald, before.number, ended, cause, at)
-        _pending(own)
+        note_ending(own)
 
 
 def _living(state: SubjectState, purposes: Iterable[str]) -> tuple[Ended, ...]:
@@ -223,7 +221,3 @@ def _erased(state: SubjectState, stays: Collection[str], until: Micros) -> Subje
         for p, s in state.purposes.items()
     }
     return replace(state, purposes=purposes, last_open=None)
-
-
-def _pending(own: Transaction) -> None:
-    own.put_meta(_PENDING, str(own.seq).encode())

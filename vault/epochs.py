@@ -8,6 +8,7 @@ its key: from then on no older copy of the database opens anything that was dest
 import hmac
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.errors import Refused, Unavailable
 from vault.base import Base, Tools
@@ -121,8 +122,15 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int) -> int:
-    """Turn the epoch, or finish a turn that was interrupted; returns the epoch in force.
+class Turned(NamedTuple):
+    """The epoch in force after a turn, and whether an earlier call had begun it."""
+
+    epoch: int
+    resumed: bool
+
+
+def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int) -> Turned:
+    """Turn the epoch, or finish a turn that was interrupted.
 
     `Unavailable` where somebody still reads old pages: everything is re-wrapped, the next call goes on.
     """
@@ -130,7 +138,8 @@ def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int) -> int:
         epochs = sorted(n for (n,) in rows.scan(EPOCH) if n != NOBODY)
         new = int(epochs[-1])
         left = sorted(n for n, _ in rows.scan(EPOCH_TURN, [("at", "null", None)]))
-        if len(epochs) == 1 and not left:
+        resumed = len(epochs) > 1 or bool(left)
+        if not resumed:
             new += 1
             keys.create(new)
             if not keys.backed_up(new):
@@ -142,16 +151,20 @@ def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int) -> int:
             _close(store, keys, old, new)
             left.append(old)
     _destroy(store, keys, tools, left)
-    return new
+    return Turned(new, resumed)
 
 
 def _rewrap(store: Store, tools: Tools, old: int, new: int, batch: int) -> None:
+    # In the order of the slots, not by epoch: an index on what is being changed is full of dead entries.
+    after = 0
     while True:
         with store.begin(write=True) as rows:
-            found = rows.scan(KEYSLOT, [("epoch", "=", old)], limit=batch)
-            rows.put(KEYSLOT, [(n, new, _rewrapped(tools, old, new, w)) for n, _, w in sorted(found)])
+            found = rows.scan(KEYSLOT, [("n", ">", after)], order=("n",), limit=batch)
+            living = [(n, wrapped) for n, epoch, wrapped in found if epoch == old]
+            rows.put(KEYSLOT, [(n, new, _rewrapped(tools, old, new, wrapped)) for n, wrapped in living])
         if len(found) < batch:
             return
+        after = found[-1][0]
 
 
 def _rewrapped(tools: Tools, old: int, new: int, wrapped: bytes) -> bytes:

@@ -14,14 +14,21 @@ from vault.vaults import ClockMode, StoreVault
 
 
 def open_vault(
-    url: str, epoch_keys: EpochKeys, *, clock: ClockMode | None = None, start: Micros | None = None
+    url: str,
+    epoch_keys: EpochKeys,
+    *,
+    clock: ClockMode | None = None,
+    start: Micros | None = None,
+    password: str | None = None,
 ) -> Vault:
-    """Open the vault at `memory:` or `sqlite:///absolute/path`, made on first use.
+    """Open the vault at `memory:`, `sqlite:///absolute/path` or `postgresql://user@host/database`.
+
+    Its tables are made on first use and migrated when they are of an earlier release; a database must exist.
 
     `clock` is stamped into a new vault (default: the host's; a manual one begins at `start`) and must fit an
     old one. `BadInput` for an address nobody serves, `Refused` where vault, keys and clock do not fit.
     """
-    return StoreVault(_store(url), epoch_keys, mode=clock, start=start)
+    return StoreVault(_store(url, password), epoch_keys, mode=clock, start=start)
 
 
 def memory_vault(start: Micros | None = None) -> Vault:
@@ -29,10 +36,15 @@ def memory_vault(start: Micros | None = None) -> Vault:
     return StoreVault(MemoryStore(), MemoryEpochKeys(), mode="manual", start=start)
 
 
-def _store(url: str) -> Store:
+def _store(url: str, password: str | None) -> Store:
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return MemoryStore()
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/"):
         return SqliteStore(Path(unquote(parts.path)))
-    raise BadInput("bad_argument", "no such kind of vault", "vault", "use sqlite:///absolute/path or memory:")
+    if parts.scheme == "postgresql":
+        from vault.postgres import PostgresStore  # the driver is loaded where there is a server to talk to
+
+        return PostgresStore(url, password=password)
+    do = "use sqlite:///absolute/path, postgresql://user@host/database or memory:"
+    raise BadInput("bad_argument", "no such kind of vault", "vault", do)

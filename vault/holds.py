@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from schemas.errors import Unavailable
 from schemas.ids import SubjectNumber
+from vault.finishing import note_ending
 from vault.port import Tx
 from vault.transaction import Transaction, destroying
 from vault.values import HeldKey, HeldPair, Hold
@@ -49,7 +50,7 @@ def release_hold(tx: Tx, hold_id: bytes) -> None:
     own = destroying(tx)
     own.standing(hold_id)
     own.drop_hold(hold_id)
-    own.put_meta("forget.pending", str(own.seq).encode())
+    note_ending(own)
 
 
 def _links(

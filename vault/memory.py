@@ -8,7 +8,8 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from schemas.errors import Bug, Unavailable
-from vault.store import Row, Rows, Where
+from vault import beside, counters
+from vault.store import Row, Rows, Way, Where
 from vault.tables import TABLES, Table
 
 _PATIENCE = 10.0
@@ -46,11 +47,11 @@ class MemoryStore:
         self.tables = {table.name: _Kept(table) for table in TABLES}
 
     @contextmanager
-    def begin(self, *, write: bool) -> Iterator[Rows]:
+    def begin(self, *, write: bool, way: Way = "alone") -> Iterator[Rows]:
         """Open a transaction; `Unavailable` where another thread keeps the store for more than 10 s."""
         if not self._lock.acquire(timeout=_PATIENCE):
             raise Unavailable("unavailable", "the vault is busy", do="try again")
-        rows = _MemoryRows(self.tables, write=write)
+        rows = _MemoryRows(self.tables, write=write, way=way)
         try:
             yield rows
         except BaseException:
@@ -58,6 +59,11 @@ class MemoryStore:
             raise
         finally:
             self._lock.release()
+
+    @property
+    def overwrites(self) -> bool:
+        """True: what was overwritten is not kept."""
+        return True
 
     def forget(self) -> bool:
         """Return True: what was overwritten is not kept."""
@@ -68,9 +74,10 @@ class MemoryStore:
 
 
 class _MemoryRows:
-    def __init__(self, tables: dict[str, _Kept], *, write: bool) -> None:
+    def __init__(self, tables: dict[str, _Kept], *, write: bool, way: Way) -> None:
         self._tables = tables
         self._write = write
+        self._way = way
         self._undo: list[tuple[_Kept, Row, Row | None]] = []
 
     def undo(self) -> None:
@@ -107,7 +114,30 @@ class _MemoryRows:
         return sum(_holds(table, row, where) for row in self._tables[table.name].rows.values())
 
     def put(self, table: Table, rows: Iterable[Row]) -> None:
+        self._may_write(table)
+        self._put(table, rows)
+
+    def add(self, table: Table, rows: Iterable[Row], sums: Sequence[str]) -> None:
+        self._may_write(table)
+        kept, places = self._tables[table.name], {table.at(column) for column in sums}
+        for row in rows:
+            was = kept.rows.get(tuple(row[i] for i in kept.key))
+            summed = (
+                row if was is None else tuple(v + was[i] if i in places else v for i, v in enumerate(row))
+            )
+            self._put(table, [summed])
+
+    def draw(self, counter: str, n: int, least: int = 0) -> list[int]:
         self._may_write()
+        return counters.draw(self, self._put, counter, n, least)
+
+    def drawn(self, counter: str) -> int:
+        return counters.drawn(self, counter)
+
+    def claim(self, names: Iterable[bytes]) -> None:  # noqa: ARG002 one writer at a time meets nobody
+        self._may_write()
+
+    def _put(self, table: Table, rows: Iterable[Row]) -> None:
         kept = self._tables[table.name]
         for row in rows:
             for column, value in zip(table.columns, row, strict=True):
@@ -127,7 +157,7 @@ class _MemoryRows:
         return len(rows)
 
     def _drop(self, table: Table, rows: Iterable[Row]) -> None:
-        self._may_write()
+        self._may_write(table)
         kept = self._tables[table.name]
         for row in rows:
             key = tuple(row[i] for i in kept.key)
@@ -137,9 +167,10 @@ class _MemoryRows:
                         raise Bug("bug", "another row needs this one", table.name)
             self._undo.append((kept, key, kept.replace(key, None)))
 
-    def _may_write(self) -> None:
+    def _may_write(self, table: Table | None = None) -> None:
         if not self._write:
             raise Bug("bug", "a read transaction does not write")
+        beside.check(self._way, table)
 
 
 def _holds(table: Table, row: Row, where: Where) -> bool:

@@ -18,8 +18,8 @@ class OutboxRows(Base):
 
     def put_outbox(self, *, kind: str, topic: str, partition: int, key: bytes | None, value: bytes) -> None:
         """Owe a message."""
-        number = self.last_number(_IDS) + 1
-        self.rows.put(COUNTER, [(_IDS, number)])
+        self.alone()
+        (number,) = self.rows.draw(_IDS, 1)
         self.rows.put(OUTBOX, [(number, kind, topic, partition, key, value, self.now)])
 
     def outbox(self, limit: int) -> list[OutboxRow]:
@@ -59,7 +59,8 @@ class OutboxRows(Base):
     @property
     def control_offset(self) -> int:
         """The offset of `control` up to which (exclusive) commands are applied."""
-        return self.last_number(_CONTROL)
+        found = one(self.rows.find(COUNTER, ("name",), [(_CONTROL,)]))
+        return 0 if found is None else int(found[1])
 
     def set_control_offset(self, next_offset: int) -> None:
         """Record what of `control` is applied."""

@@ -13,7 +13,7 @@ from schemas.ids import Micros, SubjectNumber
 from vault.base import Base, Tools
 from vault.keys import hkdf_expand, new_key
 from vault.sealing import seal, unseal
-from vault.store import Rows
+from vault.store import Rows, Way
 from vault.tables import ALIAS, ANCHOR, SUBJECT, SUPERSEDED, SUPPRESSION
 from vault.values import AliasRow, SubjectState
 
@@ -46,8 +46,8 @@ _decoder = msgspec.msgpack.Decoder(_Stored)
 class PeopleRows(Base):
     """`IdentityTx` over rows, and what only endings may call."""
 
-    def __init__(self, rows: Rows, tools: Tools, *, write: bool) -> None:
-        super().__init__(rows, tools, write=write)
+    def __init__(self, rows: Rows, tools: Tools, *, write: bool, way: Way = "alone") -> None:
+        super().__init__(rows, tools, write=write, way=way)
         self._entries: dict[SubjectNumber, _Entry] = {}
         self._cipher: Cipher[modes.ECB] | None = None
 
@@ -93,6 +93,7 @@ class PeopleRows(Base):
 
     def end_keys(self, state: SubjectState) -> None:
         """Write a person who loses keys: the row's key is replaced, so no older copy of it opens."""
+        self.alone()
         entry = self._entries_of((state.number,)).get(state.number)
         self._check(state, entry)
         assert entry is not None
@@ -137,7 +138,10 @@ class PeopleRows(Base):
                 entry.aliases[row.hash] = None
                 entry.dirty = True
                 new.append((row.hash, self._owner(row.hash, row.subject), row.since, None))
-        self.rows.put(ALIAS, new)
+        if new:
+            # Who found nobody behind an identifier and links it must not miss another who does the same now.
+            self.rows.claim(ALIAS.name.encode() + row[0] for row in new)
+            self.rows.put(ALIAS, new)
 
     def aliases_of(self, numbers: Iterable[SubjectNumber]) -> dict[SubjectNumber, tuple[bytes, ...]]:
         """Return the identifiers that lead to each subject, open or kept."""
@@ -145,6 +149,7 @@ class PeopleRows(Base):
 
     def close_aliases(self, number: SubjectNumber, until: Micros, *, keep: bool) -> None:
         """Close every link to a subject; without `keep` nothing leads there any more."""
+        self.alone()
         (entry,) = self._entries_of((number,)).values()
         owned = [(name, self._owner(name, number)) for name in entry.aliases]
         rows = self.rows.find(ALIAS, ("hash", "owner"), owned)
@@ -157,6 +162,7 @@ class PeopleRows(Base):
 
     def suppress(self, hashes: Iterable[bytes], until: Micros) -> None:
         """Close identifiers whether or not anybody was ever behind them; never shortens."""
+        self.alone()
         wanted = list(dict.fromkeys(hashes))
         known = {row[0]: row for row in self.rows.find(SUPPRESSION, ("hash",), [(h,) for h in wanted])}
         rows = []

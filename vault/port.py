@@ -6,13 +6,16 @@ What it read is true when it commits. A write transaction takes a fresh `seq`; w
 subject row changed since it was read elsewhere. Wherever a mapping is returned, what is unknown is absent.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from schemas.ids import Micros
 from schemas.ids import Sequence as Seq
 from vault.port_flow import BucketTx, IdentityTx, OutboxTx, ProgressTx
 from vault.port_registers import RecipientTx, RegistryTx
+
+R = TypeVar("R")
 
 
 class EpochKeys(Protocol):
@@ -115,8 +118,21 @@ class Vault(Protocol):
         """Begin; commit at the end of the block, roll back if it raises."""
         ...
 
+    def beside(self, do: Callable[[Tx], R], *, counts: bool = False) -> R:
+        """Run `do` in a transaction that may go beside others of its kind, for the commits of a chunk.
+
+        `do` may be run twice: again, alone, where it met another or turns out to destroy something. `counts`
+        tells commit 2, which adds and waits, from commit 1, which judges one snapshot.
+        """
+        ...
+
     def content_digest(self, content: bytes) -> bytes:
         """Return the keyed 16-byte digest by which a second content under one id is recognised."""
+        ...
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a checkpoint removes destroyed bytes; where not, an epoch's turn makes them worthless."""
         ...
 
     def checkpoint(self) -> bool:
@@ -127,6 +143,7 @@ class Vault(Protocol):
         """Re-wrap every living key under a new epoch, destroy the old epoch's key; returns the new epoch.
 
         Resumable: after a crash the next call finishes. `Unavailable` while readers keep old bytes alive.
+        What was destroyed before is then `destroyed` on every store: nothing opens any copy of it.
         """
         ...
 

@@ -126,6 +126,14 @@ class BucketTx(Protocol):
         """Count accepted records into their buckets, also into ended ones."""
         ...
 
+    def add_leaves(self, blobs: Mapping[BucketId, bytes]) -> None:
+        """Keep a blob beside each bucket's tally: the chunk's leaves."""
+        ...
+
+    def take_leaves(self, bucket: BucketId) -> list[bytes]:
+        """Return the blobs kept beside a bucket's tally, and forget them."""
+        ...
+
     def shorten_bucket(self, bucket: BucketId, due: Micros) -> None:
         """Bring a due date forward; `Bug` if it would be later."""
         ...

@@ -24,6 +24,9 @@ class ProgressRows(Base):
 
     def progress(self, topic_id: str, partition: int) -> int | None:
         """Return the next offset to be done, None where nothing was ever done."""
+        if self.write:
+            # Whoever else works on this partition now, a zombie for one, waits or does its chunk again.
+            self.rows.claim([f"{PROGRESS.name}/{topic_id}/{partition}".encode()])
         found = one(self.rows.find(PROGRESS, _PLACE, [(topic_id, partition)]))
         return None if found is None else int(found[2])
 

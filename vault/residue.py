@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from vault.base import Base
+from vault.base import Base, one
 from vault.keys import keyed
 from vault.store import Where
-from vault.tables import RESIDUE_CELL, RESIDUE_PERSON
+from vault.tables import COUNTER, RESIDUE_CELL, RESIDUE_PERSON
 from vault.values import ResidueCell, ResidueEntry
 
 _CELL = ("period", "label")
@@ -33,14 +33,17 @@ class ResidueRows(Base):
                 people.append((entry.period, entry.label, tag))
         self._add(counts)
         self.rows.put(RESIDUE_PERSON, people)
-        accepted = self.accepted()
-        if accepted is not None:
-            self.put_meta(ACCEPTED, str(accepted + sum(entry.events for entry in entries)).encode())
+        if self.accepted() is not None:
+            self.rows.add(COUNTER, [(ACCEPTED, sum(entry.events for entry in entries))], ("value",))
 
     def accepted(self) -> int | None:
         """Return how many events were ever counted; None in a vault that is older than this count."""
-        kept = self.meta(ACCEPTED)
-        return None if kept is None else int(kept)
+        found = one(self.rows.find(COUNTER, ("name",), [(ACCEPTED,)]))
+        return None if found is None else int(found[1])
+
+    def count_accepted(self) -> None:
+        """Begin to count, in a new vault."""
+        self.rows.put(COUNTER, [(ACCEPTED, 0)])
 
     def residue(self, period: str | None = None) -> list[ResidueCell]:
         """Return cells as counted so far."""
@@ -65,5 +68,4 @@ class ResidueRows(Base):
         self.rows.delete(RESIDUE_PERSON, _CELL, [(period, label)])
 
     def _add(self, counts: "Counter[tuple[str, str]]") -> None:
-        known = {(p, label): events for p, label, events in self.rows.find(RESIDUE_CELL, _CELL, counts)}
-        self.rows.put(RESIDUE_CELL, [(*cell, n + known.get(cell, 0)) for cell, n in counts.items()])
+        self.rows.add(RESIDUE_CELL, [(*cell, n) for cell, n in counts.items()], ("events",))

@@ -10,7 +10,7 @@ from schemas.errors import Refused
 from vault.keys import INFO_SLOT_KEK, WRAPPED_BYTES, hkdf_expand, unwrap, wrap
 from vault.port import EpochKeys
 from vault.store import Rows
-from vault.tables import COUNTER, EPOCH, KEYSLOT
+from vault.tables import EPOCH, KEYSLOT
 
 NOBODY = 1000
 """The epoch of destroyed slots; it has no key. Real epochs follow: all take two bytes in SQLite, so rows keep
@@ -46,7 +46,6 @@ class Slots:
         self._rows = rows
         self._cache = cache
         self._current: int | None = None
-        self._next: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -57,16 +56,11 @@ class Slots:
 
     def add(self, keys: Iterable[bytes]) -> list[int]:
         """Keep new keys; returns their slots, ascending."""
-        if self._next is None:
-            found = self._rows.find(COUNTER, ("name",), [(_COUNTER,)])
-            self._next = int(found[0][1]) + 1 if found else 1
         kek = self._cache.kek(self.epoch)
-        first = self._next
-        rows = [(n, self.epoch, wrap(kek, key)) for n, key in enumerate(keys, first)]
-        self._next += len(rows)
-        self._rows.put(KEYSLOT, rows)
-        self._rows.put(COUNTER, [(_COUNTER, self._next - 1)])
-        return list(range(first, self._next))
+        wrapped = [wrap(kek, key) for key in keys]
+        numbers = self._rows.draw(_COUNTER, len(wrapped))
+        self._rows.put(KEYSLOT, [(n, self.epoch, each) for n, each in zip(numbers, wrapped, strict=True)])
+        return numbers
 
     def read(self, slots: Iterable[int]) -> dict[int, bytes]:
         """Return living keys by slot; destroyed ones are absent, damaged ones `Refused`."""

@@ -52,13 +52,21 @@ def delete(table: Table, columns: Sequence[str], dialect: Dialect) -> str:
     return _text("DELETE FROM", _quoted(table.name), "WHERE", each)
 
 
-def upsert(table: Table, dialect: Dialect) -> str:
-    """Insert a row, or replace all of it that is not key."""
-    marks = ", ".join([dialect.mark] * len(table.columns))
+def values(table: Table, dialect: Dialect) -> str:
+    """One row's values, to be inserted."""
+    return f"VALUES ({', '.join([dialect.mark] * len(table.columns))})"
+
+
+def upsert(table: Table, source: str, sums: Sequence[str] = ()) -> str:
+    """Insert what `source` yields; where a row is, add to its `sums` and replace the rest that is not key."""
+    name = _quoted(table.name)
     rest = [c.name for c in table.columns if c.name not in table.key]
-    then = ", ".join(f"{_quoted(c)} = excluded.{_quoted(c)}" for c in rest)
+    then = ", ".join(
+        f"{_quoted(c)} = " + (f"{name}.{_quoted(c)} + " if c in sums else "") + f"excluded.{_quoted(c)}"
+        for c in rest
+    )
     otherwise = f"UPDATE SET {then}" if rest else "NOTHING"
-    insert = _text("INSERT INTO", _quoted(table.name), f"({_all(table)})", f"VALUES ({marks})")
+    insert = _text("INSERT INTO", name, f"({_all(table)})", source)
     return _text(insert, f"ON CONFLICT ({_names(table.key)}) DO", otherwise)
 
 

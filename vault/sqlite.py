@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import Bug, Unavailable
-from vault import sql
-from vault.store import Op, Row, Rows, Where
-from vault.tables import TABLES, Table
+from vault import beside, counters, sql
+from vault.migrations import migrate
+from vault.store import Op, Row, Rows, Way, Where
+from vault.tables import Table
 
 DIALECT = sql.Dialect(types={"int": "INTEGER", "bytes": "BLOB", "text": "TEXT"}, mark="?")
 _CHUNK = 512
@@ -50,21 +51,26 @@ class SqliteStore:
         self._file = (made.st_dev, made.st_ino)
         with self.begin(write=True) as rows:
             assert isinstance(rows, _SqliteRows)
-            rows.create_tables()
+            rows.migrate()
 
     @contextmanager
-    def begin(self, *, write: bool) -> Iterator[Rows]:
+    def begin(self, *, write: bool, way: Way = "alone") -> Iterator[Rows]:
         """Open a transaction; `Unavailable` where the file is busy for 10 s, full, damaged or gone."""
         with _translated():
             connection = self._take()
         try:
             with _translated():
                 connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            yield _SqliteRows(connection, write=write)
+            yield _SqliteRows(connection, write=write, way=way)
             with _translated():
                 connection.execute("COMMIT")
         finally:
             self._give(connection)
+
+    @property
+    def overwrites(self) -> bool:
+        """True: slots are overwritten where they lie, and the log is cut."""
+        return True
 
     def forget(self) -> bool:
         """Move the log into the file and cut it to nothing; False while somebody reads old pages."""
@@ -129,14 +135,13 @@ class SqliteStore:
 
 
 class _SqliteRows:
-    def __init__(self, connection: sqlite3.Connection, *, write: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, write: bool, way: Way = "alone") -> None:
         self._connection = connection
         self._write = write
+        self._way = way
 
-    def create_tables(self) -> None:
-        for table in TABLES:
-            for statement in sql.create(table, DIALECT):
-                self._run(statement)
+    def migrate(self) -> None:
+        migrate(lambda text, parameters=(): self._run(text, parameters).fetchall(), DIALECT)
 
     def find(self, table: Table, columns: Sequence[str], values: Iterable[Sequence[Any]]) -> list[Row]:
         found: list[Row] = []
@@ -166,26 +171,45 @@ class _SqliteRows:
         return int(number)
 
     def put(self, table: Table, rows: Iterable[Row]) -> None:
+        self._may_write(table)
+        self._put(table, rows)
+
+    def add(self, table: Table, rows: Iterable[Row], sums: Sequence[str]) -> None:
+        self._may_write(table)
+        with _translated():
+            self._connection.executemany(_upsert(table, tuple(sums)), rows)
+
+    def draw(self, counter: str, n: int, least: int = 0) -> list[int]:
         self._may_write()
+        return counters.draw(self, self._put, counter, n, least)
+
+    def drawn(self, counter: str) -> int:
+        return counters.drawn(self, counter)
+
+    def claim(self, names: Iterable[bytes]) -> None:  # noqa: ARG002 one writer at a time meets nobody
+        self._may_write()
+
+    def _put(self, table: Table, rows: Iterable[Row]) -> None:
         with _translated():
             self._connection.executemany(_upsert(table), rows)
 
     def delete(self, table: Table, columns: Sequence[str], values: Iterable[Sequence[Any]]) -> None:
-        self._may_write()
+        self._may_write(table)
         with _translated():
             self._connection.executemany(sql.delete(table, columns, DIALECT), values)
 
     def delete_where(self, table: Table, where: Where) -> int:
-        self._may_write()
+        self._may_write(table)
         return self._run(sql.delete_where(table, where, DIALECT), sql.parameters(where)).rowcount
 
     def _run(self, text: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
         with _translated():
             return self._connection.execute(text, parameters)
 
-    def _may_write(self) -> None:
+    def _may_write(self, table: Table | None = None) -> None:
         if not self._write:
             raise Bug("bug", "a read transaction does not write")
+        beside.check(self._way, table)
 
 
 @lru_cache(maxsize=1024)
@@ -206,8 +230,8 @@ def _scan(
 
 
 @lru_cache(maxsize=256)
-def _upsert(table: Table) -> str:
-    return sql.upsert(table, DIALECT)
+def _upsert(table: Table, sums: tuple[str, ...] = ()) -> str:
+    return sql.upsert(table, sql.values(table, DIALECT), sums)
 
 
 def _shape(where: Where) -> tuple[tuple[str, Op], ...]:

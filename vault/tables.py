@@ -51,6 +51,7 @@ def _table(name: str, columns: str, key: str, *indexes: str) -> Table:
 EPOCH = _table("epoch", "n:i", "n")
 EPOCH_TURN = _table("epoch_turn", "n:i at:i?", "n")
 KEYSLOT = _table("keyslot", "n:i epoch:i>epoch wrapped:b", "n", "epoch")
+MIGRATION = _table("migration", "layout:i at:i", "layout")
 META = _table("meta", "name:t value:b", "name")
 COUNTER = _table("counter", "name:t value:i", "name")
 SECRET = _table("secret", "name:t slot:i>keyslot", "name")
@@ -104,7 +105,7 @@ RESIDUE_CELL = _table("residue_cell", "period:t label:t events:i", "period label
 RESIDUE_PERSON = _table("residue_person", "period:t label:t tag:b", "period label tag")
 
 TABLES = (
-    EPOCH, EPOCH_TURN, KEYSLOT, META, COUNTER, SECRET,
+    EPOCH, EPOCH_TURN, KEYSLOT, META, MIGRATION, COUNTER, SECRET,
     PROGRESS, PLAN, SEEN,
     ALIAS, SUPPRESSION, SUBJECT, ANCHOR, SUPERSEDED,
     BUCKET, TALLY, TOLD_BUCKET, TOLD_SUBJECT,
@@ -115,5 +116,5 @@ TABLES = (
 )  # fmt: skip
 """Every table, referred ones first."""
 
-LAYOUT = 1
-"""Version of this layout; a store that holds another is refused."""
+LAYOUT = 2
+"""Version of this layout: `vault.migrations` brings older ones here; a newer one is refused."""

@@ -1,25 +1,26 @@
 """The vault itself, the same over every store: transactions, secrets, the clock, checkpoints and epochs."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
-from schemas.errors import Bug, Refused
+from schemas.errors import Bug, Conflict, Refused
 from schemas.ids import Micros
 from vault import epochs
 from vault.base import MANUAL_CLOCK, Tools
 from vault.clock import ClockReader, wall
+from vault.finishing import ended, mark_gone
 from vault.keys import Draw, random_bytes
 from vault.port import Clock, EpochKeys, Secrets, Tx
 from vault.progress import content_digest
-from vault.residue import ACCEPTED
 from vault.slots import EpochCache
-from vault.store import Store
+from vault.store import Store, Way
 from vault.tables import EPOCH, LAYOUT
 from vault.transaction import Transaction
 
 ClockMode = Literal["system", "manual"]
+R = TypeVar("R")
 
 _LAYOUT = "layout"
 _NAMED = ("alias", "record", "slot", "lifecycle", "seen", "rest", "residue")
@@ -54,7 +55,7 @@ class StoreVault:
             tx = Transaction(rows, self._tools, write=True)
             if new:
                 tx.put_meta(_LAYOUT, str(LAYOUT).encode())
-                tx.put_meta(ACCEPTED, b"0")
+                tx.count_accepted()
                 if mode == "manual":
                     began = self._tools.wall() if start is None else start
                     tx.put_meta(MANUAL_CLOCK, str(began).encode())
@@ -81,10 +82,15 @@ class StoreVault:
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[Tx]:
         """Begin; commit at the end of the block, roll back if it raises. Transactions do not nest."""
+        with self._begun(write=write, way="alone") as tx:
+            yield tx
+
+    @contextmanager
+    def _begun(self, *, write: bool, way: Way) -> Iterator[Tx]:
         if self.current() is not None:
             raise Bug("bug", "a transaction of the vault is begun inside another", "vault")
-        with self._store.begin(write=write) as rows:
-            tx = Transaction(rows, self._tools, write=write)
+        with self._store.begin(write=write, way=way) as rows:
+            tx = Transaction(rows, self._tools, write=write, way=way)
             self._open.tx = tx
             try:
                 yield tx
@@ -92,6 +98,15 @@ class StoreVault:
             finally:
                 self._open.tx = None
         tx.committed()
+
+    def beside(self, do: Callable[[Tx], R], *, counts: bool = False) -> R:
+        """Run `do` beside others of its kind; where it meets one, or destroys, again alone."""
+        try:
+            with self._begun(write=True, way="counting" if counts else "judging") as tx:
+                return do(tx)
+        except Conflict:
+            with self._begun(write=True, way="alone") as tx:
+                return do(tx)
 
     def current(self) -> Transaction | None:
         """Return this thread's open transaction."""
@@ -129,11 +144,28 @@ class StoreVault:
 
     def checkpoint(self) -> bool:
         """Try to remove the bytes of destroyed keys from every file; say whether they are gone."""
-        return self._store.forget()
+        return self._store.forget() and self._store.overwrites
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether a checkpoint removes destroyed bytes; where not, an epoch's turn makes them worthless."""
+        return self._store.overwrites
 
     def turn_epoch(self, *, batch: int = 500) -> int:
-        """Re-wrap every living key under a new epoch, destroy the old epoch's key; returns the new epoch."""
-        return epochs.turn(self._store, self._keys, self._tools, batch)
+        """Re-wrap every living key under a new epoch, destroy the old epoch's key; returns the new epoch.
+
+        Whatever was destroyed before it began is then gone: no copy of it, anywhere, opens any more.
+        """
+        with self.transaction(write=False) as tx:
+            before = ended(tx)
+        turned = epochs.turn(self._store, self._keys, self._tools, batch)
+        if turned.resumed and before and not self._store.overwrites:
+            # Some of it may have been wrapped under the new epoch already, when the turn was interrupted.
+            turned = epochs.turn(self._store, self._keys, self._tools, batch)
+        if before:
+            with self.transaction() as tx:
+                mark_gone(tx, before)
+        return turned.epoch
 
     def close(self) -> None:
         """Let go of files and connections."""

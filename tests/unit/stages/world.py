@@ -5,7 +5,7 @@ asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -50,6 +50,7 @@ from vault.values import PolicyRow
 START = Micros(1_800_000_000_000_000)
 SECOND = 1_000_000
 R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
 POLICY = Path(__file__).with_name("policy.yaml")
 
 
@@ -85,6 +86,13 @@ class FusedVault:
     def transaction(self, *, write: bool = True) -> AbstractContextManager[Tx]:
         """As the vault's, with the fuse."""
         return self._fused() if write else self._vault.transaction(write=False)
+
+    def beside(self, do: Callable[[Tx], T], *, counts: bool = False) -> T:
+        """As the vault's, with the fuse."""
+        self._fuse.burn()
+        done = self._vault.beside(do, counts=counts)
+        self._fuse.burn()
+        return done
 
     @contextmanager
     def _fused(self) -> Iterator[Tx]:

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import databases
 from tests.unit.vault.worlds import STORES, World, open_world
+
+
+@pytest.fixture(autouse=True)
+def wiped() -> Iterator[None]:
+    """Give back what a test borrowed of the PostgreSQL server."""
+    yield
+    if databases.cache_info().currsize:
+        databases().wipe()
 
 
 @pytest.fixture(params=sorted(STORES))

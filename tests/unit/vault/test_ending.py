@@ -161,8 +161,8 @@ def test_a_bucket_ends_for_everybody_told_on_every_partition(world: World) -> No
         row = tx.buckets([bucket()])[bucket()]
         assert (row.state, row.hidden_at, row.ended_at, row.destroyed_at) == ("hidden", START, START, None)
     world.vault.clock.set_manual(Micros(START + 9))
-    assert finish_buckets(world.vault) == (bucket(),)
-    assert finish_buckets(world.vault) == ()
+    assert world.finish() == (bucket(),)
+    assert world.finish() == ()
     with world.read() as tx:
         row = tx.buckets([bucket()])[bucket()]
         assert (row.state, row.destroyed_at, row.reason) == ("destroyed", START + 9, "retention")

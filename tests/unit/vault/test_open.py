@@ -35,7 +35,7 @@ def test_an_address_names_the_store(tmp_path: Path) -> None:
     first.close()
     second.close()
     assert open_vault("memory:", MemoryEpochKeys()).clock.mode == "system"
-    for wrong in ("postgresql://x", "sqlite://relative", "sqlite:", "v.db", ""):
+    for wrong in ("mysql://x", "sqlite://relative", "sqlite:", "v.db", ""):
         with pytest.raises(BadInput):
             open_vault(wrong, epochs)
 

@@ -15,7 +15,7 @@ from vault.deliveries import (
     delivery_keys,
     open_deliveries,
 )
-from vault.ending import apply_statements, end_bucket, erase, finish_buckets
+from vault.ending import apply_statements, end_bucket, erase
 from vault.handles import delivery_id, handle_key, make_handles
 from vault.keys import derive_k, new_key, random_bytes
 from vault.opening import (
@@ -279,7 +279,7 @@ def test_each_ending_closes_with_its_reason(world: World) -> None:
     with world.write() as tx:
         end_bucket(tx, bucket("news"), world.herald)
     assert told.codes(told.crm, BOTH) == ["hidden", "withdrawn"]
-    finish_buckets(world.vault)
+    world.finish()
     assert told.codes(told.crm, BOTH) == ["destroyed", "withdrawn"]
 
 

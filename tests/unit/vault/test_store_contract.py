@@ -32,7 +32,10 @@ def test_every_store_is_under_contract(tmp_path: Path) -> None:
             methods = {"begin", "forget", "close"} <= set(vars(each))
             if methods and each.__module__.startswith("vault") and each is not Store:
                 found.add(each)
-    assert found == {type(make(tmp_path)) for make in STORES.values()}
+    made = [make(tmp_path) for make in STORES.values()]
+    for store in made:
+        store.close()
+    assert found == {type(store) for store in made}
 
 
 def test_what_was_put_is_found_by_key_and_by_index(store: Store) -> None:

@@ -18,7 +18,10 @@ from schemas.ids import (
 )
 from tests.unit.vault.worlds import DAY, HOUR, START, World, bucket, wanted
 from vault.keys import new_key
+from vault.residue import ACCEPTED
 from vault.subjects import with_key
+from vault.tables import COUNTER
+from vault.transaction import destroying
 from vault.values import (
     AliasRow,
     BucketWanted,
@@ -471,7 +474,7 @@ def test_a_vault_older_than_the_count_of_accepted_events_says_so(world: World) -
     """It does not begin to count in the middle: a number that is too small would look like a loss."""
     with world.write() as tx:
         assert tx.accepted() == 0
-        tx.put_meta("residue.accepted", None)
+        destroying(tx).rows.delete(COUNTER, ("name",), [(ACCEPTED,)])
         tx.count_residue([ResidueEntry(period="d1", label="form=x", subject=None)])
         assert tx.accepted() is None
 

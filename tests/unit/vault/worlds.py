@@ -10,12 +10,16 @@ from msgspec.structs import replace
 from schemas import codec
 from schemas.ids import Micros, Period, SubjectNumber, Terms
 from schemas.models import Depersonalized, RequestDecided
+from tests.support.postgres import databases
+from vault.ending import finish_buckets
 from vault.epochs import MemoryEpochKeys
+from vault.finishing import ended
 from vault.handles import alias_hash
 from vault.herald import Herald
 from vault.keys import new_key
 from vault.memory import MemoryStore
 from vault.port import EpochKeys, Tx, Vault
+from vault.postgres import PostgresStore
 from vault.sqlite import SqliteStore
 from vault.store import Store
 from vault.subjects import with_key
@@ -29,6 +33,7 @@ DAY = 24 * HOUR
 STORES: Mapping[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),
     "sqlite": lambda folder: SqliteStore(folder / "vault" / "vault.db"),
+    "postgresql": lambda _: PostgresStore(databases().borrow()),
 }
 """Every store there is; the contract suite fails when one is missing here."""
 
@@ -104,6 +109,16 @@ class World:
         return [
             codec.decode_as(RequestDecided, row.value) for row in self.drain() if row.kind == "RequestDecided"
         ]
+
+    def finish(self) -> tuple[BucketId, ...]:
+        """Make the bytes of what was destroyed go away, as this store can; returns the buckets concerned."""
+        if self.vault.overwrites:
+            return finish_buckets(self.vault)
+        assert finish_buckets(self.vault) == (), "only an epoch's turn forgets here"
+        with self.read() as tx:
+            waiting = ended(tx).buckets
+        self.vault.turn_epoch()
+        return waiting
 
     def state(self, number: SubjectNumber) -> SubjectState:
         """A person as stored now."""
