@@ -116,7 +116,7 @@ def _vault(here: Installation) -> Iterator[Finding]:
         owed, oldest = tx.outbox_count(), tx.outbox(1)
         buckets = tx.all_buckets(state="open")
         now, late = tx.now, [row for row in buckets if tx.now - row.due > LATE_SECONDS * 1_000_000]
-    yield Finding(check="vault", ok=True, figure=f"{len(buckets)} open buckets")
+    yield Finding(check="vault", ok=True, figure=f"{here.vault_address.kind}, {len(buckets)} open buckets")
     stuck = bool(oldest) and (now - oldest[0].written_at) > LATE_SECONDS * 1_000_000
     yield Finding(
         check="outbox",

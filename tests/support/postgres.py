@@ -55,6 +55,7 @@ class Server:
         if not self.data.exists():
             self._own(self.folder)
             options = ["-A", "trust", "-N", "--no-instructions", "-E", "UTF8", "--locale=C", "-U", OWNER]
+            options.append("--wal-segsize=1")
             subprocess.run(
                 self._as_owner("initdb", "-D", str(self.data), *options), check=True, capture_output=True
             )
