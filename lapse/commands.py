@@ -10,16 +10,16 @@ import secrets
 import time
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaException, Producer
-
 from lapse.initialise import signing_key
 from lapse.main import Installation
+from lapse.sending import send
 from schemas import codec
 from schemas.codes import CODES
 from schemas.errors import NotFound, Refused, Unavailable
 from schemas.ids import CommandId, Micros
 from schemas.models import Command, PolicyPublished, ProcessorApproved, Record
 from schemas.signing import sign
+from streams.ports import Outbound
 
 C = TypeVar("C", bound=Command)
 
@@ -28,7 +28,6 @@ OPERATOR = "operator"
 SERVICE = "service"
 """Key id under which Lapse itself signs what it applied."""
 LOOK_SECONDS = 0.03
-SEND_SECONDS = 15.0
 OWED_LIMIT = 100_000
 
 
@@ -75,30 +74,7 @@ def publish(here: Installation, topic: str, records: list[Record], *, role: str 
     time.
     """
     here.reach_broker()
-    failed: list[str] = []
-    producer = Producer(
-        {
-            **here.librdkafka(role),
-            "acks": "all",
-            "log_level": 3,
-            "enable.idempotence": True,
-            "message.timeout.ms": int(SEND_SECONDS * 1000),
-        }
-    )
-    try:
-        for record in records:
-            producer.produce(
-                topic,
-                value=codec.encode(record),
-                partition=0,
-                on_delivery=lambda error, _message: failed.append(error.name()) if error else None,
-            )
-        left = producer.flush(SEND_SECONDS)
-    except KafkaException as error:
-        raise Unavailable("broker", "the command was not taken", topic, "look at: lapse doctor") from error
-    if left or failed:
-        why = ", ".join(sorted(set(failed))) or "no answer"
-        raise Unavailable("broker", f"the command was not taken: {why}", topic, "look at: lapse doctor")
+    send(here.librdkafka(role), [Outbound(topic, 0, None, codec.encode(record)) for record in records])
 
 
 def order(here: Installation, ordered: Command, timeout: float) -> dict[str, Any]:

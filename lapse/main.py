@@ -29,6 +29,7 @@ from schemas.registry import Registry
 from vault import open_vault
 from vault.epochs import FileEpochKeys
 from vault.port import Vault
+from vault.restored import is_closed
 from vault.tokens import PixelKeys
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Installation:
     layout: Layout
     marker: Marker
     settings: Settings
+    catching_up: bool = False
+    """Whether the vault may be used before it has caught up with the log, as only `up` does."""
     _closing: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @cached_property
@@ -98,9 +101,14 @@ class Installation:
 
     @cached_property
     def vault(self) -> Vault:
-        """The vault, opened where it is."""
+        """The vault, opened where it is; `Unavailable` while it is closed after a restore."""
         opened = open_installed_vault(self.layout, self.marker, self.vault_address)
         self._closing.callback(opened.close)
+        with opened.transaction(write=False) as tx:
+            closed = is_closed(tx) and not self.catching_up
+        if closed:
+            what = "the vault was restored and has not caught up with the log"
+            raise Unavailable("unavailable", what, str(self.layout.root), "let `lapse up` finish")
         return opened
 
     @cached_property
@@ -175,10 +183,10 @@ class Installation:
 
 
 @contextmanager
-def installation(folder: Path) -> Iterator[Installation]:
+def installation(folder: Path, *, catching_up: bool = False) -> Iterator[Installation]:
     """Open a data folder for one command; `NotFound` where there is none."""
     layout, chosen = Layout(folder), settings()
-    here = Installation(layout, read_marker(layout), chosen)
+    here = Installation(layout, read_marker(layout), chosen, catching_up)
     use_registry(chosen)
     try:
         yield here

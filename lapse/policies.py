@@ -134,7 +134,12 @@ def prepare(here: Installation, plan: PolicyPlan) -> None:
 
 
 def register_tokens(here: Installation, plan: PolicyPlan) -> None:
-    """Let every processor of a policy in at the key endpoint, by the token in its credentials file."""
+    """Let every processor of a policy in at the key endpoint, by the token in its credentials file.
+
+    Its secret is made here as well, so that every later backup knows the names people have there.
+    """
+    for processor in plan.processors:
+        here.vault.secrets.processor(processor.name)
     with here.vault.transaction() as tx:
         for processor in plan.processors:
             document = read_json(here.layout.credentials("processors", processor.name))

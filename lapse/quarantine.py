@@ -7,23 +7,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaException, Producer
 
 from lapse.cli.output import moment
 from lapse.commands import person, publish
 from lapse.main import Installation
 from lapse.reading import read
 from lapse.records import Found, decided
+from lapse.sending import send
 from lapse.waiting import until_quiet
 from schemas import codec
-from schemas.errors import BadInput, NotFound, Rejected, Unavailable
+from schemas.errors import BadInput, NotFound, Rejected
 from schemas.ids import Micros, RecordId
 from schemas.models import FieldsRevealed, Quarantined
 from streams import quarantine
-from streams.ports import Outbound
 from vault.values import BucketId
-
-SEND_SECONDS = 15.0
 
 
 def listed(here: Installation) -> list[dict[str, object]]:
@@ -117,7 +114,8 @@ def note_reveal(here: Installation, row: Quarantined, reason: str, now: Micros) 
 def release(here: Installation, record_id: str, timeout: float) -> dict[str, Any]:
     """Send an input through its stage again, under its original time, and wait until it is judged."""
     row = find(here, record_id)
-    _send(here, quarantine.release(here.vault, here.runtime.partitions, row))
+    here.reach_broker()
+    send(here.librdkafka("collector"), [quarantine.release(here.vault, here.runtime.partitions, row)])
     until_quiet(here, timeout)
     return {"record_id": row.record_id, "state": "released"}
 
@@ -128,21 +126,3 @@ def drop(here: Installation, record_id: str, timeout: float) -> dict[str, Any]:
     quarantine.drop(here.vault, row)
     until_quiet(here, timeout)
     return {"record_id": row.record_id, "state": "dropped"}
-
-
-def _send(here: Installation, record: Outbound) -> None:
-    failed: list[str] = []
-    producer = Producer({**here.librdkafka("collector"), "acks": "all", "enable.idempotence": True})
-    try:
-        producer.produce(
-            record.topic,
-            value=record.value,
-            partition=record.partition,
-            headers=list(record.headers),
-            on_delivery=lambda error, _message: failed.append(error.name()) if error else None,
-        )
-        left = producer.flush(SEND_SECONDS)
-    except KafkaException as error:
-        raise Unavailable("unavailable", "the broker did not take it", record.topic) from error
-    if left or failed:
-        raise Unavailable("unavailable", "the broker did not take it", record.topic, "look at: lapse doctor")

@@ -35,6 +35,7 @@ from lapse.main import (
 from lapse.policies import prepare
 from lapse.processes import RoleProcess
 from lapse.recipients import played
+from lapse.restoring import catch_up_if_restored
 from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor, interpreter_environment
@@ -71,7 +72,7 @@ def run(wanted: Wanted, settings: Settings) -> None:
         if broker is not None:
             closing.callback(broker.stop)
         runtime = _runtime(layout, marker, wanted, settings, address, broker)
-        with installation(wanted.folder) as here:
+        with installation(wanted.folder, catching_up=True) as here:
             _set_up(here, superuser)
         supervisor = Supervisor(
             layout,
@@ -255,6 +256,8 @@ def _set_up(here: Installation, superuser: Credentials | None) -> None:
         tx.put_meta("operators", _operators(layout))
     if first:
         approve_first(here)
+    else:
+        catch_up_if_restored(here)
 
 
 def _operators(layout: Layout) -> bytes:

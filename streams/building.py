@@ -34,6 +34,7 @@ from streams.out import Out
 from streams.planbook import PlanBook
 from streams.poison import BugBudget
 from streams.ports import Sink
+from streams.restoring import CatchUp
 from streams.routeout import RouteOutput
 from streams.scan import Scan
 from streams.signalout import SignalOutput
@@ -188,13 +189,7 @@ def govern_signals(around: Surroundings) -> Chunks[Any]:
 def govern_control(around: Surroundings) -> Chunks[Any]:
     """The handle of `control`: one command per transaction, for a hold waits for what the one before owes."""
     stage = GovernControl(
-        judge_=ControlJudge(
-            herald=around.herald,
-            keys=around.keys,
-            plans=PlanBook(around.vault).within,
-            finding=around.finding,
-            own_key=SERVICE,
-        ),
+        judge_=_judge(around, PlanBook(around.vault)),
         output=SignalOutput(out=around.out, draw=around.draw),
         drained=around.drained,
     )
@@ -231,6 +226,30 @@ def expire(
     )
     announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall, crash=around.crash)
     return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep)
+
+
+def catch_up(around: Surroundings) -> CatchUp:
+    """What makes a restored vault do again what the log says, before anybody is answered."""
+    plans = PlanBook(around.vault)
+    announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall)
+    return CatchUp(
+        vault=around.vault,
+        plans=plans,
+        judge=_judge(around, plans),
+        herald=around.herald,
+        announce=announcer.announce,
+        finding=around.finding,
+    )
+
+
+def _judge(around: Surroundings, plans: PlanBook) -> ControlJudge:
+    return ControlJudge(
+        herald=around.herald,
+        keys=around.keys,
+        plans=plans.within,
+        finding=around.finding,
+        own_key=SERVICE,
+    )
 
 
 def _purge(around: Surroundings, care: LogCare, segment: float) -> Purge:

@@ -193,6 +193,8 @@ def _suspend(tx: Tx, command: ProcessorSuspended, herald: Herald) -> Detail:
 
 def _place(tx: Tx, command: HoldPlaced, plans: Plans) -> Detail:
     """A hold that names no purpose is for all of them."""
+    if any(hold.hold_id == command.hold_id for hold in tx.holds()):
+        raise Refused("conflict", "a hold of this id was placed before", "hold", "place it under a new id")
     every = dict.fromkeys(purpose.name for plan in plans for purpose in plan.purposes)
     hold = place_hold(
         tx, command.hold_id, command.alias_hashes, command.purposes or list(every), reason=command.reason

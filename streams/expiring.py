@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from schemas.ids import Micros, SubjectNumber
+from schemas.ids import Micros
 from schemas.models import Cause
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
@@ -21,6 +21,7 @@ from streams.expanding import ask_expansion
 from streams.faults import ENDED, Crash, never
 from streams.lapsing import decide_lapse
 from streams.leaves import rooted, take_root
+from streams.people import forget_last_open
 from streams.planbook import PlanBook
 from streams.policing import applied_version, apply_policy
 from streams.stage import Finding
@@ -195,7 +196,7 @@ class Expiry:
             found = tx.anchors_due(tx.now, TOGETHER)
             for number, purpose, _ in found:
                 end_purposes(tx, number, [purpose], self.herald(plans), cause=cause, at=tx.now)
-                _forget_last_open(tx, plans, number, purpose)
+                forget_last_open(tx, plans, number, [purpose])
         metrics.LAPSES.labels(cause).inc(len(found))
         return len(found)
 
@@ -220,12 +221,3 @@ def _over(state: ProcessorState, policy: PolicyPlan, now: Micros) -> bool:
     stated = policy.processors[number].assurance_until if number is not None else None
     ends = [until for until in (stated, state.assurance_until) if until is not None]
     return state.approved and not state.suspended and bool(ends) and min(ends) <= now
-
-
-def _forget_last_open(tx: Tx, plans: Plans, number: SubjectNumber, purpose: str) -> None:
-    policy = plans.in_force(tx.now) or plans.latest
-    if policy.purpose_numbers.get(purpose) != policy.last_open:
-        return
-    for state in tx.subjects([number]).values():
-        if state.last_open is not None:
-            tx.put_subjects([replace(state, last_open=None)])

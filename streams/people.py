@@ -6,13 +6,13 @@ Events of one chunk see each other's effects, as if each had been a transaction 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from schemas.ids import Micros, SubjectNumber
-from schemas.plan import PolicyPlan, PurposePlan
+from schemas.plan import Plans, PolicyPlan, PurposePlan
 from schemas.retention import DAY
 from vault.ending import apply_statements
 from vault.herald import Herald
@@ -110,3 +110,13 @@ class People:
         if self.states.get(state.number) != state:
             self.states[state.number] = state
             self.tx.put_subjects([state])
+
+
+def forget_last_open(tx: Tx, plans: Plans, number: SubjectNumber, ended: Collection[str]) -> None:
+    """Drop a person's last-open date where one of the purposes that ended is the one it is kept for."""
+    policy = plans.in_force(tx.now) or plans.latest
+    if policy.last_open is None or policy.purposes[policy.last_open].name not in ended:
+        return
+    for state in tx.subjects([number]).values():
+        if state.last_open is not None:
+            tx.put_subjects([replace(state, last_open=None)])

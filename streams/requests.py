@@ -11,10 +11,11 @@ from schemas.ids import Micros
 from schemas.models import RequestDecided, RequestStepped
 from schemas.plan import Plans, PolicyPlan
 from streams.governing import OBJECTABLE
+from streams.people import forget_last_open
 from vault.ending import apply_statements, erase
-from vault.herald import Herald
+from vault.herald import SYSTEM, Herald
 from vault.port import Tx
-from vault.values import Statement, SubjectState
+from vault.values import AliasRow, Statement, SubjectState
 
 Detail = dict[str, Any]
 """What a judged command's answer says; never personal data."""
@@ -29,7 +30,7 @@ def decide(
         case "erasure":
             detail = _erase(tx, command, policy, herald)
         case "objection":
-            detail = _object(tx, command, policy, herald)
+            detail = _object(tx, command, plans, herald)
         case "restriction":
             detail = _restrict(tx, command)
         case "access" | "portability" | "rectification":
@@ -62,13 +63,27 @@ def _people(tx: Tx, hashes: Sequence[bytes]) -> list[SubjectState]:
     return list(tx.subjects(numbers).values())
 
 
-def _object(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) -> Detail:
+def _object(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> Detail:
+    policy = plans.in_force(tx.now) or plans.latest
     purposes = command.purposes or [p.name for p in policy.purposes if p.basis in OBJECTABLE]
+    # What the system itself says here, it says of withdrawals too; it is obeyed in a restored vault alone.
+    objection = command.ordered_by != SYSTEM or command.reason != "withdrawal"
     people = _people(tx, command.alias_hashes)
+    if not people and command.alias_hashes:
+        people = [_newcomer(tx, command.alias_hashes, command.until)]
     for state in people:
-        said = [Statement(purpose=p, granted=False, at=command.until, objection=True) for p in purposes]
+        said = [Statement(purpose=p, granted=False, at=command.until, objection=objection) for p in purposes]
         apply_statements(tx, state, said, herald)
+        forget_last_open(tx, plans, state.number, purposes)
     return {"subjects": len(people), "purposes": list(purposes)}
+
+
+def _newcomer(tx: Tx, hashes: Sequence[bytes], at: Micros) -> SubjectState:
+    """Whoever objects is known from then on, so that nothing collected before is ever taken for it."""
+    state = tx.new_subject()
+    tx.put_subjects([state])
+    tx.put_aliases(AliasRow(hash=hash_, subject=state.number, since=at) for hash_ in hashes)
+    return state
 
 
 def _restrict(tx: Tx, command: RequestDecided) -> Detail:

@@ -9,9 +9,16 @@ from collections.abc import Collection, Iterable, Sequence
 from msgspec.structs import replace
 
 from schemas.ids import Micros, RequestId, SubjectNumber
-from schemas.models import Cause
+from schemas.models import BucketScope, Cause, Depersonalized
 from vault.finishing import ended, mark_gone, note_ending
-from vault.herald import Herald, announce_bucket, announce_decision, announce_subject
+from vault.herald import (
+    Herald,
+    announce_bucket,
+    announce_decision,
+    announce_subject,
+    tell_bucket_again,
+    tell_subject_again,
+)
 from vault.port import Tx, Vault
 from vault.subjects import fold, without_key
 from vault.transaction import Transaction, destroying
@@ -21,6 +28,8 @@ __all__ = [
     "Herald",
     "apply_statements",
     "end_bucket",
+    "end_bucket_again",
+    "end_generation_again",
     "end_purposes",
     "erase",
     "erase_scope",
@@ -154,16 +163,52 @@ def end_bucket(
     row = own.buckets([bucket]).get(bucket)
     if row is None or row.ended_at is not None:
         return False
+    _end_key(own, bucket, cause)
+    announce_bucket(own, herald, row, cause, own.now if at is None else at)
+    own.untell_bucket(bucket)
+    return True
+
+
+def end_bucket_again(tx: Tx, lapse: Depersonalized, herald: Herald) -> bool:
+    """Do again in a restored vault what `lifecycle` says of a bucket; says whether its key had come back.
+
+    `lifecycle` has it already; who was told of it is not known, so every processor is told (Protocol 10).
+    """
+    own, scope = destroying(tx), lapse.scope
+    assert isinstance(scope, BucketScope)
+    bucket = BucketId(scope.purpose, scope.period, scope.terms)
+    row = own.buckets([bucket]).get(bucket)
+    living = row is not None and row.ended_at is None
+    if living:
+        _end_key(own, bucket, lapse.cause)
+        own.untell_bucket(bucket)
+    tell_bucket_again(own, herald, lapse)
+    return living
+
+
+def end_generation_again(
+    tx: Tx, number: SubjectNumber, purpose: str, generation: int, lapse: Depersonalized, herald: Herald
+) -> bool:
+    """The same for one generation of a person's purpose, whose tag stands on `lifecycle`."""
+    own = destroying(tx)
+    state = own.subjects([number]).get(number)
+    held = state.purpose(purpose) if state is not None else None
+    living = held is not None and held.key is not None and held.generation == generation
+    if living and state is not None and held is not None and held.key is not None:
+        after = state.having(purpose, without_key(held))
+        _end_keys(own, state, after, (Ended(purpose=purpose, generation=generation, key=held.key),))
+    tell_subject_again(own, herald, number, purpose, lapse)
+    return living
+
+
+def _end_key(own: Transaction, bucket: BucketId, cause: Cause) -> None:
     for hold in own.holds():
         if hold.on and bucket.purpose in hold.purposes:
             people = own.subjects(hold.subjects).values()
             keys = own.derivable(people, [bucket.purpose])
             own.escrow(hold.hold_id, [key for key in keys if key.pair.bucket == bucket])
     own.end_bucket_key(bucket, cause)
-    announce_bucket(own, herald, row, cause, own.now if at is None else at)
-    own.untell_bucket(bucket)
     note_ending(own)
-    return True
 
 
 def finish_buckets(vault: Vault) -> tuple[BucketId, ...]:
@@ -192,6 +237,12 @@ def _end(
     cause: Cause,
     at: Micros,
 ) -> None:
+    _end_keys(own, before, after, ended)
+    if ended:
+        announce_subject(own, herald, before.number, ended, cause, at)
+
+
+def _end_keys(own: Transaction, before: SubjectState, after: SubjectState, ended: Sequence[Ended]) -> None:
     purposes = [each.purpose for each in ended]
     for hold in own.holds():
         held = [p for p in purposes if p in hold.purposes]
@@ -199,7 +250,6 @@ def _end(
             own.escrow(hold.hold_id, own.derivable([before], held))
     own.end_keys(after)
     if ended:
-        announce_subject(own, herald, before.number, ended, cause, at)
         note_ending(own)
 
 

@@ -4,6 +4,8 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from schemas.ids import CommandId, LapseId, Micros, RequestId, SubjectNumber
 from schemas.models import (
     BucketScope,
@@ -29,6 +31,11 @@ SYSTEM = "lapse"
 
 MOST_HASHES = 10_000
 """Identifiers in one message: a broker refuses records of more than a megabyte."""
+
+REACHED = "lifecycle.reached"
+"""Meta: sequence number of the last transaction that owed `lifecycle` something. A log that shows a later one
+was written by a later vault than this, so this one was restored (Protocol 10).
+"""
 
 _DAY = 86_400_000_000
 _LABEL = b"lapse/v1/lapse-id"
@@ -100,6 +107,32 @@ def announce_bucket(tx: Transaction, herald: Herald, row: BucketRow, cause: Caus
         said = _said(tx, lapse_id, cause, scope, at, records=row.tally, answer_by=by)
         for partition in range(to.partitions):
             _owe(tx, herald, to.topic, partition, None, said)
+
+
+def tell_bucket_again(tx: Transaction, herald: Herald, lapse: Depersonalized) -> None:
+    """Owe every processor a bucket's lapse as it stands on `lifecycle`: who was told is not known now."""
+    for name in sorted(herald.recipients):
+        to = herald.recipient(name)
+        said = replace(lapse, root=None, answer_by=Micros(tx.now + to.erase_within))
+        for partition in range(to.partitions):
+            _owe(tx, herald, to.topic, partition, None, said)
+
+
+def tell_subject_again(
+    tx: Transaction, herald: Herald, number: SubjectNumber, purpose: str, lapse: Depersonalized
+) -> None:
+    """Owe every processor the lapse of one person's purpose, under the name and id it has at each."""
+    slot = slot_of(herald.secrets.slot, number)
+    for name in sorted(herald.recipients):
+        to, secret = herald.recipient(name), herald.secrets.processor(name)
+        ref = subject_ref(secret, number)
+        said = replace(
+            lapse,
+            lapse_id=_lapse_id(secret, lapse.lapse_id),
+            scope=SubjectScope(subject_ref=ref, purposes=[purpose]),
+            answer_by=Micros(tx.now + to.erase_within),
+        )
+        _owe(tx, herald, to.topic, partition_of(slot, to.partitions), ref, said)
 
 
 def announce_recall(tx: Transaction, herald: Herald, name: str) -> LapseId:
@@ -175,6 +208,8 @@ def _owe(
     tx: Transaction, herald: Herald, topic: str, partition: int, key: bytes | None, record: Record
 ) -> None:
     value = herald.encode(record)
+    if topic == LIFECYCLE:
+        tx.put_meta(REACHED, tx.seq.to_bytes(8, "big"))
     tx.put_outbox(kind=type(record).__name__, topic=topic, partition=partition, key=key, value=value)
 
 

@@ -73,6 +73,11 @@ class PeopleRows(Base):
         """Read people; never cached beyond the transaction."""
         return {n: e.state for n, e in self._entries_of(numbers).items() if e.state is not None}
 
+    def subject_numbers(self, after: int, limit: int) -> list[SubjectNumber]:
+        """Return the numbers of stored people above `after`, ascending."""
+        rows = self.rows.scan(SUBJECT, [("number", ">", after)], order=("number",), limit=limit)
+        return [SubjectNumber(row[0]) for row in rows]
+
     def new_subject(self) -> SubjectState:
         """Return a person with a number nobody ever had; stored once it is put."""
         number = SubjectNumber(self.draw_number(_NUMBERS))

@@ -75,6 +75,10 @@ class IdentityTx(Protocol):
         """Read people; never cached beyond the transaction."""
         ...
 
+    def subject_numbers(self, after: int, limit: int) -> list[SubjectNumber]:
+        """Return the numbers of stored people above `after`, ascending: for a pass over everybody."""
+        ...
+
     def put_subjects(self, states: Iterable[SubjectState]) -> None:
         """Write people; `Conflict` where the row is no longer the version that was read.
 

@@ -11,6 +11,7 @@ from vault import epochs
 from vault.base import MANUAL_CLOCK, Tools
 from vault.clock import ClockReader, wall
 from vault.finishing import ended, mark_gone
+from vault.herald import REACHED
 from vault.keys import Draw, random_bytes
 from vault.port import Clock, EpochKeys, Secrets, Tx
 from vault.progress import content_digest
@@ -56,6 +57,7 @@ class StoreVault:
             if new:
                 tx.put_meta(_LAYOUT, str(LAYOUT).encode())
                 tx.count_accepted()
+                tx.put_meta(REACHED, bytes(8))
                 if mode == "manual":
                     began = self._tools.wall() if start is None else start
                     tx.put_meta(MANUAL_CLOCK, str(began).encode())

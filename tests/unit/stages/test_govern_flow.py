@@ -87,6 +87,19 @@ def says(purpose: str, granted: bool) -> ConsentStated:
     return ConsentStated(consents=[ConsentStatement(purpose=purpose, granted=granted)])
 
 
+async def test_a_hold_is_placed_once_under_its_id(world: World) -> None:
+    """A second command with the same id is refused as a conflict, not stumbled over."""
+
+    def hold() -> HoldPlaced:
+        return HoldPlaced(
+            **world.head(), hold_id=b"h" * 16, alias_hashes=[ann(world)], purposes=["news"], reason="x"
+        )
+
+    assert (await judged(world, world.command(hold())))[0] is None
+    assert (await judged(world, world.command(hold())))[0] == "conflict"
+    assert not [what for what, *_ in world.findings if what == "bug"]
+
+
 # ---- signals ----
 async def test_a_withdrawal_ends_one_purpose_alone(world: World) -> None:
     """What was held for it closes and is told; everything else still opens."""
