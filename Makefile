@@ -9,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.lapse-ready
 ARGS ?=
 
-.PHONY: help setup demo test check soak bench bench-big fmt lock clean
+.PHONY: help setup demo test check lanes soak bench bench-big fmt lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,10 +28,10 @@ demo: $(READY) ## watch events come in, get handed out and become unreadable (ab
 
 # Tests on brokers wait more than they work, so two pytests run side by side, about as long each. With ARGS: one.
 test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
-	@if [ -n '$(ARGS)' ]; then exec $(BIN)/python -m pytest -m "not soak" $(ARGS); fi
+	@if [ -n '$(ARGS)' ]; then exec $(BIN)/python -m pytest -m "not soak and not lane" $(ARGS); fi
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; rc=0
-	$(BIN)/python -m pytest -q -m "not soak" -p no:cacheprovider tests/e2e/live tests/unit >"$$dir/live" 2>&1 & job=$$!
-	$(BIN)/python -m pytest -q -m "not soak" --ignore=tests/e2e/live tests/e2e 2>&1 | tee "$$dir/rest" || rc=1
+	$(BIN)/python -m pytest -q -m "not soak and not lane" -p no:cacheprovider tests/e2e/live tests/unit >"$$dir/live" 2>&1 & job=$$!
+	$(BIN)/python -m pytest -q -m "not soak and not lane" --ignore=tests/e2e/live tests/e2e 2>&1 | tee "$$dir/rest" || rc=1
 	echo; echo "the live system, then what needs no broker:"; wait $$job || rc=1
 	cat "$$dir/live"
 	$(BIN)/python .ci/closing-line "$$dir/rest" "$$dir/live"
@@ -47,6 +47,9 @@ check: $(READY) ## what needs no broker: format, lint, types, import contract, u
 	tail -n 1 "$$dir/unit"
 	wait $$job || rc=1
 	exit $$rc
+
+lanes: $(READY) ## the heavier lanes: containers on a Docker engine (root, Debian's docker.io); skipped with a reason
+	@$(BIN)/python -m pytest -m lane $(ARGS)
 
 soak: $(READY) ## long runs with crashes and restarts (many minutes)
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)

@@ -111,6 +111,25 @@ def _topics(here: Installation) -> Iterator[Finding]:
     )
 
 
+def _replicas(here: Installation) -> Iterator[Finding]:
+    admin = here.admin("admin")
+    brokers, copies = admin.brokers(), admin.copies()
+    behind = sorted(
+        (insync - replicas, name) for name, (replicas, insync) in copies.items() if insync < replicas
+    )
+    figure, do = f"{brokers} broker{'s' * (brokers > 1)}, every replica in sync", None
+    if behind:
+        replicas, insync = copies[behind[0][1]]
+        figure = f"{len(behind)} topics are behind, {behind[0][1]} has {insync} of {replicas} in sync"
+        do = "is a broker away? with fewer in sync than min.insync.replicas nothing is taken any more"
+    yield Finding(check="replicas", ok=not behind, figure=figure, do=do)
+    for name in sorted(name for name in copies if name.startswith("__")):
+        if brokers > 1 and copies[name][0] == 1:
+            figure = f"1 replica on {brokers} brokers: when that one goes, every group stands still"
+            do = "set offsets.topic.replication.factor and its like; kafka-reassign-partitions.sh moves it"
+            yield Finding(check=f"topic {name}", ok=False, figure=figure, do=do)
+
+
 def _vault(here: Installation) -> Iterator[Finding]:
     with here.vault.transaction(write=False) as tx:
         owed, oldest = tx.outbox_count(), tx.outbox(1)
@@ -207,6 +226,7 @@ CHECKS: dict[str, Check] = {
     "roles": _roles,
     "broker": _broker,
     "topics": _topics,
+    "replicas": _replicas,
     "vault": _vault,
     "clock": _clock,
     "policy": _policy,

@@ -187,7 +187,7 @@ def installation(folder: Path, *, catching_up: bool = False) -> Iterator[Install
     """Open a data folder for one command; `NotFound` where there is none."""
     layout, chosen = Layout(folder), settings()
     here = Installation(layout, read_marker(layout), chosen, catching_up)
-    use_registry(chosen)
+    use_registry(_registry(layout, chosen))
     try:
         yield here
     finally:
@@ -206,10 +206,18 @@ def open_installed_vault(layout: Layout, marker: Marker, place: VaultAddress) ->
     return open_vault(place.url, keys, clock=marker.clock, password=place.password)
 
 
-def use_registry(chosen: Settings, *, register: bool = False) -> None:
-    """Take schema ids from the registry, where one is set; set-up registers every version there first."""
-    if chosen.registry:
-        registry = Registry(chosen.registry)
+def _registry(layout: Layout, chosen: Settings) -> str | None:
+    """Where the ids on this data's log come from: what `up` was told counts, not a command's environment."""
+    try:
+        return Runtime.load(layout).registry
+    except FileNotFoundError:
+        return chosen.registry
+
+
+def use_registry(url: str | None, *, register: bool = False) -> None:
+    """Take schema ids from the registry, where there is one; set-up registers every version there first."""
+    if url:
+        registry = Registry(url)
         if register:
             registry.register()
         codec.use(registry)

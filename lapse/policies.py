@@ -117,7 +117,7 @@ def prepare(here: Installation, plan: PolicyPlan) -> None:
     register_tokens(here, plan)
     admin = here.admin("admin")
     admin.create_topics(
-        topic_plan(plan, partitions=here.runtime.partitions, replication=here.settings.replication)
+        topic_plan(plan, partitions=here.runtime.partitions, replication=here.runtime.replication)
     )
     if here.address.secured:
         names = tuple(p.name for p in plan.processors)

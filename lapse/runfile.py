@@ -31,7 +31,7 @@ def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict
         "security": {
             **runtime.security.model_dump(),
             "auditor_file": str(layout.credentials("roles", "auditor")),
-            **({"superuser_file": str(layout.credentials("roles", "admin"))} if runtime.test else {}),
+            **_superuser(here, runtime),
         },
         "cluster_id": runtime.cluster_id,
         "urls": {
@@ -53,6 +53,12 @@ def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict
     }
     write_json(layout.run_file, document)
     return document
+
+
+def _superuser(here: Installation, runtime: Runtime) -> dict[str, str]:
+    """Test data alone names the super user's file; an open cluster has no such user."""
+    named = runtime.test and here.address.secured
+    return {"superuser_file": str(here.layout.credentials("roles", "admin"))} if named else {}
 
 
 def refresh(here: Installation, plan: PolicyPlan) -> None:

@@ -57,6 +57,8 @@ class Runtime(BaseModel):
     metrics: dict[str, int] = {}
     """Role -> port of its metrics page on loopback: the same after a restart, so that scrapers find it."""
     partitions: int
+    replication: int = 1
+    """Replicas of topics that are made: set, or found out by `up` from the number of brokers."""
     registry: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     allow_private_webhooks: bool = False

@@ -21,6 +21,9 @@ class Settings(BaseSettings):
         default=None, description="SCRAM-SHA-512 user of that Kafka who may create topics, users and ACLs."
     )
     bootstrap_password: SecretStr | None = Field(default=None, description="The password of that user.")
+    bootstrap_password_file: Path | None = Field(
+        default=None, description="File that holds the password, so that no environment shows it."
+    )
     bootstrap_ca: Path | None = Field(
         default=None,
         description="PEM file of the authority that signed that Kafka's certificate; turns TLS on.",
@@ -50,15 +53,25 @@ class Settings(BaseSettings):
         default=None, description="Name of a crash point; honoured only on data made by `lapse init --test`."
     )
     partitions: int = Field(default=4, ge=1, le=256, description="Partitions of newly made topics.")
-    replication: int = Field(default=1, ge=1, le=7, description="Replicas of newly made topics.")
+    replication: int | None = Field(
+        default=None,
+        ge=1,
+        le=7,
+        description="Replicas of newly made topics; by itself one on each broker, at most 3.",
+    )
     allow_private_webhooks: bool = Field(
         default=False, description="Let webhook addresses be private or loopback ones (a test set-up)."
     )
 
     @model_validator(mode="after")
     def _credentials_come_whole(self) -> Settings:
-        if (self.bootstrap_user is None) != (self.bootstrap_password is None):
-            raise ValueError("LAPSE_BOOTSTRAP_USER and LAPSE_BOOTSTRAP_PASSWORD must be set together")
+        if self.bootstrap_password is not None and self.bootstrap_password_file is not None:
+            raise ValueError("set LAPSE_BOOTSTRAP_PASSWORD or LAPSE_BOOTSTRAP_PASSWORD_FILE, not both")
+        password = self.bootstrap_password or self.bootstrap_password_file
+        if (self.bootstrap_user is None) != (password is None):
+            raise ValueError(
+                "LAPSE_BOOTSTRAP_USER and LAPSE_BOOTSTRAP_PASSWORD (or ..._FILE) must be set together"
+            )
         if self.bootstrap_user and not self.bootstrap:
             raise ValueError("LAPSE_BOOTSTRAP_USER is set, but not LAPSE_BOOTSTRAP")
         return self

@@ -16,7 +16,7 @@ def plan_of(here: Installation) -> tuple[TopicPlan, ...]:
     wanted: dict[str, TopicPlan] = {}
     for plan in here.plans:
         for topic in topic_plan(
-            plan, partitions=here.runtime.partitions, replication=here.settings.replication
+            plan, partitions=here.runtime.partitions, replication=here.runtime.replication
         ):
             wanted[topic.name] = topic
     return tuple(wanted.values())

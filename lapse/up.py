@@ -10,18 +10,19 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from lapse import runfile, vaults
+from lapse import cluster, runfile, vaults
 from lapse.broker import jars
-from lapse.broker.admin import Admin
-from lapse.broker.connection import BrokerAddress, Credentials
+from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
 from lapse.cli.output import say
+from lapse.cluster import Reached
 from lapse.commands import SERVICE, approve_first
 from lapse.initialise import Marker, initialise, read_marker, signing_key
 from lapse.layout import Layout, write_json
@@ -39,12 +40,13 @@ from lapse.restoring import catch_up_if_restored
 from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor, interpreter_environment
-from schemas.errors import BadInput, Refused
+from schemas.errors import BadInput, Refused, Unavailable
 from schemas.policy import compile_plan, load
 from schemas.signing import public_key
 from vault.values import PolicyRow
 
 WORKERS = ("collector", "tag", "route", "govern", "expire", "connect", "keys")
+BROKER_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +68,15 @@ def run(wanted: Wanted, settings: Settings) -> None:
     layout, deadline = Layout(wanted.folder), time.monotonic() + wanted.wait_ready
     marker = vaults.settle(layout, _marked(layout, wanted), settings)
     with _only_one(layout), contextlib.ExitStack() as closing:
-        use_registry(settings, register=True)
+        _keep_ids(layout, settings)
+        use_registry(settings.registry, register=True)
         layout.run_file.unlink(missing_ok=True)
-        broker, address, superuser = _broker(layout, wanted, settings, deadline)
+        broker, reached = _broker(layout, wanted, settings, deadline)
         if broker is not None:
             closing.callback(broker.stop)
-        runtime = _runtime(layout, marker, wanted, settings, address, broker)
+        runtime = _runtime(layout, marker, wanted, settings, reached, broker)
         with installation(wanted.folder, catching_up=True) as here:
-            _set_up(here, superuser)
+            _set_up(here, reached.administrator)
         supervisor = Supervisor(
             layout,
             _roles(layout, runtime),
@@ -123,17 +126,33 @@ def _only_one(layout: Layout) -> Iterator[IO[bytes]]:
         yield lock
 
 
+def _keep_ids(layout: Layout, settings: Settings) -> None:
+    """What lies on the log is read by its ids for years: they do not change their origin under it."""
+    try:
+        before = Runtime.load(layout).registry
+    except FileNotFoundError:
+        return
+    if bool(before) != bool(settings.registry):
+        origin = f"of the registry {before}" if before else "of schemas/catalogue.json"
+        do = (
+            f"set LAPSE_REGISTRY={before}"
+            if before
+            else "unset LAPSE_REGISTRY, or start on a new folder and topics"
+        )
+        raise Refused("conflict", f"the records on this log carry the ids {origin}", "LAPSE_REGISTRY", do)
+
+
 # ---- broker ------------------------------------------------------------------------------------------------
 def _broker(
     layout: Layout, wanted: Wanted, settings: Settings, deadline: float
-) -> tuple[EmbeddedKafka | None, BrokerAddress, Credentials | None]:
+) -> tuple[EmbeddedKafka | None, Reached]:
     bootstrap = wanted.bootstrap or settings.bootstrap
     if bootstrap:
-        return None, _external(bootstrap, settings), _external_user(settings)
+        return None, cluster.reached(bootstrap, settings)
     broker = embedded(layout, wanted.host)
     say("starting Kafka …")
     address = broker.start(max(1.0, deadline - time.monotonic()))
-    return broker, address, broker.admin
+    return broker, Reached(address=address, administrator=broker.admin)
 
 
 def embedded(layout: Layout, host: str, port: int = 0) -> EmbeddedKafka:
@@ -149,48 +168,23 @@ def embedded(layout: Layout, host: str, port: int = 0) -> EmbeddedKafka:
     )
 
 
-def _external(bootstrap: str, settings: Settings) -> BrokerAddress:
-    secured, tls = settings.bootstrap_user is not None, settings.bootstrap_ca is not None
-    with Admin(_address(bootstrap, settings, secured, tls), _external_user(settings)) as admin:
-        cluster = admin.cluster_id()
-    found = _address(bootstrap, settings, secured, tls)
-    return BrokerAddress(
-        bootstrap=found.bootstrap,
-        protocol=found.protocol,
-        mechanism=found.mechanism,
-        ca=found.ca,
-        cluster_id=cluster,
-    )
-
-
-def _address(bootstrap: str, settings: Settings, secured: bool, tls: bool) -> BrokerAddress:
-    protocol: Literal["SASL_SSL", "SASL_PLAINTEXT", "SSL", "PLAINTEXT"]
-    protocol = ("SASL_SSL" if tls else "SASL_PLAINTEXT") if secured else ("SSL" if tls else "PLAINTEXT")
-    mechanism: Literal["SCRAM-SHA-512"] | None = "SCRAM-SHA-512" if secured else None
-    return BrokerAddress(
-        bootstrap=bootstrap, protocol=protocol, mechanism=mechanism, ca=settings.bootstrap_ca
-    )
-
-
-def _external_user(settings: Settings) -> Credentials | None:
-    if settings.bootstrap_user is None or settings.bootstrap_password is None:
-        return None
-    return Credentials(
-        username=settings.bootstrap_user, password=settings.bootstrap_password.get_secret_value()
-    )
-
-
 def run_broker_alone(folder: Path, port: int) -> None:
-    """The embedded broker by itself, until SIGINT or SIGTERM."""
+    """The embedded broker by itself, until SIGINT or SIGTERM; `Unavailable` where it ends before that."""
     os.umask(0o077)  # the log holds what came in, in clear
     layout = Layout(folder)
     layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    broker = embedded(layout, "127.0.0.1", port)
+    broker, asked = embedded(layout, "127.0.0.1", port), threading.Event()
+    # Before the start: whoever is ended in the middle of it would leave a broker behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
     with broker:
         path = layout.credentials("roles", "admin")
         write_json(path, {"username": broker.admin.username, "password": broker.admin.password})
         say(f"Kafka listens on {broker.address.bootstrap}; its super user: {path}")
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        while not asked.wait(BROKER_LOOK_SECONDS):
+            if broker.pid is None:
+                where, do = str(broker.log_file), "read its log, then start it again"
+                raise Unavailable("unavailable", "the broker ended by itself", where, do)
 
 
 # ---- set-up ------------------------------------------------------------------------------------------------
@@ -199,9 +193,10 @@ def _runtime(
     marker: Marker,
     wanted: Wanted,
     settings: Settings,
-    address: BrokerAddress,
+    reached: Reached,
     broker: EmbeddedKafka | None,
 ) -> Runtime:
+    address = reached.address
     ports = choose_ports(wanted.host, wanted.first_port)
     taken = (ports.collector, ports.keys, ports.admin)
     runtime = Runtime(
@@ -218,6 +213,7 @@ def _runtime(
         clock=marker.clock,
         test=marker.test,
         partitions=settings.partitions,
+        replication=_replication(layout, settings, reached),
         registry=settings.registry,
         trusted_proxies=tuple(part.strip() for part in settings.trusted_proxies.split(",") if part.strip()),
         allow_private_webhooks=settings.allow_private_webhooks,
@@ -226,6 +222,15 @@ def _runtime(
     )
     runtime.save(layout)
     return runtime
+
+
+def _replication(layout: Layout, settings: Settings, reached: Reached) -> int:
+    try:
+        before = Runtime.load(layout)
+    except FileNotFoundError:
+        return cluster.replicas(settings.replication, reached.brokers)
+    same = before.cluster_id == reached.address.cluster_id
+    return cluster.replicas(settings.replication, reached.brokers, before.replication if same else 1)
 
 
 def stand_ins(layout: Layout) -> dict[str, str]:

@@ -17,6 +17,7 @@ from lapse_client.records import (
     Lapse,
     micros,
 )
+from lapse_client.registry import Registry
 from lapse_client.transport import MemoryTransport
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Policy",
     "Publisher",
     "QueueFull",
+    "Registry",
     "Rules",
     "Turned",
     "Undelivered",

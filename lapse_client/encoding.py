@@ -22,6 +22,7 @@ from lapse_client.records import (
     Lapse,
     Publishable,
 )
+from lapse_client.registry import Registry
 
 TOPICS: Mapping[str, str] = {
     "FormSubmitted": "intake.form",
@@ -66,20 +67,25 @@ def _plain(schema: Any) -> Any:
     return [_plain(each) for each in schema] if isinstance(schema, list) else schema
 
 
+def _file(name: str) -> dict[str, Any]:
+    text = files("lapse_client").joinpath("avro", catalogue()[name]["file"]).read_text(encoding="utf-8")
+    return cast("dict[str, Any]", json.loads(text))
+
+
 @cache
 def _schema(name: str) -> Any:
-    text = files("lapse_client").joinpath("avro", catalogue()[name]["file"]).read_text(encoding="utf-8")
-    return fastavro.parse_schema(_plain(json.loads(text)), {})
+    return fastavro.parse_schema(_plain(_file(name)), {})
 
 
-def encode(event: Publishable) -> bytes:
-    """The framed record; Invalid where a member does not fit the schema."""
+def encode(event: Publishable, registry: Registry | None = None) -> bytes:
+    """The framed record, under the registry's id where there is one; Invalid where a member does not fit."""
     name = record_name(event)
+    number = registry.id_of(name, _file(name)) if registry else int(catalogue()[name]["id"])
     raw = msgspec.to_builtins(event, builtin_types=(bytes,))
     if isinstance(event, ConsentStated):
         raw["body"] = ("lapse.v1.ConsentStated", {"consents": raw.pop("consents")})
     out = BytesIO()
-    out.write(b"\0" + catalogue()[name]["id"].to_bytes(4, "big"))
+    out.write(b"\0" + number.to_bytes(4, "big"))
     written = False
     with suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError):
         fastavro.schemaless_writer(out, _schema(name), raw)
@@ -89,11 +95,14 @@ def encode(event: Publishable) -> bytes:
     return out.getvalue()
 
 
-def decode(value: bytes | None) -> Delivery | Lapse | None:
-    """A message of a processor's topic; None for a tick, which has no value. Invalid for anything else."""
+def decode(value: bytes | None, registry: Registry | None = None) -> Delivery | Lapse | None:
+    """A message of a processor's topic; None for a tick, which has no value. Invalid for anything else.
+
+    `registry` resolves the ids of a Lapse that uses one; the key endpoint's address does as well.
+    """
     if value is None:
         return None
-    name = _name_of(value)
+    name = _name_of(value, registry)
     body = BytesIO(value)
     body.seek(_HEADER)
     found: Delivery | Lapse | None = None
@@ -116,10 +125,13 @@ def _delivered(name: str, raw: Any) -> Delivery | Lapse:
     return msgspec.convert(raw, Lapse, builtin_types=(bytes,))
 
 
-def _name_of(value: bytes) -> str:
-    known = {entry["id"]: name for name, entry in catalogue().items()}
-    name = known.get(int.from_bytes(value[1:_HEADER], "big")) if value[:1] == b"\0" else None
-    if len(value) < _HEADER or name not in {"RecordDelivered", "Depersonalized"}:
+def _name_of(value: bytes, registry: Registry | None) -> str:
+    name, framed = None, value[:1] == b"\0" and len(value) >= _HEADER
+    if framed:
+        number = int.from_bytes(value[1:_HEADER], "big")
+        known = {entry["id"]: name for name, entry in catalogue().items()}
+        name = registry.name_of(number) if registry else known.get(number)
+    if name not in {"RecordDelivered", "Depersonalized"}:
         raise Invalid("neither a delivery nor a lapse", code="schema_unknown")
     return name
 

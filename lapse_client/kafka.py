@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from lapse_client.encoding import TOPICS, encode, headers, record_name
 from lapse_client.errors import Invalid, Turned, Undelivered
 from lapse_client.records import Publishable
+from lapse_client.registry import Registry
 from lapse_client.transport import Result
 
 _ACK_SECONDS = 10
@@ -20,8 +21,9 @@ _LIMIT = 1_000_000
 class KafkaTransport:
     """One cluster; the client is made with the first batch, in the process that sends it."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
+    def __init__(self, settings: Mapping[str, str], registry: Registry | None = None) -> None:
         self._settings = dict(settings)
+        self._registry = registry
         self._producer: Any = None
 
     def send(self, batch: Sequence[Publishable]) -> list[Result]:
@@ -34,7 +36,7 @@ class KafkaTransport:
         except KafkaException as error:
             return [Undelivered(f"no Kafka client: {_name(error)}", code="unavailable")] * len(batch)
         for number, event in enumerate(batch):
-            refused = self._produce(producer, event, partial(_acknowledged, results, number))
+            refused = self._produce(producer, event, partial(_acknowledged, results, number), self._registry)
             if refused is not None:
                 results[number] = refused
         producer.flush(_ACK_SECONDS + 5)
@@ -61,11 +63,13 @@ class KafkaTransport:
         return self._producer
 
     @staticmethod
-    def _produce(producer: Any, event: Publishable, on_delivery: Any) -> Result:
+    def _produce(producer: Any, event: Publishable, on_delivery: Any, registry: Registry | None) -> Result:
         try:
-            value = encode(event)
+            value = encode(event, registry)
         except Invalid as error:
             return Turned(error.what, code=error.code, where=error.where)
+        except Undelivered as error:
+            return error
         if len(value) > _LIMIT:
             return Turned("the event is over a million bytes", code="too_large")
         try:

@@ -22,6 +22,7 @@ from lapse_client.errors import Invalid
 from lapse_client.outbox import Callback, Outbox, Rules
 from lapse_client.policy import Policy
 from lapse_client.records import MICROS, CookieObserved, FormSubmitted, Publishable
+from lapse_client.registry import Registry
 from lapse_client.transport import MemoryTransport, Transport
 
 _CLOSE_SECONDS = 5.0
@@ -72,15 +73,22 @@ class Publisher:
 
     @classmethod
     def over_kafka(
-        cls, settings: Mapping[str, str], *, site: str, policy: Policy, **options: Unpack[KafkaOptions]
+        cls,
+        settings: Mapping[str, str],
+        *,
+        site: str,
+        policy: Policy,
+        registry: Registry | None = None,
+        **options: Unpack[KafkaOptions],
     ) -> "Publisher":
         """Publish straight to Kafka with librdkafka's settings; needs the extra `kafka`.
 
-        The policy says which fields of a form identify its sender: here nobody else reads that off.
+        The policy says which fields of a form identify its sender: here nobody else reads that off. Where
+        Lapse uses a schema registry, name it: its ids are others than the catalogue's.
         """
         from lapse_client.kafka import KafkaTransport
 
-        return cls(partial(KafkaTransport, settings), site=site, policy=policy, **options)
+        return cls(partial(KafkaTransport, settings, registry), site=site, policy=policy, **options)
 
     @classmethod
     def in_memory(cls, *, site: str, **options: Unpack[Options]) -> "tuple[Publisher, MemoryTransport]":

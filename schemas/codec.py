@@ -76,6 +76,12 @@ class Codec:
         """Return the id this record is written under."""
         return self._ids.id_of(cls.__name__)
 
+    def schema(self, schema_id: int) -> dict[str, Any]:
+        """Return the Avro schema behind an id; Rejected `schema_unknown` for what is none of our records."""
+        schema = self._ids.schema(schema_id)
+        _known(schema)
+        return schema
+
     def encode(self, record: Record) -> bytes:
         """Return the framed record; BadInput where it breaks its own schema or is over the size limit."""
         try:
@@ -279,6 +285,11 @@ def decode_many(values: Iterable[bytes]) -> list[Record | Rejected]:
 def schema_id(cls: type[Record]) -> int:
     """Return the id this record is written under."""
     return _codec().schema_id(cls)
+
+
+def schema(schema_id: int) -> dict[str, Any]:
+    """Return the Avro schema behind an id; Rejected for what is none of our records."""
+    return _codec().schema(schema_id)
 
 
 def model(schema_id: int) -> type[Record]:

@@ -155,6 +155,9 @@ bad_policy: error
 unauthorized: error
     The credential is missing or wrong.
     Use the credential printed when the site or processor was set up.
+untrusted_certificate: error
+    The server's certificate does not hold: another authority, another host, or out of date.
+    Name the right authority's file, or have the certificate renewed.
 forbidden: error
     The credential is right but may not do this.
     Ask the operator for a role that may.

@@ -41,6 +41,8 @@ Partition = tuple[str, int]
 
 _SCRAM = ScramMechanism.SCRAM_SHA_512
 _VISIBLE_SECONDS = 0.05
+_NO_CONFIGURATION = ("partitions", "replicas")
+"""What a topic is made with; changing it moves data and is not a setting."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,10 +103,30 @@ class Admin:
         """Return the cluster's own id."""
         return str(self._call(self._client.describe_cluster)["cluster_id"])
 
+    def brokers(self) -> int:
+        """Return how many brokers the cluster has that are not fenced."""
+        described = self._call(self._client.describe_cluster)["brokers"]
+        return sum(1 for broker in described if not broker.get("is_fenced"))
+
     def topics(self) -> dict[str, int]:
         """Return every topic with its number of partitions, Kafka's own topics left out."""
         described = self._call(self._client.describe_topics)
         return {t["name"]: len(t["partitions"]) for t in described if not t["is_internal"]}
+
+    def copies(self) -> dict[str, tuple[int, int]]:
+        """Return the replicas of every topic, Kafka's own among them, and how many of them are in sync.
+
+        Of the partition that has fewest: a topic is as safe as that one.
+        """
+        described = self._call(self._client.describe_topics)
+        return {
+            topic["name"]: (
+                min(len(partition["replica_nodes"]) for partition in topic["partitions"]),
+                min(len(partition["isr_nodes"]) for partition in topic["partitions"]),
+            )
+            for topic in described
+            if topic["partitions"]
+        }
 
     def create_topics(self, plans: Iterable[TopicPlan]) -> tuple[str, ...]:
         """Create what is missing, with the plan's configuration; return the new names once every partition
@@ -147,15 +169,19 @@ class Admin:
 
     def differences(self, plans: Iterable[TopicPlan]) -> tuple[Difference, ...]:
         """Return every point in which the live topics are not as planned."""
-        plans, live = tuple(plans), self.topics()
+        plans, live, copies = tuple(plans), self.topics(), self.copies()
         configs = self.topic_configs([plan.name for plan in plans if plan.name in live])
         found: list[Difference] = []
         for plan in plans:
             if plan.name not in live:
                 found.append(Difference(topic=plan.name, setting="topic", wanted="exists", found=None))
                 continue
-            actual = {"partitions": str(live[plan.name]), **configs[plan.name]}
-            wanted = {"partitions": str(plan.partitions), **plan.config}
+            actual = {"partitions": str(live[plan.name]), "replicas": str(copies[plan.name][0])}
+            actual |= configs[plan.name]
+            wanted = {"partitions": str(plan.partitions), "replicas": str(plan.replication), **plan.config}
+            if copies[plan.name][0] < plan.replication:
+                # With fewer replicas than it asks to be in sync a topic takes no more writes at all.
+                del wanted["min.insync.replicas"]
             found += [
                 Difference(
                     topic=plan.name, setting=setting, wanted=value, found=actual.get(setting, "unknown")
@@ -166,13 +192,13 @@ class Admin:
         return tuple(found)
 
     def align(self, plans: Iterable[TopicPlan]) -> tuple[Difference, ...]:
-        """Set every differing configuration as planned; return what it could not mend (partitions, missing
-        topics).
+        """Set every differing configuration as planned; return what it could not mend (partitions, replicas,
+        missing topics).
         """
         plans = tuple(plans)
         changes: dict[str, dict[str, str]] = {}
         for difference in self.differences(plans):
-            if difference.found is not None and difference.setting != "partitions":
+            if difference.found is not None and difference.setting not in _NO_CONFIGURATION:
                 changes.setdefault(difference.topic, {})[difference.setting] = difference.wanted
         for topic, configs in changes.items():
             self.configure_topic(topic, configs)

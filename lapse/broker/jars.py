@@ -40,8 +40,10 @@ def present(libs: Path) -> bool:
     return (libs / COMPLETE).exists()
 
 
-def fetch(libs: Path, *, timeout: float = 600.0) -> Path:
+def fetch(libs: Path, *, version: str | None = None, timeout: float = 600.0) -> Path:
     """Make sure `libs` holds the jars and return it; raises `Unavailable` where Maven is missing or fails.
+
+    `version` is another Kafka than the pom's, for those who must know whether that one carries Lapse, too.
 
     Safe when two processes do it at once: the second waits for the first. An interrupted fetch leaves no
     marker and is done again.
@@ -51,12 +53,12 @@ def fetch(libs: Path, *, timeout: float = 600.0) -> Path:
     libs.parent.mkdir(parents=True, exist_ok=True)
     with _locked(libs.with_name(libs.name + ".lock")):
         if not present(libs):
-            _copy_dependencies(libs, timeout)
+            _copy_dependencies(libs, version or kafka_version(), timeout)
             (libs / COMPLETE).touch()
     return libs
 
 
-def _copy_dependencies(libs: Path, timeout: float) -> None:
+def _copy_dependencies(libs: Path, version: str, timeout: float) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise Unavailable(
@@ -68,7 +70,7 @@ def _copy_dependencies(libs: Path, timeout: float) -> None:
     command = [maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     try:
         done = subprocess.run(
-            [*command, f"-DoutputDirectory={libs}"],
+            [*command, f"-DoutputDirectory={libs}", f"-Dkafka.version={version}"],
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -11,6 +11,7 @@ import time
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from lapse.broker.certificate import examine
 from lapse.broker.connection import BrokerAddress, Credentials
 from schemas.errors import BadInput, Refused, Unavailable
 
@@ -27,9 +28,11 @@ _QUIET.propagate = False
 def probe(address: BrokerAddress, login: Credentials | None, *, timeout: float) -> str:
     """Return the cluster's id once it answers.
 
-    Raises `Refused` (log-in) and `BadInput` (unusable settings) at once, `Unavailable` after `timeout`
-    seconds.
+    Raises `Refused` (log-in, certificate) and `BadInput` (unusable settings) at once, `Unavailable` after
+    `timeout` seconds.
     """
+    if address.protocol.endswith("SSL"):
+        examine(address, timeout=timeout)
     refusals: list[KafkaError] = []
 
     def on_error(error: KafkaError) -> None:

@@ -37,7 +37,7 @@ from lapse.keyservice.rates import Rates
 from lapse.keyservice.shapes import BODY_BYTES, TooMany, read_keys, read_receipts
 from processors.messages import Secrets, read_status
 from processors.opening import PlansIn
-from schemas.catalogue import Catalogue
+from schemas import codec
 from schemas.errors import BadInput, LapseError, Unavailable
 from schemas.ids import Micros
 from vault.port import Vault
@@ -171,7 +171,10 @@ async def _openapi(_endpoint: _Endpoint, _request: Request) -> Response:
 
 async def _schema(_endpoint: _Endpoint, request: Request) -> Response:
     try:
-        schema = Catalogue.load().schema(int(request.path_params["id"]))
+        # From a registry, where one is used: the first look at an id is a call to it.
+        schema = await run_in_threadpool(codec.schema, int(request.path_params["id"]))
+    except Unavailable as error:
+        raise _Answer(503, error.code, "the schema registry does not answer") from None
     except (LapseError, ValueError):
         missing = {"error_code": 40403, "message": "Schema not found"}
         return JSONResponse(missing, status_code=404, media_type=REGISTRY_JSON)

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import datetime as dt
 import json
+import os
 import secrets
 import ssl
 import uuid
@@ -262,7 +263,10 @@ def _erasure(body: bytes) -> tuple[Erasure, str] | None:
 
 
 def read_secret(path: Path) -> str:
-    """Read the first secret of a file."""
+    """Read the first secret of a file; where there is no file, make one with a new secret, for its owner."""
+    if not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(make_secret() + "\n")
     return path.read_text(encoding="utf-8").split()[0]
 
 

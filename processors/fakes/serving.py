@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from schemas.errors import Unavailable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -26,6 +28,13 @@ async def serve(app: web.Application, *, host: str, port: int, state: Any) -> Ru
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, host, port)
-    await site.start()
+    try:
+        await site.start()
+    except OSError:
+        await runner.cleanup()
+        where, do = f"{host}:{port}", "choose another port, or 0 for a free one"
+        raise Unavailable(
+            "unavailable", f"port {port} is in use, or not ours to listen on", where, do
+        ) from None
     bound = runner.addresses[0][1]
     return Running(url=f"http://{host}:{bound}", state=state, runner=runner)

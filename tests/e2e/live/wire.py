@@ -91,11 +91,13 @@ class Kafka:
         self.client: dict[str, Any] = {
             "bootstrap.servers": run["bootstrap"],
             "security.protocol": security["protocol"],
-            "sasl.mechanisms": security["mechanism"],
-            "sasl.username": who["username"],
-            "sasl.password": who["password"],
             "log_level": 0,
         }
+        if security["mechanism"]:
+            self.client |= {"sasl.mechanisms": security["mechanism"]}
+            self.client |= {"sasl.username": who["username"], "sasl.password": who["password"]}
+        if security["ca"]:
+            self.client["ssl.ca.location"] = security["ca"]
         # An assigned consumer commits nothing, yet librdkafka asks for its group's coordinator.
         self.group = str(who["username"]) if str(who["username"]).startswith("processor.") else "outside"
         self.schemas = Schemas(Path(run["catalogue"]), Path(run["schemas_dir"]))

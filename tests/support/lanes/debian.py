@@ -12,8 +12,20 @@ import subprocess
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-BASE = ("base-files", "bash", "dash", "coreutils", "sed", "grep", "login", "passwd", "libc-bin", "ca-certificates")
+BASE = (
+    "base-files",
+    "bash",
+    "dash",
+    "coreutils",
+    "sed",
+    "grep",
+    "login",
+    "passwd",
+    "libc-bin",
+    "ca-certificates",
+)
 MERGED = ("bin", "sbin", "lib", "lib64")
 """Links into /usr since Debian 12; some packages still list their files under them."""
 _LEFT_OUT = re.compile(r"^/usr/share/(doc|man|locale|info|lintian|bash-completion)/")
@@ -49,7 +61,7 @@ def closure(wanted: Iterable[str]) -> list[str]:
 class Image:
     """The layer of an image as it is written: a tar of files of this machine and of texts of ours."""
 
-    def __init__(self, out: io.BufferedIOBase) -> None:
+    def __init__(self, out: IO[bytes]) -> None:
         self._tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - closed by close()
         self._known: set[str] = set()
 
@@ -64,7 +76,7 @@ class Image:
         masters = Path("/usr/share/base-passwd")
         self.text("/etc/passwd", (masters / "passwd.master").read_text().replace(":*:", ":x:"))
         self.text("/etc/group", (masters / "group.master").read_text().replace(":*:", ":x:"))
-        self.folder("/tmp", mode=0o1777)  # noqa: S108 - a folder of the image, not of this machine
+        self.folder("/tmp", mode=0o1777)
         for path in _query("-L", *closure([*BASE, *wanted])):
             if path.startswith("/") and path != "/." and not _LEFT_OUT.match(path):
                 self.copy(Path(path), path)
@@ -76,7 +88,7 @@ class Image:
         if not source.is_symlink() and not source.exists():
             return
         info = self._tar.gettarinfo(source, arcname=_merged(target))
-        if info is None or info.name in self._known:
+        if info.name in self._known:
             return
         if info.islnk():  # a hard link to a name the image may not have
             info.type, info.size = tarfile.REGTYPE, source.stat().st_size
@@ -129,7 +141,9 @@ def _merged(target: str) -> str:
 
 def _names(field: str) -> list[str]:
     """Package names of a dependency field, versions and architectures cut off."""
-    return [match.group(1) for each in re.split(r"[,|]", field) if (match := re.match(r"\s*([^\s:(]+)", each))]
+    return [
+        match.group(1) for each in re.split(r"[,|]", field) if (match := re.match(r"\s*([^\s:(]+)", each))
+    ]
 
 
 def _query(*arguments: str) -> list[str]:

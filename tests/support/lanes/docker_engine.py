@@ -45,7 +45,7 @@ class Engine:
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", *command]
 
     def run(self, *command: str, seconds: float = 120.0, cwd: Path | None = None) -> str:
-        """Run a program against this engine and return what it printed; AssertionError with its end if not."""
+        """Run a program against this engine and return what it printed; an AssertionError has its end."""
         done = subprocess.run(
             command,
             capture_output=True,

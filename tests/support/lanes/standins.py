@@ -1,7 +1,7 @@
-"""Stand-ins for the three images that `docker-compose.yml` and `deploy/Dockerfile` name, where none can be pulled.
+"""Stand-ins for the images that `docker-compose.yml` and `deploy/Dockerfile` name, where none can be pulled.
 
-Each carries the same software at the same places under the same name and tag: Kafka's and Apicurio's own jars,
-Debian's Python. What is run in them is the shipped compose file and the shipped Dockerfile, unchanged.
+Each carries the same software at the same places under the same name and tag: Kafka's and Apicurio's own
+jars, Debian's Python. What is run in them is the shipped compose file and Dockerfile, unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -63,7 +63,7 @@ def python(engine: Engine) -> str:
     return _made(engine, named("python"), partial(_python, wheels), {"CMD": '["python"]'})
 
 
-def _made(engine: Engine, image: str, fill: Callable[[Image], None], settings: Mapping[str, str]) -> str:
+def _made(engine: Engine, image: str, fill: Callable[[Image], None], settings: dict[str, str]) -> str:
     if not debian.available():
         pytest.skip("stand-ins for images are made of Debian's packages")
     recipe = Path(__file__).read_bytes() + Path(debian.__file__).read_bytes() + repr(settings).encode()
@@ -124,8 +124,8 @@ def _kafka(libs: Path, image: Image) -> None:
 
 
 _CLASS = """#!/bin/bash
-exec java ${KAFKA_HEAP_OPTS:--Xmx512m -Xms256m} -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.logFile=System.out \\
-  ${KAFKA_OPTS:-} -cp "/opt/kafka/libs/*" "$@"
+exec java ${KAFKA_HEAP_OPTS:--Xmx512m -Xms256m} ${KAFKA_OPTS:-} -XX:+UseSerialGC \\
+  -Dorg.slf4j.simpleLogger.logFile=System.out -cp "/opt/kafka/libs/*" "$@"
 """
 _TOOL = '#!/bin/bash\nexec /opt/kafka/bin/kafka-run-class.sh {} "$@"\n'
 _SCRIPTS = {
@@ -137,8 +137,9 @@ _SCRIPTS = {
 _RUN = """#!/bin/bash
 set -euo pipefail
 : "${CLUSTER_ID:=5L6g3nShT-eMCtK--X86sw}"; export CLUSTER_ID
-/opt/kafka/bin/kafka-run-class.sh kafka.docker.KafkaDockerWrapper setup --default-configs-dir /etc/kafka/docker \\
-  --mounted-configs-dir /mnt/shared/config --final-configs-dir /opt/kafka/config
+/opt/kafka/bin/kafka-run-class.sh kafka.docker.KafkaDockerWrapper setup \\
+  --default-configs-dir /etc/kafka/docker --mounted-configs-dir /mnt/shared/config \\
+  --final-configs-dir /opt/kafka/config
 exec /opt/kafka/bin/kafka-server-start.sh /opt/kafka/config/server.properties
 """
 _DEFAULTS = """process.roles=broker,controller

@@ -25,7 +25,7 @@ from schemas.topics import topic_plan
 from tests.unit.docs.pages import OPERATING, PAGES, ROOT, Shown, commands, spans
 
 NAMED = set(spans(OPERATING))
-ELSEWHERE = {"LAPSE_JAVA", "LAPSE_BOOTSTRAP_PASSWORD_FILE"}
+ELSEWHERE = {"LAPSE_JAVA"}
 """Read by the search for Java and by the container's start script, not by the settings."""
 CLIENTS = {"LAPSE_COLLECTOR", "LAPSE_SITE_KEY", "LAPSE_SITE_TOKEN"}
 """What the page for publishers calls its own shell variables."""
