@@ -27,6 +27,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from processors.fakes.faults import Faults
 from processors.fakes.serving import Running, serve
+from processors.tokens import make_secret
 
 CONTROLLER = "lapse"
 BODY_BYTES = 1_000_000
