@@ -30,6 +30,9 @@ from vault.herald import Herald
 from vault.port import Tx
 from vault.values import BucketId, BucketWanted, SubjectState
 
+QUARANTINED_FOR = 14 * tagging.DAY
+"""Longest an input lies in quarantine, and so how much longer a release of it is remembered."""
+
 
 @dataclass(slots=True)
 class _Pad:
@@ -42,6 +45,7 @@ class _Pad:
     today: PolicyPlan | None
     wanted: dict[BucketId, BucketWanted] = field(default_factory=dict)
     fresh: dict[RecordId, bytes] = field(default_factory=dict)
+    released: dict[RecordId, bytes] = field(default_factory=dict)
 
     def want(self, purpose: PurposePlan, bound: tagging.Bound) -> None:
         """Have the bucket made when the part is written; it follows today's policy where that is shorter, as
@@ -76,6 +80,7 @@ class TagJudge:
         entries = [self._entry(each, pad, plans) for each in arrived]
         tx.ensure_buckets(pad.wanted.values())
         tx.put_seen(pad.fresh)
+        tx.put_seen(pad.released, longer=QUARANTINED_FOR)
         add_leaves(tx, leaves_of(entries, plans))
         return self._work(tx, arrived, entries, pad.people.states, plans, pad.people.owes)
 
@@ -150,7 +155,7 @@ class TagJudge:
             again = _release_id(each.record_id)
             if again in pad.seen:
                 return self._turned(each, "swallowed", None)
-            pad.seen[again] = pad.fresh[again] = each.digest
+            pad.seen[again] = pad.released[again] = each.digest
         match verdict:
             case tagging.Tagged():
                 return self._accepted(each, verdict, number, pad)

@@ -43,8 +43,8 @@ class ProgressTx(Protocol):
         """Return the 16-byte content digest of each record id already accepted (`Vault.content_digest`)."""
         ...
 
-    def put_seen(self, digests: Mapping[RecordId, bytes]) -> None:
-        """Remember what was accepted, under today."""
+    def put_seen(self, digests: Mapping[RecordId, bytes], *, longer: int = 0) -> None:
+        """Remember what was accepted, under today; `longer` microseconds more than everything else."""
         ...
 
     def prune_seen(self, before: Micros) -> int:

@@ -328,6 +328,23 @@ def _last_opens(world: World) -> list[int]:
         return [s.last_open for s in tx.subjects(numbers).values() if s.last_open is not None]
 
 
+async def test_a_release_is_remembered_as_long_as_what_it_released_may_lie_there(world: World) -> None:
+    """Event ids are forgotten after four days, inputs in quarantine are not: a late second release counts
+    for nothing.
+    """
+    world.publish(world.form(signals=["bot:honeypot"]), "intake.form")
+    await world.settle()
+    (held,) = [record for _, _, record in world.read("quarantine")]
+    assert isinstance(held, Quarantined)
+    for days in (0, 10):
+        with world.vault.transaction() as tx:
+            tx.prune_seen(Micros(tx.now + (days - 4) * 86_400 * SECOND))
+        world.log.append(quarantine.release(world.vault, 2, held))
+        await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        assert {row.tally for row in tx.all_buckets(purpose="answer")} == {1}
+
+
 async def test_a_suspect_released_twice_counts_once(world: World) -> None:
     """A second release of the same input has no effect; nothing is counted twice."""
     suspect = world.form(signals=["bot:too_fast"])
