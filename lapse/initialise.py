@@ -116,7 +116,10 @@ def read_policy(path: Path) -> tuple[bytes, Policy]:
         raise NotFound(
             "no_file", "the policy file cannot be read", str(path), "name a readable YAML file"
         ) from error
-    return text, load(text.decode("utf-8", errors="replace"), where=str(path))
+    try:
+        return text, load(text.decode(), where=str(path))
+    except UnicodeDecodeError:
+        raise BadInput("bad_policy", "the file is not UTF-8", str(path), "save it as plain UTF-8") from None
 
 
 def _check(layout: Layout, marker: Marker, digest: str, clock: str) -> Marker:

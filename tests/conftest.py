@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.support.broker import Broker
+
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("lapse", deadline=None)
+settings.load_profile("lapse")
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lapse.visible import visible
 from schemas.errors import BadInput, LapseError
 from schemas.ids import Micros
 
@@ -54,7 +55,7 @@ def stderr() -> Console:
 
 def say(text: str) -> None:
     """One line of progress."""
-    stderr().print(Text(text), soft_wrap=True)
+    stderr().print(Text(visible(text)), soft_wrap=True)
 
 
 def plain(value: object) -> str:
@@ -74,7 +75,7 @@ def plain(value: object) -> str:
         )
     if isinstance(value, (list, tuple, set, frozenset)):
         return ", ".join(plain(item) for item in value) or "-"
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value))
+    return visible(value)
 
 
 def jsonable(value: object) -> Any:
@@ -124,7 +125,9 @@ def show(document: Mapping[str, object]) -> None:
     for key, value in document.items():
         lines = value if isinstance(value, Lines) else [plain(value)]
         for number, line in enumerate(lines or ["-"]):
-            table.add_row(Text(plain(key).replace("_", " ") if number == 0 else "", style="dim"), Text(line))
+            table.add_row(
+                Text(plain(key).replace("_", " ") if number == 0 else "", style="dim"), Text(visible(line))
+            )
     stdout().print(table)
 
 
@@ -163,14 +166,17 @@ def show_error(error: LapseError) -> None:
         sys.stderr.write(json.dumps(error.as_json()) + "\n")
         return
     console = stderr()
-    console.print(Text("error ", style="bold red") + Text(f"{error.code}: {error.what}"), soft_wrap=True)
+    console.print(
+        Text("error ", style="bold red") + Text(visible(f"{error.code}: {error.what}")), soft_wrap=True
+    )
     if error.where:
-        console.print(Text("where ", style="dim") + Text(error.where), soft_wrap=True)
+        console.print(Text("where ", style="dim") + Text(visible(error.where)), soft_wrap=True)
     if error.do:
-        console.print(Text("do    ", style="dim") + Text(error.do), soft_wrap=True)
+        console.print(Text("do    ", style="dim") + Text(visible(error.do)), soft_wrap=True)
     if isinstance(error, BadInput):
         for finding in error.findings:
-            console.print(Text(f"  {finding.where}: ", style="bold") + Text(f"{finding.what}; {finding.do}"))
+            what = Text(visible(f"{finding.what}; {finding.do}"))
+            console.print(Text(f"  {visible(finding.where)}: ", style="bold") + what)
 
 
 def _print_json(document: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ import typer
 from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, show, show_rows, stdout
+from lapse.visible import visible
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def processor_onboard(
     if output is Output.JSON:
         show(facts)
     else:
-        stdout().print(guide, markup=False)
+        stdout().print("\n".join(visible(line) for line in guide.split("\n")), markup=False)
 
 
 def processor_credentials(

@@ -36,6 +36,7 @@ from lapse.main import Installation
 from lapse.records import mint
 from lapse.subjects import erase
 from lapse.supervisor import interpreter_environment
+from lapse.visible import visible
 from lapse.waiting import until_quiet
 from schemas.errors import NotFound, Unavailable
 
@@ -263,7 +264,7 @@ def _report(result: dict[str, Any]) -> None:
         state = Text("  ok  ", "bold green") if check["held"] else Text("  FAIL", "bold red")
         claim = Text.assemble((f"  {check['invariant']:>2}  {CLAIMS[check['invariant']]}", "bold"))
         console.print(state + claim)
-        console.print(Text(f"            {check['figure']}"))
+        console.print(Text(visible(f"            {check['figure']}")))
         console.print(Text(f"            look: {check['command']}", "dim"))
     verdict = ("every check held", "bold green") if result["ok"] else ("A CHECK FAILED", "bold red")
     console.print(Text.assemble("\n", verdict, f" after {result['seconds']:.0f} s"))
@@ -288,5 +289,5 @@ def _keep(folder: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + os.linesep)
+    sys.stdout.write(visible(line) + os.linesep)
     sys.stdout.flush()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -18,6 +18,8 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from lapse.visible import visible
 
 ALIVE, DIM, HOT, GONE = "green", "dim", "bold yellow", "bright_black"
 FRAME = "blue"
@@ -135,7 +137,7 @@ class Lines:
         """Nothing to leave."""
 
     def _say(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(visible(line) + "\n")
         sys.stdout.flush()
 
 
@@ -157,7 +159,30 @@ class LiveScreen:
 
 def draw(scene: Scene) -> RenderableType:
     """The whole screen, at whatever size the terminal has."""
-    return _Stage(scene)
+    return _Stage(_cleaned(scene))
+
+
+def _cleaned(scene: Scene) -> Scene:
+    """The scene with every name and word fit for a terminal."""
+    return replace(
+        scene,
+        stage=visible(scene.stage),
+        purposes={
+            visible(name): [replace(line, purpose=visible(line.purpose)) for line in lines]
+            for name, lines in scene.purposes.items()
+        },
+        followed=visible(scene.followed),
+        readers=[
+            Reader(
+                name=visible(each.name),
+                could=tuple(visible(name) for name in each.could),
+                can=tuple(visible(name) for name in each.can),
+            )
+            for each in scene.readers
+        ],
+        shelves=[replace(each, name=visible(each.name)) for each in scene.shelves],
+        news=[News(at=each.at, text=visible(each.text)) for each in scene.news],
+    )
 
 
 @dataclass(frozen=True, slots=True)

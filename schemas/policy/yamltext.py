@@ -1,8 +1,10 @@
 """A small, strict reading of YAML: plain data with the line of every value, and none of YAML's surprises.
 
 Refused: duplicate keys, anchors, aliases, tags, merge keys, several documents, keys that are no strings,
-control characters, deep nesting and large files. Only `true` and `false` are booleans, so that the country NO
-stays a country; dates stay text and mean what the policy's model says.
+control characters, deep nesting, large files, and characters nobody sees: a policy is read by people before
+it is signed, and YAML ends lines where an editor shows none, so that a comment could go on as a rule. Only
+`true` and `false` are booleans, so that the country NO stays a country; dates stay text and mean what the
+policy's model says.
 """
 
 import re
@@ -23,7 +25,16 @@ Path = tuple[str | int, ...]
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,15}", re.ASCII)
+MOST = 20_000
+"""Values a policy may hold; the company's has a thousand. Parsing takes a second for so many."""
+_HIDDEN = re.compile(
+    "[\x85\u2028\u2029"  # line ends that are none on the screen
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # what turns the direction of text (Trojan Source)
+    "\u00ad\u180e\u200b\u2060-\u2064\ufeff\ufff9-\ufffd\U000e0000-\U000e007f]"  # nothing to see at all
+    "|\r(?!\n)"
+)
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_SEEN = ("a character nobody sees (U+0085, U+2028, a change of direction, …)", "write what can be read")
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -55,6 +66,10 @@ class _Reader:
             raise Refusal(
                 0, "the file is larger than 1 MiB", "a policy is written by hand: leave generated text out"
             )
+        text = text.removeprefix("\ufeff")  # the mark some editors put before UTF-8
+        if hidden := _HIDDEN.search(text):
+            line = text.count("\n", 0, hidden.start()) + 1
+            raise Refusal(line, *_SEEN)
         self.lines: dict[Path, int] = {}
         self.events = self._parsed(text)
 
@@ -88,6 +103,8 @@ class _Reader:
     def _value(self, event: Any, path: Path) -> Any:
         self._refuse(event, path)
         self.lines[path] = _line(event)
+        if len(self.lines) > MOST:
+            raise Refusal(_line(event), f"more than {MOST} values", "leave generated text out")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -138,6 +155,8 @@ def _line(event: Any) -> int:
 def _scalar(event: Any) -> Any:
     """Return a scalar's value; only plain (unquoted) ones can be anything but text."""
     value: str = event.value
+    if _HIDDEN.search(value):
+        raise Refusal(_line(event), *_SEEN)
     if _UNPRINTABLE.search(value):
         raise Refusal(_line(event), "a text with control characters", "write printable characters alone")
     if event.style is not None:

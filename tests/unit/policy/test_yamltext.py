@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from schemas.errors import BadInput
 from schemas.policy import load
-from schemas.policy.yamltext import DEEPEST, LARGEST, read
+from schemas.policy.yamltext import DEEPEST, LARGEST, MOST, read
 
+UNSEEN = "a character nobody sees (U+0085, U+2028, a change of direction, …)"
 BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
 
 
@@ -31,7 +32,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
         ("null: x\n", "p.yaml:1", "a key that is no text"),
         ("true: x\n", "p.yaml:1", "a key that is no text"),
         ('a: "\\0"\n', "p.yaml:1", "a text with control characters"),
-        ('a: "\\x85"\n', "p.yaml:1", "a text with control characters"),
+        ('a: "\\x85"\n', "p.yaml:1", UNSEEN),
         ('a: "\\ud800"\n', "p.yaml:1", "a text with control characters"),
         ("a: \ud800\n", "p.yaml", "the file holds characters YAML does not allow"),
         ("a: \x00\n", "p.yaml", "the file holds characters YAML does not allow"),
@@ -39,6 +40,22 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
         ("- " * 40, "p.yaml:1", f"more than {DEEPEST} levels of nesting"),
         ("a: [\n", "p.yaml:2", "this is not YAML: expected the node content, but found '<stream end>'"),
         ("a:\n\t- 1\n", "p.yaml:2", "this is not YAML: found character '\\t' that cannot start any token"),
+        ("a: 1\n# kept a month\u2028retention: P100Y\n", "p.yaml:2", UNSEEN),
+        ("a: 1\n# kept a month\x85retention: P100Y\n", "p.yaml:2", UNSEEN),
+        ("a: 1\n# kept a month\rretention: P100Y\n", "p.yaml:2", UNSEEN),
+        ("a: 1 # \u202e}\u2066 kept a month\n", "p.yaml:1", UNSEEN),
+        ("pay\u200bment: 1\npayment: 2\n", "p.yaml:1", UNSEEN),
+        ("a: x\ufeff\n", "p.yaml:1", UNSEEN),
+        ("a: \ufffd\n", "p.yaml:1", UNSEEN),
+        ('a: "\\u202e"\n', "p.yaml:1", UNSEEN),
+        ('a: "\\U000e0041"\n', "p.yaml:1", UNSEEN),
+        ("a: " + "[" * 3 + "1, " * (MOST + 1), "p.yaml:1", f"more than {MOST} values"),
+        ("{a: b, 'a': c}\n", "p.yaml:1", "the key `a` stands here a second time (first on line 1)"),
+        ("1: b\n'1': c\n", "p.yaml:2", "the key `1` stands here a second time (first on line 1)"),
+        ("%TAG ! tag:x,2000:\n---\na: !y 1\n", "p.yaml:3", "tags (!…) are not taken"),
+        ("a: !!binary aGk=\n", "p.yaml:1", "tags (!…) are not taken"),
+        ("a: &x\n", "p.yaml:1", "anchors and aliases are not taken"),
+        ("'<<': {a: 1}\n", "p.yaml:1", "merge keys (<<) are not taken"),
         ("x" * (LARGEST + 1), "p.yaml", "the file is larger than 1 MiB"),
     ],
 )
@@ -70,6 +87,15 @@ def test_refused(text: str, where: str, why: str) -> None:
         ("2018-05-24", "2018-05-24"),
         ("1.5", 1.5),
         (".inf", ".inf"),
+        (".nan", ".nan"),
+        ("-.INF", "-.INF"),
+        ("NaN", "NaN"),
+        ("0o17", "0o17"),
+        ("0b1", "0b1"),
+        ("1e9", "1e9"),
+        ("\uff19", "\uff19"),
+        ("2001-12-14t21:59:43.10-05:00", "2001-12-14t21:59:43.10-05:00"),
+        ("=", "="),
         ("1e400", "1e400"),
         ("9" * 5000, "9" * 5000),
         ('"12"', "12"),
