@@ -41,15 +41,15 @@ def test_no_request_of_the_grammar_makes_a_fault_a_leak_or_a_growth(attacked: Ta
 
 @pytest.mark.soak
 def test_a_hundred_thousand_requests(
-    attacked: Target, record_property: Callable[[str, object], None]
+    attacked: Target, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    """The same for 100,000, in ten seeds: the figures are printed."""
+    """The same for 100,000, in ten seeds; the figures go to --junitxml."""
     asyncio.run(flood(attacked, 2, 5 * WARM))
     memory, files = attacked.resident, attacked.files
     for seed in range(10, 20):
         answers = asyncio.run(flood(attacked, seed, 10_000))
         examine(attacked, answers)
-        record_property(
+        record_testsuite_property(
             f"seed {seed}", f"{dict(answers.statuses)} {attacked.resident} KiB {attacked.files} files"
         )
     assert attacked.resident - memory < 2 * GROWTH_KIB
