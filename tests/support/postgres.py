@@ -11,9 +11,11 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -38,15 +40,23 @@ def programs() -> Path | None:
     return next((place for place in places if (place / "initdb").exists()), None)
 
 
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
 class Server:
     """One cluster in a folder of its own, reached through a socket there; it dies with this process."""
 
-    def __init__(self, *settings: str, folder: Path | None = None) -> None:
+    def __init__(self, *settings: str, folder: Path | None = None, listen: Sequence[str] = ()) -> None:
         """`settings` are lines of postgresql.conf; a `folder` with a cluster in it is taken as it is."""
         self._programs = programs()
         if self._programs is None:
             pytest.skip("no PostgreSQL here: apt-get install postgresql, or set LAPSE_TEST_POSTGRES")
-        self._settings = settings
+        self.port = free_port() if listen else 5432
+        self._settings = (f"listen_addresses={','.join(listen)}", f"port={self.port}", *settings)
         self._process: subprocess.Popen[bytes] | None = None
         memory = Path("/dev/shm")  # a server that is wiped anyway need not wait for a disk
         base = memory if os.access(memory, os.W_OK) else None
@@ -63,11 +73,11 @@ class Server:
 
     def url(self, database: str = "postgres") -> str:
         """The address of a database."""
-        return f"postgresql://{OWNER}@/{database}?host={self.folder}"
+        return f"postgresql://{OWNER}@/{database}?host={self.folder}&port={self.port}"
 
     def start(self) -> None:
         """Start, and return once it answers (after recovery, where it was killed)."""
-        settings = (f"unix_socket_directories={self.folder}", "listen_addresses=", *self._settings)
+        settings = (f"unix_socket_directories={self.folder}", *self._settings)
         options = [word for each in settings for word in ("-c", each)]
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
