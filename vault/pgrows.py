@@ -179,6 +179,10 @@ class PostgresRows:
         found = self._run(f"SELECT nextval('{name}') FROM generate_series(1, %b)", [n])  # noqa: S608 names of ours
         return sorted(int(row[0]) for row in found.fetchall())
 
+    def ask(self, text: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """Return what a statement of PostgreSQL's own answers, for whoever looks at the server itself."""
+        return self._run(text, parameters).fetchall()
+
     def _run(self, text: str, parameters: Sequence[object] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
         with self._translated():
             cursor = self._connection.cursor(binary=True)

@@ -67,7 +67,7 @@ class PostgresStore:
 
     def __init__(self, url: str, *, password: str | None = None, patience: float = _PATIENCE) -> None:
         """`url` as libpq reads it; a `password` of its own never stands in an address that is printed."""
-        self._url = url
+        self.url = url
         self._password = password
         self._patience = patience
         self._lock = threading.Lock()
@@ -167,7 +167,7 @@ class PostgresStore:
 
     def _connect(self) -> Connection:
         options = {**_CONNECT} if self._password is None else {**_CONNECT, "password": self._password}
-        connection = psycopg.connect(self._url, autocommit=True, **options)  # type: ignore[arg-type]
+        connection = psycopg.connect(self.url, autocommit=True, **options)  # type: ignore[arg-type]
         # One type for every number, so that a statement is prepared once and not once per width.
         for dumper in (Int8Dumper, Int8BinaryDumper):
             connection.adapters.register_dumper(int, dumper)

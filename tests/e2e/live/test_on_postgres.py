@@ -12,7 +12,7 @@ from tests.e2e.live.system import STEADY, System, allows, somebody
 from tests.support.live import search_bytes
 from tests.support.postgres import FAST, Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 PASSWORD = "a-pässword/of:its@own"
 QUOTED = "a-p%C3%A4ssword%2Fof%3Aits%40own"

@@ -14,6 +14,7 @@ from vault.ending import apply_statements, end_bucket
 from vault.epochs import MemoryEpochKeys
 from vault.handles import alias_hash
 from vault.keys import new_key
+from vault.pgrows import PostgresRows
 from vault.port import Tx
 from vault.postgres import PostgresStore
 from vault.store import Rows, Way
@@ -224,7 +225,8 @@ def test_who_is_alone_waits_for_all_inside_and_keeps_others_out(two: Host) -> No
 def _waits(two: Host, rows: Rows) -> None:
     """Return once somebody waits at the gate."""
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'gate'::regclass AND NOT granted"
-    while rows._run(waiting).fetchone() == (0,):  # type: ignore[attr-defined]  # noqa: SLF001 asks the server
+    assert isinstance(rows, PostgresRows)
+    while rows.ask(waiting) == [(0,)]:
         pass
 
 
@@ -262,7 +264,9 @@ def test_beside_others_only_a_chunks_own_tables_are_written(world: World, way: W
 def test_a_server_that_was_restarted_is_found_again(two: Host) -> None:
     """Connections that died while they were idle are replaced before a transaction begins on one."""
     with two.stores[0].begin(write=False) as rows:
-        ((mine,),) = rows._run("SELECT pg_backend_pid()").fetchall()  # type: ignore[attr-defined]  # noqa: SLF001 same
+        assert isinstance(rows, PostgresRows)
+        ((mine,),) = rows.ask("SELECT pg_backend_pid()")
     with two.stores[1].begin(write=False) as rows:
-        rows._run("SELECT pg_terminate_backend(%b::int)", [mine])  # type: ignore[attr-defined]  # noqa: SLF001 same
+        assert isinstance(rows, PostgresRows)
+        rows.ask("SELECT pg_terminate_backend(%b::int)", [mine])
     two.vaults[0].beside(lambda tx: tx.ensure_buckets([wanted(bucket())]))

@@ -16,9 +16,10 @@ from vault.ending import apply_statements, end_bucket, erase, finish_buckets
 from vault.epochs import FileEpochKeys, MemoryEpochKeys
 from vault.holds import place_hold, release_hold
 from vault.keys import new_key
+from vault.postgres import PostgresStore
 from vault.slots import NOBODY
 from vault.sqlite import SqliteStore
-from vault.store import Rows
+from vault.store import Rows, Store
 from vault.subjects import with_key
 from vault.tables import BUCKET, EPOCH, ESCROW, HOLD, KEYSLOT, SUBJECT
 from vault.transaction import destroying
@@ -44,6 +45,13 @@ def occurs(secret: bytes, everything: bytes) -> bool:
 def wrapped(rows: Rows, slots: Iterable[int]) -> list[bytes]:
     """Slots as they lie."""
     return [row[2] for row in rows.find(KEYSLOT, ("n",), [(n,) for n in slots])]
+
+
+def again(world: World) -> Store:
+    """The same store once more, as another process opens it."""
+    if isinstance(world.store, PostgresStore):
+        return PostgresStore(world.store.url)
+    return SqliteStore(world.folder / "vault" / "vault.db")
 
 
 def test_a_churning_vault_forgets_every_key_and_no_other(on_disk: World) -> None:
@@ -186,13 +194,28 @@ def test_turning_the_epoch_kills_old_copies_and_loses_nothing(tmp_path: Path) ->
         assert tx.epoch_turns() == [(NOBODY + 1, START)]
 
 
-def test_a_turn_under_load_loses_nothing(on_disk: World) -> None:
+def turned_thrice(world: World, made: dict[SubjectNumber, bytes], errors: list[BaseException]) -> list[int]:
+    """Turn the epoch three times, each after some more were made."""
+    epochs: list[int] = []
+    while len(epochs) < 3 and not errors:
+        if len(made) < 6 * len(epochs) + 6:
+            continue
+        try:
+            epochs.append(world.vault.turn_epoch(batch=7))
+        except Unavailable:
+            continue
+    return epochs
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_turn_under_load_loses_nothing(kind: str, tmp_path: Path) -> None:
     """Three epochs pass while other threads make, read and end keys; every key is the one that was made."""
+    on_disk = open_world(kind, tmp_path)
     stop, errors, made = threading.Event(), list[BaseException](), dict[SubjectNumber, bytes]()
 
     def work(n: int) -> None:
         # A vault of its own, as another process would have.
-        vault = StoreVault(SqliteStore(on_disk.folder / "vault" / "vault.db"), on_disk.keys)
+        vault = StoreVault(again(on_disk), on_disk.keys)
         period = 0
         try:
             while not stop.is_set():
@@ -214,20 +237,14 @@ def test_a_turn_under_load_loses_nothing(on_disk: World) -> None:
     threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
     for each in threads:
         each.start()
-    epochs: list[int] = []
-    while len(epochs) < 3 and not errors:
-        if len(made) < 6 * len(epochs) + 6:
-            continue
-        try:
-            epochs.append(on_disk.vault.turn_epoch(batch=7))
-        except Unavailable:
-            continue
+    epochs = turned_thrice(on_disk, made, errors)
     stop.set()
     for each in threads:
         each.join()
     assert not errors and epochs == [NOBODY + 2, NOBODY + 3, NOBODY + 4]
     with on_disk.read() as tx:
         held = {n: s.purpose("news").key for n, s in tx.subjects(made).items()}
+    on_disk.vault.close()
     assert held == made and len(made) > 10
     assert isinstance(on_disk.keys, MemoryEpochKeys) and list(on_disk.keys.keys) == [NOBODY + 4]
 

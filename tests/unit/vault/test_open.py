@@ -9,11 +9,14 @@ import pytest
 
 from schemas.errors import BadInput, Bug, LapseError, Refused, Unavailable
 from schemas.ids import Micros
+from tests.support.postgres import databases
 from tests.unit.vault.worlds import START, World
-from vault import memory_vault, open_vault, sql
+from vault import memory_vault, open_vault, pgsql, sql
 from vault.epochs import MemoryEpochKeys
 from vault.memory import MemoryStore
+from vault.pgrows import PostgresRows
 from vault.port import Vault
+from vault.postgres import PostgresStore
 from vault.sqlite import DIALECT, SqliteStore
 from vault.store import Store
 from vault.tables import ALIAS, BUCKET, KEYSLOT, META, PROGRESS, TABLES, Table
@@ -212,3 +215,18 @@ def test_every_look_up_by_key_or_index_uses_one(table: Table, tmp_path: Path) ->
                 assert names and len(steps) == len(names), steps
                 assert names[0].count("=?") == len(columns)
     direct.close()
+
+
+@pytest.mark.parametrize("table", [t for t in TABLES if len(t.columns) > 1], ids=lambda t: str(t.name))
+def test_every_look_up_on_postgresql_uses_an_index(table: Table) -> None:
+    """However little the planner knows of the table, and however many values are looked for at once."""
+    store = PostgresStore(databases().borrow())
+    sample = {"int": list(range(300)), "bytes": [b"x"] * 300, "text": ["x"] * 300}
+    with store.begin(write=True) as rows:
+        assert isinstance(rows, PostgresRows)
+        for columns in (table.key, *table.indexes):
+            values = [sample[table.columns[table.at(column)].kind] for column in columns]
+            for text in (pgsql.find(table, columns), pgsql.delete(table, columns)):
+                plan = "\n".join(row[0] for row in rows.ask(f"EXPLAIN {text}", values))
+                assert "Index" in plan and "Seq Scan" not in plan, plan
+    store.close()
