@@ -35,7 +35,7 @@ from streams.ports import Chunk, Done, Inbound, Outbound, Placed
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
 from vault.handles import alias_hash
-from vault.port import Vault
+from vault.port import EpochKeys, Vault
 from vault.tokens import PixelKeys
 from vault.values import AliasRow, PolicyRow, ProcessorState
 
@@ -67,21 +67,22 @@ class ListSink:
 
 
 class Bench:
-    """Both stages on one SQLite vault."""
+    """Both stages on one vault: SQLite in the folder, where no `url` names another."""
 
-    def __init__(self, folder: Path) -> None:
-        self.vault: Vault = open_vault(f"sqlite:///{folder / 'vault.db'}", MemoryEpochKeys())
+    def __init__(self, folder: Path, url: str | None = None, keys: EpochKeys | None = None) -> None:
+        place = url or f"sqlite:///{folder / 'vault.db'}"
+        self.vault: Vault = open_vault(place, keys or MemoryEpochKeys())
         self.sink, self.offsets = ListSink(), Counter[tuple[str, int]]()
-        keys = PixelKeys.generate(os.urandom)
+        pixels = PixelKeys.generate(os.urandom)
         self.now = self.vault.clock.now()
-        self.traffic = Traffic(self.now, keys)
+        self.traffic = Traffic(self.now, pixels)
         self._publish()
         around = building.Surroundings(
             vault=self.vault,
             sink=self.sink,
             partitions=lambda _topic: PARTITIONS,
             service_key=bytes(32),
-            pixel_keys=keys,
+            pixel_keys=pixels,
         )
         self._tag, self._route = building.tag(around), building.route(around)
 

@@ -75,6 +75,12 @@ class Server:
         """The address of a database."""
         return f"postgresql://{OWNER}@/{database}?host={self.folder}&port={self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        assert self._process is not None, "it runs"
+        return self._process.pid
+
     def start(self) -> None:
         """Start, and return once it answers (after recovery, where it was killed)."""
         settings = (f"unix_socket_directories={self.folder}", *self._settings)
