@@ -12,16 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace as changed
 
-from schemas.ids import RecordId
+from schemas.ids import Period, RecordId, Terms
 from schemas.merkle import root
 from schemas.models import BucketScope, Depersonalized, Record
 from vault.herald import Herald
-from vault.port import Tx
+from vault.port import Tx, Vault
 from vault.values import BucketId
 
 LEAF_BYTES = 20
+FOLDED = "folded/"
+"""Metas of this name keep the count and root of a bucket's leaves, worked out before its end."""
+SPENT = b""
+"""Such a meta's value once the bucket has ended."""
 
 
 class Named(NamedTuple):
@@ -43,15 +48,60 @@ def add_leaves(tx: Tx, leaves: Mapping[BucketId, Sequence[bytes]]) -> None:
 
 def take_back(tx: Tx, bucket: BucketId, gone: bytes) -> None:
     """Forget one leaf, whose record ends otherwise than planned; of an ended bucket the root is said."""
-    left = {each for blob in tx.take_leaves(bucket) for each in _split(blob) if each != gone}
+    left = [each for each in _distinct(tx.leaves(bucket)) if each != gone]
+    tx.drop_leaves(bucket)
+    tx.put_meta(_folded(bucket), None)
     if left:
-        tx.add_leaves({bucket: b"".join(sorted(left))})
+        tx.add_leaves({bucket: b"".join(left)})
 
 
 def take_root(tx: Tx, bucket: BucketId) -> Named:
-    """What a bucket's lapse names; its leaves are forgotten: in the transaction that ends the bucket."""
-    found = {each for blob in tx.take_leaves(bucket) for each in _split(blob)}
-    return Named(len(found), root(sorted(found)))
+    """What a bucket's lapse names, in the transaction that ends it; its leaves are forgotten, or left to
+    `sweep` where the root was worked out before.
+    """
+    folded = tx.meta(_folded(bucket))
+    if folded and tx.count_leaves(bucket) == 1:
+        tx.put_meta(_folded(bucket), SPENT)
+        return msgspec.msgpack.decode(folded, type=Named)
+    found = _distinct(tx.leaves(bucket))
+    tx.drop_leaves(bucket)
+    tx.put_meta(_folded(bucket), None)
+    return Named(len(found), root(found))
+
+
+def fold(vault: Vault, bucket: BucketId) -> None:
+    """Work a bucket's root out before it is needed: its leaves become one blob, beside it count and root.
+
+    What is added meanwhile or later is one more blob, which tells `take_root` that the root is of the past.
+    """
+    with vault.transaction(write=False) as tx:
+        blobs = tx.leaves(bucket)
+    found = _distinct(blobs)
+    named = Named(len(found), root(found))
+    with vault.transaction() as tx:
+        row = tx.buckets([bucket]).get(bucket)
+        if (
+            not found
+            or row is None
+            or row.ended_at is not None
+            or not blobs.keys() <= tx.leaves(bucket).keys()
+        ):
+            return
+        tx.drop_leaves(bucket, blobs)
+        tx.add_leaves({bucket: b"".join(found)})
+        tx.put_meta(_folded(bucket), msgspec.msgpack.encode(named))
+
+
+def sweep(vault: Vault) -> int:
+    """Forget the leaves of buckets that ended with a root worked out before; returns of how many."""
+    with vault.transaction(write=False) as tx:
+        spent = [name for name, value in tx.metas(FOLDED).items() if value == SPENT]
+    for name in spent:
+        purpose, period, terms = name.removeprefix(FOLDED).rsplit("/", 2)
+        with vault.transaction() as tx:
+            tx.drop_leaves(BucketId(purpose, Period(int(period)), Terms(int(terms))))
+            tx.put_meta(name, None)
+    return len(spent)
 
 
 def rooted(herald: Herald, bucket: BucketId, named: Named) -> Herald:
@@ -66,6 +116,15 @@ def rooted(herald: Herald, bucket: BucketId, named: Named) -> Herald:
         return encode(record)
 
     return replace(herald, encode=with_root)
+
+
+def _folded(bucket: BucketId) -> str:
+    return f"{FOLDED}{bucket.purpose}/{bucket.period}/{bucket.terms}"
+
+
+def _distinct(blobs: Mapping[str, bytes]) -> list[bytes]:
+    """The leaves of all blobs, each once, ascending."""
+    return sorted({each for blob in blobs.values() for each in _split(blob)})
 
 
 def _split(blob: bytes) -> Iterator[bytes]:

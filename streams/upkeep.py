@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -17,10 +18,12 @@ from schemas.plan import Plans
 from streams import metrics
 from streams.expanding import Expander
 from streams.housekeeping import Purge
+from streams.leaves import fold, sweep
 from streams.planbook import PlanBook
 from streams.residue import period_of, settle
 from streams.scan import Scan
 from vault.port import Tx, Vault
+from vault.values import BucketId
 
 SECOND = 1_000_000
 SEEN_FOR = 4 * 86_400 * SECOND
@@ -29,6 +32,8 @@ EPOCH_FOR = 7 * 86_400 * SECOND
 """How long an epoch lasts: what a backup older than this holds of destroyed keys opens nothing."""
 EPOCH_FOR_COPIES = 86_400 * SECOND
 """The same where the store keeps what it replaced (PostgreSQL): the destroyed is gone within a day."""
+FOLD_FROM, FOLD_AFTER = 2_000, 10 * SECOND
+"""Records from which on a bucket's root is worked out ahead, and how long nothing may have come to it."""
 BEGAN = "epoch/began"
 """Meta: when the first epoch was first seen."""
 TREE = "lifecycle/tree"
@@ -38,6 +43,7 @@ EVERY: Mapping[str, float] = {
     "expand": 0.5,
     "purge": 2.0,
     "checkpoint": 60.0,
+    "fold": 5.0,
     "seen": 3600.0,
     "epoch": 3600.0,
 }
@@ -134,6 +140,7 @@ class Upkeep:
     now: Callable[[], float]
     every: dict[str, float] = field(default_factory=lambda: dict(EVERY))
     _next: dict[str, float] = field(default_factory=dict)
+    _folded: dict[BucketId, int] = field(default_factory=dict)
 
     async def run(self) -> int:
         """Do what is due now; there is never more to do at once."""
@@ -142,6 +149,7 @@ class Upkeep:
             "expand": self._expand,
             "purge": self._purge,
             "checkpoint": self._checkpoint,
+            "fold": self._fold,
             "seen": self._seen,
             "epoch": self._epoch,
         }
@@ -171,6 +179,23 @@ class Upkeep:
         tree = await self.work(lambda: self.checkpoints.read(before))
         assert isinstance(tree, _Tree), "reading the log gives a tree"
         self.checkpoints.sign(before, tree)
+
+    async def _fold(self) -> None:
+        """Work out the roots of large buckets nothing comes to any more, so that their end takes no longer
+        than a small one's; and forget the leaves of those that ended.
+        """
+        with self.vault.transaction(write=False) as tx:
+            large = [
+                row
+                for row in tx.all_buckets(state="open")
+                if row.tally >= FOLD_FROM
+                and row.tally != self._folded.get(row.id)
+                and tx.now - row.last_seen >= FOLD_AFTER
+            ]
+        for row in large:
+            await self.work(partial(fold, self.vault, row.id))
+            self._folded[row.id] = row.tally
+        await self.work(partial(sweep, self.vault))
 
     async def _seen(self) -> None:
         with self.vault.transaction() as tx:

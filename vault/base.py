@@ -11,7 +11,7 @@ from vault.clock import ClockReader
 from vault.keys import Draw, hkdf_expand, new_key
 from vault.sealing import seal, unseal
 from vault.slots import EpochCache, Slots
-from vault.store import Row, Rows, Way
+from vault.store import Row, Rows, Way, Where
 from vault.tables import META, SECRET, Table
 
 MANUAL_CLOCK: Final = "clock.manual"
@@ -76,6 +76,10 @@ class Base:
         found = self.rows.find(META, ("name",), [(key,)])
         return bytes(found[0][1]) if found else None
 
+    def metas(self, prefix: str) -> dict[str, bytes]:
+        """Return the odd values whose names begin like this."""
+        return {name: bytes(value) for name, value in self.rows.scan(META, under(prefix))}
+
     def put_meta(self, key: str, value: bytes | None) -> None:
         """Replace an odd value; None forgets it."""
         self.alone()
@@ -129,6 +133,11 @@ class Base:
         """Run what waits for the commit."""
         for do in self._after:
             do()
+
+
+def under(prefix: str) -> Where:
+    """Conditions for names that begin with a prefix, which an index answers."""
+    return [("name", ">=", prefix), ("name", "<", prefix[:-1] + chr(ord(prefix[-1]) + 1))]
 
 
 def one(rows: list[Row]) -> Row | None:

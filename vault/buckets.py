@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from schemas.errors import Bug
 from schemas.ids import Micros, Period, SubjectNumber, Terms
-from vault.base import Base
+from vault.base import Base, under
 from vault.handles import packed
 from vault.keys import INFO_BUCKET, hkdf_expand, new_key
-from vault.store import Op, Row, Where
+from vault.store import Op, Row
 from vault.tables import ANCHOR, BUCKET, META, TALLY, TOLD_BUCKET, TOLD_SUBJECT
 from vault.values import BucketId, BucketRow, BucketState, BucketWanted
 
@@ -92,15 +92,23 @@ class BucketRows(Base):
         """Keep a blob of this transaction's beside each bucket's tally."""
         self.rows.put(META, [(_leaves(bucket) + str(self.seq), blob) for bucket, blob in blobs.items()])
 
-    def take_leaves(self, bucket: BucketId) -> list[bytes]:
-        """Return every blob kept beside a bucket's tally, and forget them."""
+    def leaves(self, bucket: BucketId) -> dict[str, bytes]:
+        """Return every blob kept beside a bucket's tally, by name."""
+        return {name: bytes(blob) for name, blob in self.rows.scan(META, under(_leaves(bucket)))}
+
+    def count_leaves(self, bucket: BucketId) -> int:
+        """Return how many blobs are kept beside a bucket's tally, without reading them."""
+        return self.rows.count(META, under(_leaves(bucket)))
+
+    def drop_leaves(self, bucket: BucketId, names: Iterable[str] | None = None) -> None:
+        """Forget the blobs of these names, or all that are kept beside a bucket's tally."""
         self.alone()
-        under = _leaves(bucket)
-        where: Where = [("name", ">", under), ("name", "<", under[:-1] + chr(ord(under[-1]) + 1))]
-        blobs = [bytes(blob) for _, blob in self.rows.scan(META, where, order=("name",))]
-        self.rows.delete_where(META, where)
-        self.rows.delete(META, ("name",), [(under[:-1],)])  # a count, in vaults of the first version
-        return blobs
+        if names is not None:
+            self.rows.delete(META, ("name",), [(name,) for name in names])
+            return
+        self.rows.delete_where(META, under(_leaves(bucket)))
+        # A count, in vaults of the first version.
+        self.rows.delete(META, ("name",), [(_leaves(bucket)[:-1],)])
 
     def shorten_bucket(self, bucket: BucketId, due: Micros) -> None:
         """Bring a due date forward; `Bug` if it would be later."""

@@ -134,8 +134,16 @@ class BucketTx(Protocol):
         """Keep a blob beside each bucket's tally: the chunk's leaves."""
         ...
 
-    def take_leaves(self, bucket: BucketId) -> list[bytes]:
-        """Return the blobs kept beside a bucket's tally, and forget them."""
+    def leaves(self, bucket: BucketId) -> dict[str, bytes]:
+        """Return the blobs kept beside a bucket's tally, by name."""
+        ...
+
+    def count_leaves(self, bucket: BucketId) -> int:
+        """Return how many there are, without reading them."""
+        ...
+
+    def drop_leaves(self, bucket: BucketId, names: Iterable[str] | None = None) -> None:
+        """Forget those of these names, or all of them."""
         ...
 
     def shorten_bucket(self, bucket: BucketId, due: Micros) -> None:

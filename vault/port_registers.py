@@ -95,6 +95,10 @@ class RegistryTx(Protocol):
         """Return an odd value that has no table."""
         ...
 
+    def metas(self, prefix: str) -> dict[str, bytes]:
+        """Return the odd values whose names begin like this."""
+        ...
+
     def put_meta(self, key: str, value: bytes | None) -> None:
         """Replace an odd value; None forgets it."""
         ...

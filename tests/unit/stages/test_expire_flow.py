@@ -25,7 +25,7 @@ from streams.announcing import LEASE, Announcer, take_lease
 from streams.clockrules import Reading
 from streams.expiring import TOO_MANY, confirm, read_clocks
 from streams.housekeeping import Purge
-from streams.leaves import leaf
+from streams.leaves import fold, leaf, sweep
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
 from streams.scan import scan_memory
@@ -549,7 +549,53 @@ async def test_a_lapse_states_the_root_over_its_records(world: World) -> None:
     assert {each.root for each in world.lapses("processor.crm")} == {lapse.root}
     with world.vault.transaction() as tx:
         bucket = next(row.id for row in tx.all_buckets(purpose="answer"))
-        assert tx.take_leaves(bucket) == []
+        assert tx.leaves(bucket) == {}
+
+
+async def test_a_root_worked_out_ahead_is_the_root() -> None:
+    """A large bucket's leaves are folded while it is quiet; what comes later is not missed, and at the end
+    there is nothing left to read.
+    """
+    world = World()
+    await world.settle()
+    for n in range(4):
+        world.publish(world.form(email=f"p{n}@example.com"), "intake.form")
+    await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
+        blobs = tx.leaves(bucket)
+    fold(world.vault, bucket)
+    with world.vault.transaction(write=False) as tx:
+        assert tx.count_leaves(bucket) == 1 and tx.leaves(bucket).keys().isdisjoint(blobs)
+    for late in (True, False):
+        if late:
+            world.publish(world.form(email="late@example.com"), "intake.form")
+            await world.settle()
+        fold(world.vault, bucket)
+    await world.later(21)
+    (lapse,) = [each for each in world.lapses("lifecycle") if isinstance(each.scope, BucketScope)]
+    found = sorted({leaf(e.record_id, e.revision) for e in world.entries() if e.links})
+    assert (lapse.records, lapse.root) == (5, root(found))
+    sweep(world.vault)
+    with world.vault.transaction(write=False) as tx:
+        assert tx.leaves(bucket) == {} and tx.metas("folded/") == {}
+
+
+async def test_a_leaf_after_the_fold_is_not_missed() -> None:
+    """The bucket ends right after something was added to it."""
+    world = World()
+    await world.settle()
+    for email in ("a@example.com", "b@example.com"):
+        world.publish(world.form(email=email), "intake.form")
+        await world.settle()
+        with world.vault.transaction(write=False) as tx:
+            (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
+        if email.startswith("a"):
+            fold(world.vault, bucket)
+    await world.later(21)
+    (lapse,) = [each for each in world.lapses("lifecycle") if isinstance(each.scope, BucketScope)]
+    assert (lapse.records, lapse.root) == (2, root(sorted(leaf(e.record_id, 1) for e in world.entries())))
+    assert sweep(world.vault) == 0
 
 
 async def test_metrics_move() -> None:
