@@ -51,7 +51,7 @@ check: $(READY) ## what needs no broker: format, lint, types, import contract, u
 lanes: $(READY) ## the heavier lanes: containers on a Docker engine (root, Debian's docker.io); skipped with a reason
 	@$(BIN)/python -m pytest -m lane $(ARGS)
 
-soak: $(READY) ## long runs with crashes and restarts (many minutes)
+soak: $(READY) ## long runs with crashes and restarts; ARGS="--minutes 20 --seeds 1,2,3"
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
 
 bench: $(READY) ## what an event costs in the tag and route stages, and how many bytes it leaves (minutes)

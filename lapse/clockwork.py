@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from lapse import faults
 from lapse.cli.output import moment
 from lapse.layout import read_json, write_json
 from lapse.main import Installation
@@ -42,6 +43,7 @@ def advance(here: Installation, by: str, *, confirm: bool, timeout: float) -> di
         with here.vault.transaction(write=False) as tx:
             due = tx.next_due(now)
         here.vault.clock.set_manual(target if due is None or due > target else due)
+        here.crash(faults.MOVED)
         _settle(here, deadline)
         steps += 1
     _note(here)

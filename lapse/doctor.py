@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lapse import topics, waiting
+from lapse import crew, topics, waiting
 from lapse.cli.output import moment
 from lapse.layout import ROLES, read_json
 from lapse.main import Installation
@@ -64,6 +64,8 @@ def _roles(here: Installation) -> Iterator[Finding]:
         yield Finding(check="roles", ok=False, figure="not up", do="lapse up --data DIR")
         return
     wanted = [role for role in ROLES if role != "broker"]
+    counts = crew.wished(here.layout)
+    wanted += [crew.named(role, n) for role, count in counts.items() for n in range(2, count + 1)]
     for role in wanted:
         path = here.layout.role_state(role)
         word = read_json(path) if path.exists() else {}

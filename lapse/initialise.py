@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lapse import faults
 from lapse.layout import Layout, read_json, write_atomically, write_json
 from processors.tokens import make_secret
 from schemas.errors import BadInput, NotFound, Refused
@@ -62,7 +63,13 @@ def read_marker(layout: Layout) -> Marker:
 
 
 def initialise(
-    root: Path, policy_file: Path, *, test: bool, clock: Literal["system", "manual"], hosts: Sequence[str]
+    root: Path,
+    policy_file: Path,
+    *,
+    test: bool,
+    clock: Literal["system", "manual"],
+    hosts: Sequence[str],
+    fault: str | None = None,
 ) -> Marker:
     """Make the data folder, or complete an interrupted making; a finished one must carry the same policy.
 
@@ -72,6 +79,7 @@ def initialise(
     from schemas.policy import compile_plan
 
     layout, (text, policy) = Layout(root), read_policy(policy_file)
+    crash = faults.armed(fault if test else None, layout)
     digest = hashlib.sha256(text).hexdigest()
     if layout.marker.exists():
         return _check(layout, read_marker(layout), digest, clock)
@@ -92,7 +100,9 @@ def initialise(
     (layout.keys / ".making").touch(mode=0o600)
     _make_keys(layout, hosts)
     make_credentials(layout, compile_plan(policy))
+    crash(faults.MADE)
     write_atomically(layout.policy(policy.version), text)
+    crash(faults.KEPT)
     marker = Marker(
         installation=secrets.token_hex(8),
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -35,6 +35,11 @@ class Layout:
         return self.root / "roles.json"
 
     @property
+    def workers_file(self) -> Path:
+        """How many workers each role is to have."""
+        return self.state / "workers.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the supervisor: one per data folder."""
         return self.root / "lapse.lock"

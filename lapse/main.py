@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from lapse import faults
 from lapse.broker.connection import BrokerAddress, Credentials
 from lapse.initialise import Marker, read_marker
 from lapse.layout import Layout, read_json
@@ -28,6 +29,7 @@ from schemas.plan import Plans
 from schemas.registry import Registry
 from vault import open_vault
 from vault.epochs import FileEpochKeys
+from vault.faults import Crash, never
 from vault.port import Vault
 from vault.restored import is_closed
 from vault.tokens import PixelKeys
@@ -102,7 +104,7 @@ class Installation:
     @cached_property
     def vault(self) -> Vault:
         """The vault, opened where it is; `Unavailable` while it is closed after a restore."""
-        opened = open_installed_vault(self.layout, self.marker, self.vault_address)
+        opened = open_installed_vault(self.layout, self.marker, self.vault_address, self.crash)
         self._closing.callback(opened.close)
         with opened.transaction(write=False) as tx:
             closed = is_closed(tx) and not self.catching_up
@@ -124,6 +126,11 @@ class Installation:
         with self.vault.transaction(write=False) as tx:
             rows = tx.policies()
         return Plans(compile_plan(load(row.body, where=f"policy {row.version}")) for row in rows)
+
+    @cached_property
+    def crash(self) -> Crash:
+        """Dies at the points `LAPSE_FAULT` names, on test data alone."""
+        return faults.armed(self.settings.fault if self.marker.test else None, self.layout)
 
     @property
     def address(self) -> BrokerAddress:
@@ -194,16 +201,21 @@ def installation(folder: Path, *, catching_up: bool = False) -> Iterator[Install
         here.close()
 
 
-def open_installed_vault(layout: Layout, marker: Marker, place: VaultAddress) -> Vault:
+def open_installed_vault(layout: Layout, marker: Marker, place: VaultAddress, crash: Crash = never) -> Vault:
     """Open the vault of a data folder under its epoch keys and its clock."""
     if not layout.keys.exists():
         raise NotFound(
             "no_keys", "the folder of keys is gone", str(layout.keys), "restore it; without it nothing opens"
         )
     if place.kind == "sqlite":
+        if not layout.vault_file.exists() and any(layout.epochs.glob("*.key")):
+            # Opening would make a new, empty vault beside the old one's keys: nothing would open, and all
+            # that is closed for an erased person would be forgotten.
+            where, do = layout.vault_file.name, "put it back; the system goes on by itself"
+            raise Unavailable("unavailable", "the vault's file is gone", where, do)
         layout.vault_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys = FileEpochKeys(layout.epochs, layout.epoch_backups)
-    return open_vault(place.url, keys, clock=marker.clock, password=place.password)
+    keys = FileEpochKeys(layout.epochs, layout.epoch_backups, crash=crash)
+    return open_vault(place.url, keys, clock=marker.clock, password=place.password, crash=crash)
 
 
 def _registry(layout: Layout, chosen: Settings) -> str | None:

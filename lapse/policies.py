@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from lapse import runfile
+from lapse import faults, runfile
 from lapse.broker.connection import Credentials
 from lapse.broker.principals import everyone
 from lapse.cli.output import moment
@@ -106,7 +106,9 @@ def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) 
         body=text.decode(),
     )
     detail = order(here, ordered, timeout)
+    here.crash(faults.PUBLISHED)
     write_atomically(here.layout.policy(policy.version), text)
+    here.crash(faults.COPIED)
     runfile.refresh(here, plan)
     return {"version": policy.version, "changes": changes, **detail}
 

@@ -99,10 +99,14 @@ class RoleProcess:
             self.process, self.resume_at = None, now + self.pause
             self.restarts += 1
             return True
-        if now >= self.resume_at:
+        if now < self.resume_at:
+            return False
+        try:
             self.start()
-            return True
-        return False
+        except OSError:  # no room for its log, no more processes: tried again, the others go on
+            self.resume_at = now + LONGEST_PAUSE
+            return False
+        return True
 
     def ask_to_stop(self) -> None:
         """SIGTERM: drain, commit, leave."""

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from lapse import faults
 from lapse.broker.connection import Credentials
 from lapse.broker.principals import processor_group, processor_user
 from lapse.cli.output import moment
@@ -154,6 +155,8 @@ def _rotate(here: Installation, name: str, path: Path) -> None:
     }
     if here.address.secured:
         here.admin("admin").put_users([Credentials(username=fresh["username"], password=fresh["password"])])
+        here.crash(faults.ROTATED)
     with here.vault.transaction() as tx:
         register_token(tx, name, fresh["token"])
+    here.crash(faults.LET_IN)
     write_json(path, fresh)

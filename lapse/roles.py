@@ -34,8 +34,8 @@ BEACONS_A_SECOND, BEACON_BURST = 500.0, 5000
 
 
 def play(name: str, folder: Path) -> int:
-    """Play a role until SIGTERM; returns the exit code."""
-    runner, registry = _runner(name)
+    """Play a role until SIGTERM; returns the exit code. `<role>.<n>` is the role's n-th worker."""
+    runner, registry = _runner(role_of(name))
     with main.installation(folder) as here:
         logs.to_stdout(here.settings.log_level)
         state = RoleState(here.layout, name, registry(), here.runtime.metrics.get(name, 0))
@@ -45,6 +45,11 @@ def play(name: str, folder: Path) -> int:
             structlog.get_logger(name).error("role_ended", code=error.code, where=error.where)
             state.waiting(f"{error.code}: {error.what}")
             return error.exit_code
+
+
+def role_of(name: str) -> str:
+    """The role that a process plays: `route` for `route` and `route.2`."""
+    return name if name.startswith(FAKE) else name.partition(".")[0]
 
 
 def _runner(name: str) -> tuple[Role, Callable[[], CollectorRegistry]]:
@@ -135,6 +140,7 @@ def _collector(here: Installation, state: RoleState) -> int:
         credentials=lambda sites: [SiteCredential(**_site_credential(layout, name)) for name in sites],
         pixel_keys=here.pixel_keys,
         on_ready=lambda _port: state.ready(),
+        crash=here.crash,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
+import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from lapse.layout import Layout, write_json
@@ -33,11 +34,15 @@ class RoleState:
         with self._lock:
             if self._last == (ready, reason):
                 return
-            self._last = (ready, reason)
             document = {
                 "pid": os.getpid(),
                 "ready": ready,
                 "waiting_for": reason,
                 "metrics_url": self.metrics_url,
             }
-            write_json(self._path, document)
+            try:
+                write_json(self._path, document)
+            except OSError as error:  # a full disk: said again as soon as there is room, and no reason to die
+                structlog.get_logger(self.role).warning("state_not_written", errno=error.errno)
+            else:
+                self._last = (ready, reason)

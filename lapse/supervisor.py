@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,14 +16,21 @@ from typing import Protocol
 
 import structlog
 
+from lapse import faults
+from lapse.crew import Crew
 from lapse.layout import Layout, write_json
 from lapse.processes import RoleProcess, last_lines
-from schemas.errors import Unavailable
+from schemas.errors import LapseError, Unavailable
+from vault.faults import Crash, never
 
 log = structlog.get_logger("supervisor")
 
 LOOK_SECONDS = 0.05
 """How often the supervisor looks at its children."""
+BROKER_SECONDS = 300.0
+"""How long a broker may take to answer: one that is stopped for being slow begins anew, as slowly."""
+BROKER_STOPS = 30.0
+"""How long a start that was under way may take to notice that it is over."""
 STOP_ORDER = ("collector", "keys", "tag", "route", "connect", "govern", "expire")
 """Sources dry up first, so that what was accepted still flows as far as it can."""
 
@@ -51,11 +59,17 @@ class Supervisor:
         *,
         broker: Broker | None,
         on_ready: Callable[[dict[str, str]], None],
+        hire: Callable[[str], RoleProcess],
+        crash: Crash = never,
     ) -> None:
-        self._layout, self._roles, self._broker = layout, list(roles), broker
-        self._on_ready = on_ready
+        self._layout, self._broker = layout, broker
+        self._crew = Crew(layout=layout, hire=hire, first=list(roles))
+        self._on_ready, self._crash = on_ready, crash
         self._stopping = False
         self._announced = False
+        self._unwritten = False
+        self._starting: threading.Thread | None = None
+        self._broker_pid = broker.pid if broker is not None else None
 
     def run(self, *, wait_ready: float) -> None:
         """Run until SIGTERM or SIGINT. Raises `Unavailable` if not every role is ready within
@@ -63,8 +77,8 @@ class Supervisor:
         """
         with self._signals():
             try:
-                for role in self._roles:
-                    role.start()
+                self._crew.start()
+                self._crash(faults.STARTED)
                 self._write_roles()
                 self._tend_forever(time.monotonic() + wait_ready)
             finally:
@@ -76,19 +90,20 @@ class Supervisor:
 
     def _tend_forever(self, ready_by: float) -> None:
         while not self._stopping:
-            changed = [role.role for role in self._roles if role.tend()]
-            if self._tend_broker() or changed:
+            changed = self._crew.tend()
+            if self._tend_broker() or changed or self._unwritten:
                 self._write_roles()
                 for name in changed:
-                    log.warning("role_restarted", role=name)
+                    log.warning("role_changed", role=name)
             if not self._announced:
                 self._announce_when_ready(ready_by)
             time.sleep(LOOK_SECONDS)
 
     def _announce_when_ready(self, ready_by: float) -> None:
-        late = [role for role in self._roles if not role.ready()]
+        late = [role for role in self._crew.first if not role.ready()]
         if not late:
-            urls = {role.role: str(role.word().get("metrics_url", "")) for role in self._roles}
+            urls = {role.role: str(role.word().get("metrics_url", "")) for role in self._crew.first}
+            self._crash(faults.READY)
             self._on_ready(urls)
             self._announced = True
         elif time.monotonic() > ready_by:
@@ -104,37 +119,56 @@ class Supervisor:
             )
 
     def _tend_broker(self) -> bool:
-        if self._broker is None or self._broker.pid is not None:
+        """Start the broker again if it ended; true when its process changed. Roles are tended meanwhile."""
+        if self._broker is None:
             return False
-        log.warning("broker_ended")
+        if self._broker.pid is None and not (self._starting and self._starting.is_alive()):
+            log.warning("broker_ended")
+            self._starting = threading.Thread(target=self._start_broker, name="broker", daemon=True)
+            self._starting.start()
+        changed = self._broker.pid != self._broker_pid
+        self._broker_pid = self._broker.pid
+        return changed
+
+    def _start_broker(self) -> None:
+        assert self._broker is not None
         try:
-            self._broker.start()
-        except Unavailable as error:
-            log.warning("broker_not_started", code=error.code)
+            self._broker.start(BROKER_SECONDS)
+        except (LapseError, OSError) as error:  # OSError: its folder cannot be written, the disk is full
+            log.warning("broker_not_started", code=getattr(error, "code", type(error).__name__))
             time.sleep(1.0)
-        return True
 
     def _stop(self) -> None:
         self._layout.run_file.unlink(missing_ok=True)
-        by_name = {role.role: role for role in self._roles}
+        self._crash(faults.STOPPING)
+        everyone = [*self._crew.all, *self._crew.leaving]
         # One source first, then all the others at once: each drains on its own, and together that takes as
         # long as the slowest.
         for names in (STOP_ORDER[:1], STOP_ORDER[1:]):
-            stopping = [by_name[name] for name in names if name in by_name]
+            stopping = [role for role in everyone if role.role.partition(".")[0] in names]
             for role in stopping:
                 role.ask_to_stop()
             for role in stopping:
                 role.wait_stopped()
         if self._broker is not None:
             self._broker.stop()
+            if self._starting is not None:  # it may have been about to start one
+                self._starting.join(BROKER_STOPS)
+                self._broker.stop()
         self._layout.roles_file.unlink(missing_ok=True)
 
     def _write_roles(self) -> None:
-        pids: dict[str, int | None] = {role.role: role.pid for role in self._roles}
-        pids["supervisor"] = os.getpid()
-        if self._broker is not None:
+        pids = {**self._crew.pids(), "supervisor": os.getpid()}
+        if self._broker is not None and self._broker.pid is not None:
             pids["broker"] = self._broker.pid
-        write_json(self._layout.roles_file, {name: pid for name, pid in pids.items() if pid is not None})
+        try:
+            write_json(self._layout.roles_file, pids)
+        except OSError as error:  # a full disk must not end what keeps the others running: written later
+            if not self._unwritten:
+                log.warning("roles_not_written", errno=error.errno)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -12,12 +12,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from lapse import cluster, runfile, vaults
+from lapse import cluster, crew, faults, runfile, vaults
 from lapse.broker import jars
 from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
@@ -45,6 +45,8 @@ from schemas.policy import compile_plan, load
 from schemas.signing import public_key
 from vault.values import PolicyRow
 
+FIRST_ORDERED = "first/ordered"
+"""Meta: the first policy's commands are on `control`; a start that was killed before orders them again."""
 WORKERS = ("collector", "tag", "route", "govern", "expire", "connect", "keys")
 BROKER_LOOK_SECONDS = 0.2
 
@@ -60,6 +62,7 @@ class Wanted:
     bootstrap: str | None
     clock: Literal["system", "manual"] | None
     wait_ready: float
+    workers: Mapping[str, int] = field(default_factory=dict)
 
 
 def run(wanted: Wanted, settings: Settings) -> None:
@@ -77,10 +80,14 @@ def run(wanted: Wanted, settings: Settings) -> None:
         runtime = _runtime(layout, marker, wanted, settings, reached, broker)
         with installation(wanted.folder, catching_up=True) as here:
             _set_up(here, reached.administrator)
+        crew.wish(layout, wanted.workers)
+        hire = _hiring(layout)
         supervisor = Supervisor(
             layout,
-            _roles(layout, runtime),
+            [hire(name) for name in (*(f"fake.{name}" for name in runtime.fakes), *WORKERS)],
+            hire=hire,
             broker=broker,
+            crash=faults.armed(settings.fault if marker.test else None, layout),
             on_ready=lambda metrics: _ready(layout, runtime, metrics),
         )
         supervisor.run(wait_ready=max(1.0, deadline - time.monotonic()))
@@ -253,16 +260,30 @@ def _set_up(here: Installation, superuser: Credentials | None) -> None:
     if superuser is not None:
         document = {"username": superuser.username, "password": superuser.password}
         write_json(layout.credentials("roles", "admin"), document)
-    first = _publish_first(here)
+    new = _publish_first(here)
+    here.crash(faults.FIRST)
     say("topics, users and rights …")
     for plan in here.plans:
         prepare(here, plan)
     with here.vault.transaction() as tx:
         tx.put_meta("operators", _operators(layout))
-    if first:
-        approve_first(here)
-    else:
+    here.crash(faults.PREPARED)
+    if not new:
         catch_up_if_restored(here)
+    if not _ordered(here):
+        approve_first(here)
+        here.crash(faults.ORDERED)
+        with here.vault.transaction() as tx:
+            tx.put_meta(FIRST_ORDERED, b"1")
+
+
+def _ordered(here: Installation) -> bool:
+    """Whether the commands that come with the first policy are on `control`; data of 0.1.0 shows it by what
+    they did.
+    """
+    with here.vault.transaction(write=False) as tx:
+        done = tx.meta(FIRST_ORDERED) is not None or bool(tx.processors())
+        return done or len(tx.policies()) > 1
 
 
 def _operators(layout: Layout) -> bytes:
@@ -287,18 +308,15 @@ def _publish_first(here: Installation) -> bool:
     return True
 
 
-def _roles(layout: Layout, runtime: Runtime) -> list[RoleProcess]:
-    root = Path(__file__).parents[1]
-    variables = interpreter_environment(environment(), root)
-    return [
-        RoleProcess(
-            role=role,
-            command=[sys.executable, "-m", "lapse.roles", role, str(layout.root)],
-            environment=variables,
-            layout=layout,
-        )
-        for role in (*(f"fake.{name}" for name in runtime.fakes), *WORKERS)
-    ]
+def _hiring(layout: Layout) -> Callable[[str], RoleProcess]:
+    """What makes the process of a role's worker."""
+    variables = interpreter_environment(environment(), Path(__file__).parents[1])
+
+    def hire(name: str) -> RoleProcess:
+        command = [sys.executable, "-m", "lapse.roles", name, str(layout.root)]
+        return RoleProcess(role=name, command=command, environment=variables, layout=layout)
+
+    return hire
 
 
 def _ready(layout: Layout, runtime: Runtime, metrics: dict[str, str]) -> None:

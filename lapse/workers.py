@@ -14,11 +14,11 @@ from functools import cache, partial
 
 import structlog
 
-from lapse import faults
 from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
 from lapse.initialise import signing_key
 from lapse.main import Installation
+from lapse.membership import client_id, leave_for_the_dead
 from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
 from processors.build import Around, Handler, connector
@@ -93,7 +93,7 @@ class Bench:
             operators=self.operators(),
             finding=finding,
             work=engine.work,
-            crash=faults.armed(self.here.runtime.fault, self.here.layout),
+            crash=self.here.crash,
         )
 
     def operators(self) -> Mapping[str, bytes]:
@@ -142,6 +142,7 @@ def _connect(bench: Bench, engine: Engine) -> None:
         fake_urls={name: url + EVENTS for name, url in runtime.fakes.items()},
         callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",
         allow_private=runtime.allow_private_webhooks,
+        crash=bench.here.crash,
     )
     for plan in recipients(bench.plans()):
         _connected(engine, plan, around)
@@ -210,6 +211,8 @@ async def _watch(engine: Engine, state: RoleState) -> None:
         await asyncio.sleep(WATCH_SECONDS)
 
 
+READING = frozenset({"tag", "route", "govern", "connect"})
+"""Roles that are members of a consumer group."""
 READS: Mapping[str, Callable[[Plans], object]] = {"route": horizons, "connect": recipients}
 """What a role reads depends on the policies; it is subscribed once, when it starts."""
 
@@ -240,7 +243,13 @@ def runner(name: str) -> Role:
     def run(here: Installation, state: RoleState) -> int:
         def build() -> Engine:
             bench = Bench(here, name)
-            engine = Engine(group=group(name), access=bench.access, workdir=here.layout.state, now=wall)
+            engine = Engine(
+                group=group(name),
+                access=bench.access,
+                workdir=here.layout.state,
+                now=wall,
+                client=client_id(here),
+            )
             BUILD[name](bench, engine)
             engine.task(_named("watch", partial(_watch, engine, state)))
             if name in READS:
@@ -248,6 +257,8 @@ def runner(name: str) -> Role:
             return engine
 
         try:
+            if name in READING:
+                leave_for_the_dead(here, name)
             return worker.run(build, level=logging.getLevelName(here.settings.log_level.upper()))
         except LapseError as error:
             state.waiting(f"{error.code}: {error.what}")

@@ -21,6 +21,7 @@ from processors.webhook import Webhook, WebhookSettings
 from schemas.errors import BadInput
 from schemas.ids import Micros
 from schemas.plan import ProcessorPlan
+from vault.faults import Crash, never
 from vault.port import Vault
 
 
@@ -59,6 +60,7 @@ class Around:
     allow_private: bool = False
     timing: Timing = field(default_factory=Timing)
     limits: Limits = field(default_factory=Limits)
+    crash: Crash = never
 
 
 def webhook_secret_file(secrets_dir: Path, processor: str) -> Path:
@@ -97,6 +99,7 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
                 allow_private=around.allow_private,
             ),
             receipt_partitions=around.receipt_partitions,
+            crash=around.crash,
         )
     recipient = Webhook(processor=plan.name, settings=_webhook(plan, around), wall=wall)
     ledger = Ledger(
@@ -116,6 +119,7 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
         around=Surroundings(wall=wall, random=random.SystemRandom()),
         call_deadline=around.timing.call,
         limits=around.limits,
+        crash=around.crash,
     )
 
 

@@ -21,6 +21,7 @@ from processors import metrics
 from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
 from processors.backoff import seconds
 from processors.calls import Call, Erase
+from processors.faults import ANSWERED, CALLED, CLAIMED, DONE, ENTERED, FINISHED, MARKED
 from processors.gate import Gate
 from processors.ledger import Ledger
 from processors.recipient import Recipient
@@ -29,6 +30,7 @@ from schemas.codec import decode
 from schemas.errors import Rejected, Unavailable
 from schemas.ids import Micros
 from schemas.models import Depersonalized, RecordDelivered
+from vault.faults import Crash, never
 from vault.port import Tx, Vault
 
 log = logging.getLogger(__name__)
@@ -110,11 +112,13 @@ class Connector:
         call_deadline: Micros,
         limits: Limits | None = None,
         gate: Gate | None = None,
+        crash: Crash = never,
     ) -> None:
         self._name, self._vault, self._recipient, self._ledger = name, vault, recipient, ledger
         self._around, self._deadline = around, call_deadline / 1_000_000
         self._limits = limits or Limits()
         self.gate = gate or Gate()
+        self._crash = crash
         self._slots = asyncio.Semaphore(self._limits.in_flight)
 
     # ---- the topic
@@ -140,6 +144,7 @@ class Connector:
                     await self.attempt(self._register(piece, place, start))
             with self._fenced(place, start) as tx:
                 tx.set_progress(topic, chunk.partition, records[-1].offset + 1)
+            self._crash(DONE)
         except _Overtaken as overtaken:
             return overtaken.at
         return None
@@ -168,7 +173,9 @@ class Connector:
         self, deliveries: Sequence[tuple[RecordDelivered, bytes]], place: Place, start: int | None
     ) -> list[bytes]:
         with self._fenced(place, start) as tx:
-            return self._ledger.register(tx, deliveries, self._around.wall())
+            refs = self._ledger.register(tx, deliveries, self._around.wall())
+        self._crash(ENTERED)
+        return refs
 
     async def _lapse(self, lapse: Depersonalized, place: Place, start: int | None) -> None:
         after: bytes | None = b""
@@ -178,6 +185,7 @@ class Connector:
                 page, after = self._ledger.mark(tx, lapse, place, after, self._around.wall())
             refs += page[: self._limits.batch - len(refs)]
             await asyncio.sleep(0)  # a bucket of a million objects must not starve the loop
+        self._crash(MARKED)
         await self.attempt(refs)  # the rest of a large lapse waits for the loop, entered as due
 
     # ---- what waits
@@ -255,10 +263,16 @@ class Connector:
             take = [queue.popleft() for _ in range(slots)]
         if not (take or answered or postponed):
             return []
+        if answered:
+            self._crash(ANSWERED)
         with self._vault.transaction() as tx:
             again = self._ledger.finish(tx, answered, wall)
             self._ledger.postpone(tx, postponed, opens_at)
             claims = self._ledger.claim(tx, take, wall, self._owners()) if take else []
+        if answered:
+            self._crash(FINISHED)
+        if claims:
+            self._crash(CLAIMED)
         queue.extend(again)
         return claims
 
@@ -301,6 +315,7 @@ class Connector:
         if isinstance(answer, Refresh):
             await self._recipient.refresh()
             answer = await self._recipient.call(call)
+        self._crash(CALLED)
         if isinstance(answer, Refresh):
             return Pause(code=answer.code)
         if (

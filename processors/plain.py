@@ -22,12 +22,14 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from processors.calls import OpenedPart, Told
 from processors.clear import PlainSettings, lapse_json, opened_json
 from processors.connector import ChunkLike, InboundLike
+from processors.faults import FENCED, SENT, TOLD, WRITTEN
 from processors.telling import Teller
 from processors.values import Opener
 from schemas.codec import decode, encode
 from schemas.errors import Rejected, Unavailable
 from schemas.ids import Micros
 from schemas.models import Depersonalized, OpenedPurpose, RecordDelivered, RecordOpened
+from vault.faults import Crash, never
 from vault.port import Tx, Vault
 
 log = logging.getLogger(__name__)
@@ -69,10 +71,12 @@ class Plain:
         opener: Opener,
         settings: PlainSettings,
         receipt_partitions: int,
+        crash: Crash = never,
     ) -> None:
         self._processor, self._vault, self._opener, self._settings = processor, vault, opener, settings
         self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
         self._producers: dict[int, AIOKafkaProducer] = {}
+        self._crash = crash
 
     async def handle(self, chunk: ChunkLike) -> int | None:
         """Do one chunk; None when it may be acknowledged, else the offset at which another worker has gone
@@ -81,6 +85,7 @@ class Plain:
         Raises Unavailable when the vault or a broker is away; nothing of the chunk can be read then.
         """
         producer = await self._fenced(chunk.partition)
+        self._crash(FENCED)
         prepared = self._prepare(chunk)
         if prepared.records:
             try:
@@ -93,7 +98,10 @@ class Plain:
                 raise Unavailable(
                     "unavailable", f"{type(error).__name__} while writing", self._settings.topic
                 ) from None
-        return self._commit(chunk, prepared)
+        self._crash(WRITTEN)
+        elsewhere = self._commit(chunk, prepared)
+        self._crash(TOLD)
+        return elsewhere
 
     async def run(self) -> None:
         """Nothing ever waits here."""
@@ -208,6 +216,7 @@ class Plain:
                     await producer.send(topic, clear.value, key=clear.key, partition=target, headers=headers)
                 )
             await asyncio.gather(*sent)
+            self._crash(SENT)
 
     async def _drop(self, partition: int) -> None:
         producer = self._producers.pop(partition, None)

@@ -27,6 +27,7 @@ from streams import metrics, routestage, signals, tagplan
 from streams.announcing import Announcer
 from streams.control import ControlEntry, ControlJudge, ControlWork, read_commands
 from streams.expiring import Expiry
+from streams.faults import DECIDED, Crash
 from streams.intake import Arrived, IntakeReader
 from streams.planbook import PlanBook
 from streams.ports import Chunk, Done, Outcome, Seek
@@ -99,6 +100,7 @@ class Route(Quiet[RouteWork]):
     vault: Vault
     plans: PlanBook
     output: RouteOutput
+    crash: Crash
     entry: Any = None
 
     def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Record]]:
@@ -112,6 +114,7 @@ class Route(Quiet[RouteWork]):
     async def produce(self, part: Part, work: RouteWork) -> None:
         """The decision is acknowledged before the delivery it allows."""
         await self.output.send_decisions(part, work)
+        self.crash(DECIDED)
         await self.output.send_deliveries(work)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from schemas.errors import LapseError, Unavailable
 from schemas.ids import Micros
 from streams import metrics
-from streams.faults import ANNOUNCED, Crash, never
+from streams.faults import ANNOUNCED, LEASED, Crash, never
 from streams.ports import Outbound, Sink
 from vault.port import Tx, Vault
 from vault.values import OutboxRow
@@ -66,6 +66,7 @@ class Announcer:
             rows = tx.outbox(BATCH + self._stuck)
         if not rows:
             return 0
+        self._crash(LEASED)
         topics: dict[str, list[OutboxRow]] = {}
         for row in rows:
             topics.setdefault(row.topic, []).append(row)

@@ -169,7 +169,8 @@ def tag(around: Surroundings) -> Chunks[Any]:
 def route(around: Surroundings) -> Chunks[Any]:
     """The handle of every `records.<horizon>`."""
     output = RouteOutput(out=around.out, secrets=around.vault.secrets, draw=around.draw)
-    return _chunks(around, "route", Route(vault=around.vault, plans=PlanBook(around.vault), output=output))
+    stage = Route(vault=around.vault, plans=PlanBook(around.vault), output=output, crash=around.crash)
+    return _chunks(around, "route", stage)
 
 
 def govern_signals(around: Surroundings) -> Chunks[Any]:
@@ -218,7 +219,9 @@ def expire(
         vault=around.vault,
         plans=plans,
         purge=None if care is None else _purge(around, care, intake_segment),
-        expander=Expander(vault=around.vault, out=around.out, scan=scan, work=around.work),
+        expander=Expander(
+            vault=around.vault, out=around.out, scan=scan, work=around.work, crash=around.crash
+        ),
         checkpoints=Checkpoints(vault=around.vault, scan=scan, key_id=SERVICE, key=around.service_key),
         shuffle=lambda cells: random.SystemRandom().sample(cells, len(cells)),
         work=around.work,
@@ -261,6 +264,7 @@ def _purge(around: Surroundings, care: LogCare, segment: float) -> Purge:
         now=wall,
         work=around.work,
         segment=int(segment * 1_000_000),
+        crash=around.crash,
         tick_every=int(min(30.0, max(1.0, segment / 4)) * 1_000_000),
     )
 

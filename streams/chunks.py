@@ -105,6 +105,7 @@ class Chunks(Generic[Work]):
         self._at("settled")
         if not isinstance(done, Fenced):
             await self._stage.settled(first.work)
+            self._at("told")
         return done
 
     def _at(self, step: str) -> None:

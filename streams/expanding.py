@@ -19,6 +19,7 @@ from schemas.errors import Rejected
 from schemas.ids import LapseId, Micros, Period, Sequence, Slot, Terms
 from schemas.models import DecisionBatch, Depersonalized, RecordDecided, RecordScope
 from schemas.plan import Plans
+from streams.faults import EXPANDED, Crash, never
 from streams.out import Out
 from streams.ports import Outbound
 from streams.scan import Scan, ScannedBatch, Start, Time
@@ -111,6 +112,7 @@ class Expander:
     out: Out
     scan: Scan
     work: Callable[[Callable[[], list[Outbound]]], Awaitable[list[Outbound]]]
+    crash: Crash = never
 
     async def run(self, plans: Plans) -> int:
         """Do every job that is pending; returns how many lapses were sent."""
@@ -122,6 +124,7 @@ class Expander:
             records = await self.work(partial(self._read, job, secret, plans))
             await self.out.send(records)
             sent += len(records)
+            self.crash(EXPANDED)
             with self.vault.transaction() as tx:
                 rest = [each for each in pending(tx) if each != job]
                 tx.put_meta(JOBS, msgspec.msgpack.encode(rest) if rest else None)

@@ -18,7 +18,7 @@ from schemas.plan import Plans, PolicyPlan
 from streams import metrics
 from streams.clockrules import Moved, Reading, judge
 from streams.expanding import ask_expansion
-from streams.faults import ENDED, Crash, never
+from streams.faults import APPLIED, ENDED, Crash, never
 from streams.lapsing import decide_lapse
 from streams.leaves import rooted, take_root
 from streams.people import forget_last_open
@@ -94,7 +94,7 @@ class Expiry:
         if self.steady() < self._finish_at:
             return
         began = self.steady()
-        finish_buckets(self.vault)
+        finish_buckets(self.vault, self.crash)
         took = self.steady() - began
         self._finish_at = self.steady() + RESTS * took if took > WAITED else 0.0
 
@@ -142,6 +142,7 @@ class Expiry:
         if policy.version != done:
             with self.vault.transaction() as tx:
                 apply_policy(tx, policy)
+            self.crash(APPLIED)
         return policy
 
     def _buckets(self, plans: Plans, policy: PolicyPlan) -> int:

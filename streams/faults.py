@@ -1,23 +1,31 @@
-"""Where a process can be told to die, by name: `LAPSE_FAULT=<point>`, honoured on test data alone."""
+"""Where a worker can be told to die (see `vault.faults`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from vault.faults import Crash, never
+
+__all__ = ["POINTS", "STAGES", "STEPS", "Crash", "never"]
 
 STAGES = ("tag", "route", "signals", "control", "receipts")
 """The stages behind the chunk protocol."""
-STEPS = ("read", "committed", "produced", "settled")
-"""Before commit 1; after it; after the broker has acknowledged all; after commit 2, before Kafka's."""
+STEPS = ("read", "committed", "produced", "settled", "told")
+"""Before commit 1; after it; after the broker has acknowledged all; after commit 2; after what it owes is on
+the log, before Kafka's commit.
+"""
+DECIDED = "route.decided"
+"""Decisions are on the log, the deliveries they allow are not."""
+LEASED = "announce.leased"
+"""The announcer has its lease and has sent nothing."""
 ANNOUNCED = "announce.sent"
 """Messages are acknowledged, and the vault still owes them."""
+APPLIED = "expire.applied"
+"""A new policy's due dates stand; nothing that they end has ended."""
 ENDED = "expire.ended"
 """Keys are destroyed, and nobody was told."""
-POINTS = (*(f"{stage}.{step}" for stage in STAGES for step in STEPS), ANNOUNCED, ENDED)
-"""Every point there is."""
-
-Crash = Callable[[str], None]
-"""Dies if the point is the one it was armed with."""
-
-
-def never(_point: str) -> None:
-    """Go on."""
+EXPANDED = "expand.sent"
+"""A lapse was told for every delivery, and the job is still to be done."""
+CUT = "purge.cut"
+"""Intake is cut off; the tick that lets its bytes go is not written."""
+OTHERS = (DECIDED, LEASED, ANNOUNCED, APPLIED, ENDED, EXPANDED, CUT)
+POINTS = (*(f"{stage}.{step}" for stage in STAGES for step in STEPS), *OTHERS)
+"""Every point of the workers."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from streams.faults import CUT, Crash, never
 from streams.ports import Outbound, Sink
 from streams.stage import TICK, Blocking, Finding, inline
 
@@ -60,6 +61,7 @@ class Purge:
     work: Blocking = inline
     segment: int = 600 * SECOND
     tick_every: int = 30 * SECOND
+    crash: Crash = never
     _seen: dict[Place, _Seen] = field(default_factory=dict)
 
     async def run(self) -> int:
@@ -75,6 +77,7 @@ class Purge:
                     self._look(place, start, done, before, ticks)
         if before:
             await self.work(partial(self.care.delete_records, before))
+            self.crash(CUT)
         await self._tick(ticks)
         return sum(offset - starts[place] for place, offset in before.items())
 

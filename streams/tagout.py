@@ -57,9 +57,11 @@ class TagOutput:
             if item.entry.fate == "quarantined" and item.keys and keepable(item.arrived.record.value)
         ]
         entries = [entry for item in work.items if (entry := self._decided(item, work, plans)) is not None]
-        records += [
-            self._out.to_partition(DECISIONS, part.partition, batch) for batch in decision_batches(entries)
+        partly = [
+            self._entry(item, work, plans, "expired", "expired") for item in work.items if _partly(item)
         ]
+        batches = decision_batches([*entries, *partly])
+        records += [self._out.to_partition(DECISIONS, part.partition, batch) for batch in batches]
         await self._out.send(records)
         for (outcome, code), n in Counter((entry.outcome, entry.code or "") for entry in entries).items():
             metrics.OUTCOMES.labels(outcome, code).inc(n)
@@ -116,11 +118,13 @@ class TagOutput:
 
     def _decided(self, item: Item, work: TagWork, plans: Plans) -> RecordDecided | None:
         """The entry of what ends here; accepted records are decided by route."""
-        entry = item.entry
         outcome, code = _ending(item)
-        if outcome is None:
-            return None
-        event = item.arrived.event
+        return None if outcome is None else self._entry(item, work, plans, outcome, code)
+
+    def _entry(
+        self, item: Item, work: TagWork, plans: Plans, outcome: Outcome, code: str | None
+    ) -> RecordDecided:
+        entry, event = item.entry, item.arrived.event
         return RecordDecided(
             record_id=entry.record_id,
             revision=REVISION,
@@ -138,12 +142,22 @@ class TagOutput:
         )
 
 
+def _partly(item: Item) -> bool:
+    """Whether some of the planned links died before the record was sealed, but not all.
+
+    The record is sealed without them, so route never sees them; but they are counted, and their bucket's
+    lapse will name the record. An entry says so, or nobody could rebuild the lapse's root from the log.
+    """
+    return item.entry.fate == "tagged" and 0 < len(item.keys) < len(item.entry.links)
+
+
 def _dead_links(item: Item) -> list[Link]:
-    """The buckets an expired record was counted in; a handle would lead nowhere, so there is none."""
-    nowhere = Handle(bytes(16))
+    """The buckets a record was counted in whose keys died; a handle would lead nowhere, so there is none."""
+    nowhere, alive = Handle(bytes(16)), {key.link for key in item.keys}
     return [
         Link(purpose=link.purpose, period=link.period, terms=link.terms, handle=nowhere)
         for link in item.entry.links
+        if link not in alive
     ]
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from schemas.ids import Micros, RequestId, SubjectNumber
 from schemas.models import BucketScope, Cause, Depersonalized
+from vault.faults import FORGOTTEN, Crash, never
 from vault.finishing import ended, mark_gone, note_ending
 from vault.herald import (
     Herald,
@@ -211,7 +212,7 @@ def _end_key(own: Transaction, bucket: BucketId, cause: Cause) -> None:
     note_ending(own)
 
 
-def finish_buckets(vault: Vault) -> tuple[BucketId, ...]:
+def finish_buckets(vault: Vault, crash: Crash = never) -> tuple[BucketId, ...]:
     """Make the bytes of everything destroyed so far go away; returns the buckets that became `destroyed`.
 
     Returns none while somebody still reads old pages: call it again. A store that does not overwrite what it
@@ -223,6 +224,7 @@ def finish_buckets(vault: Vault) -> tuple[BucketId, ...]:
         found = ended(tx)
     if not found or not vault.checkpoint():
         return ()
+    crash(FORGOTTEN)
     with vault.transaction() as tx:
         mark_gone(tx, found)
     return found.buckets

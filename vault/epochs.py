@@ -12,6 +12,18 @@ from typing import NamedTuple
 
 from schemas.errors import Refused, Unavailable
 from vault.base import Base, Tools
+from vault.faults import (
+    BEGUN,
+    CLEARED,
+    CLOSED,
+    COPIED,
+    DESTROYED,
+    HALVED,
+    KEYED,
+    REWRAPPED,
+    Crash,
+    never,
+)
 from vault.keys import KEY_BYTES, Draw, new_key, random_bytes, unwrap, wrap
 from vault.port import EpochKeys
 from vault.slots import NOBODY
@@ -48,9 +60,12 @@ class MemoryEpochKeys:
 class FileEpochKeys:
     """Epoch keys as 0600 files `<n>.key` outside the database, each with a copy in a second folder."""
 
-    def __init__(self, folder: Path, backup: Path, draw: Draw = random_bytes) -> None:
+    def __init__(
+        self, folder: Path, backup: Path, draw: Draw = random_bytes, *, crash: Crash = never
+    ) -> None:
         self._folders = (folder, backup)
         self._draw = draw
+        self._crash = crash
 
     def key(self, epoch: int) -> bytes:
         """Return an epoch's key, from the backup where the first copy is lost; `Refused` when both are."""
@@ -67,6 +82,7 @@ class FileEpochKeys:
         for path in self._paths(epoch):
             if _read(path) != key:
                 _write(path, key)
+                self._crash(COPIED)
 
     def backed_up(self, epoch: int) -> bool:
         """Read both copies and say whether they hold the same key."""
@@ -83,6 +99,7 @@ class FileEpochKeys:
                     os.fsync(file.fileno())
                 path.unlink()
                 _sync(path.parent)
+                self._crash(HALVED)
 
     def _paths(self, epoch: int) -> tuple[Path, ...]:
         return tuple(folder / f"{epoch}.key" for folder in self._folders)
@@ -129,7 +146,7 @@ class Turned(NamedTuple):
     resumed: bool
 
 
-def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int) -> Turned:
+def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int, crash: Crash = never) -> Turned:
     """Turn the epoch, or finish a turn that was interrupted.
 
     `Unavailable` where somebody still reads old pages: everything is re-wrapped, the next call goes on.
@@ -144,17 +161,20 @@ def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int) -> Turned:
             keys.create(new)
             if not keys.backed_up(new):
                 raise Unavailable("unavailable", "the new epoch's key has no backup", f"{new}.key")
+            crash(KEYED)
             rows.put(EPOCH, [(new,)])
+    crash(BEGUN)
     for old in epochs:
         if old != new:
-            _rewrap(store, tools, old, new, batch)
+            _rewrap(store, tools, old, new, batch, crash)
             _close(store, keys, old, new)
             left.append(old)
-    _destroy(store, keys, tools, left)
+    crash(CLOSED)
+    _destroy(store, keys, tools, left, crash)
     return Turned(new, resumed)
 
 
-def _rewrap(store: Store, tools: Tools, old: int, new: int, batch: int) -> None:
+def _rewrap(store: Store, tools: Tools, old: int, new: int, batch: int, crash: Crash) -> None:
     # In the order of the slots, not by epoch: an index on what is being changed is full of dead entries.
     after = 0
     while True:
@@ -162,6 +182,7 @@ def _rewrap(store: Store, tools: Tools, old: int, new: int, batch: int) -> None:
             found = rows.scan(KEYSLOT, [("n", ">", after)], order=("n",), limit=batch)
             living = [(n, wrapped) for n, epoch, wrapped in found if epoch == old]
             rows.put(KEYSLOT, [(n, new, _rewrapped(tools, old, new, wrapped)) for n, wrapped in living])
+        crash(REWRAPPED)
         if len(found) < batch:
             return
         after = found[-1][0]
@@ -182,14 +203,16 @@ def _close(store: Store, keys: EpochKeys, old: int, new: int) -> None:
         rows.put(EPOCH_TURN, [(old, None)])
 
 
-def _destroy(store: Store, keys: EpochKeys, tools: Tools, left: list[int]) -> None:
+def _destroy(store: Store, keys: EpochKeys, tools: Tools, left: list[int], crash: Crash) -> None:
     if not left:
         return
     if not store.forget():
         raise Unavailable("unavailable", "somebody reads old pages of the vault", do="turn the epoch again")
+    crash(CLEARED)
     for old in left:
         keys.destroy(old)
         tools.epochs.drop(old)
+    crash(DESTROYED)
     with store.begin(write=True) as rows:
         at = Base(rows, tools, write=True).now
         rows.put(EPOCH_TURN, [(old, at) for old in left])

@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 from schemas.errors import BadInput
 from schemas.ids import Micros
 from vault.epochs import MemoryEpochKeys
+from vault.faults import Crash, never
 from vault.memory import MemoryStore
 from vault.port import EpochKeys, Vault
 from vault.sqlite import SqliteStore
@@ -20,6 +21,7 @@ def open_vault(
     clock: ClockMode | None = None,
     start: Micros | None = None,
     password: str | None = None,
+    crash: Crash = never,
 ) -> Vault:
     """Open the vault at `memory:`, `sqlite:///absolute/path` or `postgresql://user@host/database`.
 
@@ -28,7 +30,7 @@ def open_vault(
     `clock` is stamped into a new vault (default: the host's; a manual one begins at `start`) and must fit an
     old one. `BadInput` for an address nobody serves, `Refused` where vault, keys and clock do not fit.
     """
-    return StoreVault(_store(url, password), epoch_keys, mode=clock, start=start)
+    return StoreVault(_store(url, password), epoch_keys, mode=clock, start=start, crash=crash)
 
 
 def memory_vault(start: Micros | None = None) -> Vault:

@@ -10,6 +10,7 @@ from schemas.ids import Micros
 from vault import epochs
 from vault.base import MANUAL_CLOCK, Tools
 from vault.clock import ClockReader, wall
+from vault.faults import TURNED, Crash, never
 from vault.finishing import ended, mark_gone
 from vault.herald import REACHED
 from vault.keys import Draw, random_bytes
@@ -39,9 +40,11 @@ class StoreVault:
         start: Micros | None = None,
         clock: ClockReader = wall,
         draw: Draw = random_bytes,
+        crash: Crash = never,
     ) -> None:
         self._store = store
         self._keys = keys
+        self._crash = crash
         self._tools = Tools(epochs=EpochCache(keys), wall=clock, draw=draw)
         self._open = threading.local()
         self._set_up(mode, start)
@@ -160,11 +163,12 @@ class StoreVault:
         """
         with self.transaction(write=False) as tx:
             before = ended(tx)
-        turned = epochs.turn(self._store, self._keys, self._tools, batch)
+        turned = epochs.turn(self._store, self._keys, self._tools, batch, self._crash)
         if turned.resumed and before and not self._store.overwrites:
             # Some of it may have been wrapped under the new epoch already, when the turn was interrupted.
-            turned = epochs.turn(self._store, self._keys, self._tools, batch)
+            turned = epochs.turn(self._store, self._keys, self._tools, batch, self._crash)
         if before:
+            self._crash(TURNED)
             with self.transaction() as tx:
                 mark_gone(tx, before)
         return turned.epoch

@@ -20,6 +20,7 @@ from kafka.admin import (
     ConfigResource,
     ConfigResourceType,
     KafkaAdminClient,
+    MemberToRemove,
     OffsetSpec,
     ScramMechanism,
     UserScramCredentialDeletion,
@@ -336,6 +337,17 @@ class Admin:
             }
             for group, names in reads.items()
         }
+
+    def members(self, group: str) -> dict[str, str]:
+        """Return a consumer group's members: member id -> the client id it gave itself."""
+        found = self._call(lambda: self._client.describe_groups([group])).get(group, {})
+        return {member["member_id"]: member["client_id"] for member in found.get("members", ())}
+
+    def remove_members(self, group: str, members: Iterable[str]) -> None:
+        """Let these members leave their group, as they would have by themselves; one who lives joins anew."""
+        gone = [MemberToRemove(member_id=member) for member in members]
+        if gone:
+            self._call(lambda: self._client.remove_group_members(group, gone))
 
     def delete_records(self, before: Mapping[Partition, int]) -> dict[Partition, int]:
         """Move the start of each partition to the given offset (-1: its end); return the new starts.

@@ -212,10 +212,11 @@ class EmbeddedKafka:
         (self.data_dir / "pid").write_text(str(self._process.pid), "ascii")
 
     def _await_answer(self, deadline: float) -> None:
-        assert self._process
+        process = self._process
+        assert process
         assert self._node
         while time.monotonic() < deadline:
-            if (code := self._process.poll()) is not None:
+            if (code := process.poll()) is not None:
                 raise self._failed(f"it ended with code {code}: {self._log_tail()}")
             # Its first users are in its log: until that is replayed, the right password is refused too.
             with contextlib.suppress(Refused, Unavailable):

@@ -14,10 +14,11 @@ from lapse.cli.options import Data, Format, Timeout
 from lapse.cli.output import Output, say, show, show_rows
 
 if TYPE_CHECKING:
-    from lapse import clockwork, doctor, initialise, main, topics, up, waiting
+    from lapse import clockwork, crew, doctor, initialise, main, topics, up, waiting
 else:
-    clockwork, doctor, initialise, main, topics, up, waiting = lazily(
+    clockwork, crew, doctor, initialise, main, topics, up, waiting = lazily(
         "lapse.clockwork",
+        "lapse.crew",
         "lapse.doctor",
         "lapse.initialise",
         "lapse.main",
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("wait")(run_wait)
     app.command("broker")(run_broker)
     app.command("topics")(run_topics)
+    app.command("workers")(run_workers)
     app.command("fake")(run_fake)
     app.command("role", hidden=True)(run_role)
     clock = typer.Typer(no_args_is_help=True, help="The manual clock of test data.")
@@ -68,6 +70,10 @@ def run_up(
     wait_ready: Annotated[
         float, typer.Option("--wait-ready", metavar="S", help="Exit 5 if not ready by then.")
     ] = 90.0,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option("--workers", metavar="ROLE=N", help="Several workers of a role; may be repeated."),
+    ] = None,
 ) -> None:
     """Run Lapse on this host until Ctrl-C: broker, collector, workers, key endpoint, admin API.
 
@@ -85,6 +91,7 @@ def run_up(
             bootstrap=bootstrap,
             clock=clock,
             wait_ready=wait_ready,
+            workers=crew.parse(workers or ()),
         ),
         main.settings(),
     )
@@ -121,7 +128,12 @@ def run_init(
     """
     chosen = policy or main.shipped_policy("demo" if test else "company")
     marker = initialise.initialise(
-        folder, chosen, test=test, clock="system", hosts=main.certificate_hosts("127.0.0.1")
+        folder,
+        chosen,
+        test=test,
+        clock="system",
+        hosts=main.certificate_hosts("127.0.0.1"),
+        fault=main.settings().fault,
     )
     show(
         {
@@ -180,6 +192,26 @@ def run_topics(data: Data = None, _output: Format = Output.TABLE) -> int:
         empty="no topics",
     )
     return 1 if any(row["differs"] for row in rows) else 0
+
+
+def run_workers(
+    counts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ROLE=N", help="tag, route, govern, expire or connect, and how many."),
+    ] = None,
+    data: Data = None,
+    timeout: Timeout = 60.0,
+    _output: Format = Output.TABLE,
+) -> None:
+    """Show or change how many workers each role has; returns when the new ones work and the old ones left.
+
+    The partitions of a topic are shared out among a role's workers, so more than there are partitions idle.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        wanted = crew.wish(here.layout, crew.parse(counts or ()))
+        if counts:
+            crew.await_wished(here.layout, timeout)
+    show(dict(wanted))
 
 
 def run_fake(

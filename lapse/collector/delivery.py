@@ -11,7 +11,9 @@ from lapse.collector.framing import Spooled
 from lapse.collector.producer import Producer
 from lapse.collector.settings import KafkaSettings
 from lapse.collector.spool import Spool
+from lapse.collector_faults import DRAINED, SENT
 from schemas.errors import Unavailable
+from vault.faults import Crash, never
 
 _log = logging.getLogger(__name__)
 _WINDOW = 500
@@ -24,7 +26,10 @@ class Delivery:
     While anything is spooled, new events queue up behind it: Kafka gets them in the order of acceptance.
     """
 
-    def __init__(self, producer: Producer, spool: Spool, settings: KafkaSettings) -> None:
+    def __init__(
+        self, producer: Producer, spool: Spool, settings: KafkaSettings, crash: Crash = never
+    ) -> None:
+        self._crash = crash
         self._producer = producer
         self._spool = spool
         self._settings = settings
@@ -78,6 +83,7 @@ class Delivery:
         if self._direct:
             left = await self._send(events)
             if not left:
+                self._crash(SENT)
                 return "kafka"
             self._fail()
         try:
@@ -152,5 +158,6 @@ class Delivery:
             )
             metrics.SPOOL_DAMAGED.inc(held.lost)
         metrics.SPOOL_DRAINED.inc(len(held.events))
+        self._crash(DRAINED)
         await self._spool.destroy(number)
         return True

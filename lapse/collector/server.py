@@ -19,6 +19,7 @@ from lapse.collector.protocol import EdgeProtocol, WithoutPayload, allow_files
 from lapse.collector.settings import CollectorSettings
 from lapse.collector.spool import Spool
 from schemas.plan import Plans
+from vault.faults import Crash, never
 from vault.tokens import PixelKeys
 
 _REFRESH_SECONDS = 60.0
@@ -54,6 +55,7 @@ class Collector:
         credentials: SiteCredentials,
         pixel_keys: PixelKeys,
         producer: Producer | None = None,
+        crash: Crash = never,
     ) -> None:
         self.settings = settings
         sources = Sources.load(settings.apple_egress, settings.google_networks, settings.scanners)
@@ -61,7 +63,10 @@ class Collector:
             settings=settings,
             plans=plans,
             delivery=Delivery(
-                producer or KafkaProducer(settings.kafka), Spool(settings.spool), settings.kafka
+                producer or KafkaProducer(settings.kafka),
+                Spool(settings.spool, crash=crash),
+                settings.kafka,
+                crash,
             ),
             site_credentials=credentials,
             pixel_keys=pixel_keys,
@@ -140,6 +145,7 @@ def serve(
     credentials: SiteCredentials,
     pixel_keys: PixelKeys,
     on_ready: Callable[[int], None] = lambda _port: None,
+    crash: Crash = never,
 ) -> int:
     """Run a collector until SIGTERM or SIGINT and return its exit code; `on_ready` gets the port.
 
@@ -149,7 +155,9 @@ def serve(
     allow_files()
 
     async def run() -> int:
-        collector = Collector(settings, plans=plans, credentials=credentials, pixel_keys=pixel_keys)
+        collector = Collector(
+            settings, plans=plans, credentials=credentials, pixel_keys=pixel_keys, crash=crash
+        )
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

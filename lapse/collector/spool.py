@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from lapse.collector import metrics
 from lapse.collector.framing import Read, Spooled, header, read_segment, seal_frame
 from lapse.collector.settings import SpoolSettings
+from lapse.collector_faults import BEGUN, FORGOTTEN, KEYED, SYNCED, WRITTEN
 from schemas.errors import Refused, Unavailable
+from vault.faults import Crash, never
 
 _log = logging.getLogger(__name__)
 _GROUP = 512
@@ -59,8 +61,10 @@ class Spool:
         *,
         now: Callable[[], float] = time.time,
         random: Callable[[int], bytes] = os.urandom,
+        crash: Crash = never,
     ) -> None:
         self._settings = settings
+        self._crash = crash
         self._now = now
         self._random = random
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -186,6 +190,7 @@ class Spool:
 
     def _destroy(self, number: int) -> None:
         self._forget_key(number)
+        self._crash(FORGOTTEN)
         self._segment(number).unlink(missing_ok=True)
         _sync_folder(self._settings.folder)
 
@@ -244,7 +249,9 @@ class Spool:
             frames += seal_frame(active.cipher, active.number, active.frames, event)
             active.frames += 1
         _write_all(active.file, frames)
+        self._crash(WRITTEN)
         os.fdatasync(active.file)
+        self._crash(SYNCED)
         active.size += len(frames)
         self._sizes[active.number] = active.size
         if active.size >= self._settings.segment_bytes:
@@ -260,6 +267,7 @@ class Spool:
         finally:
             os.close(file)
         _sync_folder(self._settings.keys)
+        self._crash(KEYED)
         file = os.open(self._segment(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _PRIVATE)
         first = header(number)
         self._active = active = _Active(number=number, file=file, cipher=AESGCM(key), size=len(first))
@@ -267,6 +275,7 @@ class Spool:
         self._sizes[number], self._born[number] = active.size, self._now()
         _write_all(file, first)
         _sync_folder(self._settings.folder)
+        self._crash(BEGUN)
         return active
 
     def _close_active(self) -> None:

@@ -75,8 +75,11 @@ class Engine:
         workdir: Path,
         now: Callable[[], int],
         tuning: Tuning = Tuning(),
+        client: str = "lapse",
     ) -> None:
-        """`workdir` takes an empty folder Faust insists on; `now` gives microseconds since the epoch."""
+        """`workdir` takes an empty folder Faust insists on; `now` gives microseconds since the epoch;
+        `client` is the name under which Kafka lists this member of the group.
+        """
         check_libraries()
         register()
         self.group = group
@@ -96,6 +99,7 @@ class Engine:
             broker_max_poll_records=tuning.chunk_records,
             stream_buffer_maxsize=tuning.buffered_chunks,
             broker_commit_interval=tuning.commit_every,
+            broker_client_id=client,
             **access.faust_settings(),
             **SETTINGS,
         )

@@ -339,3 +339,20 @@ def test_secrets_are_private(kafka: EmbeddedKafka) -> None:
     assert kafka.pid
     assert kafka.admin.password.encode() not in Path(f"/proc/{kafka.pid}/cmdline").read_bytes()
     assert kafka.admin.password not in repr(kafka.admin)
+
+
+def test_a_member_that_is_taken_out_of_its_group_frees_its_partitions(kafka: EmbeddedKafka) -> None:
+    """With the role's own rights: members are known by the client id they gave."""
+    settings = {"group.id": "lapse.tag", "client.id": "lapse.x.1", "auto.offset.reset": "earliest"}
+    consumer = Consumer(kafka.address.librdkafka(login("tag")) | settings)
+    with Admin(kafka.address, login("tag")) as role:
+        consumer.subscribe(["intake.form"])
+        until_assigned = time.monotonic() + 30
+        while not consumer.assignment() and time.monotonic() < until_assigned:
+            consumer.poll(0.1)
+        found = role.members("lapse.tag")
+        assert list(found.values()) == ["lapse.x.1"]
+        role.remove_members("lapse.tag", found)
+        assert role.members("lapse.tag") == {}
+        role.remove_members("lapse.tag", found)  # who is gone already is no mistake
+    consumer.close()

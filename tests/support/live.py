@@ -88,7 +88,8 @@ class Live:
 
     def start(self, *extra: str) -> Live:
         """Start it and return when run.json says it is ready."""
-        command = [sys.executable, "-m", "lapse.cli.app", "up", "--data", str(self.data), "--port", "0"]
+        command = [sys.executable, "-m", "lapse.cli.app", "up", "--data", str(self.data)]
+        command += [] if "--port" in extra else ["--port", "0"]
         command += ["--policy", str(self.policy), *(["--clock", self.clock] if self.clock else []), *extra]
         self.data.parent.mkdir(parents=True, exist_ok=True)
         log = (self.data.parent / f"{self.data.name}.up.log").open("ab")
@@ -114,7 +115,7 @@ class Live:
         """Leave nothing running, however the test ended: SIGTERM, and what stays gets SIGKILL."""
         if self.process is None:
             return
-        pids = list(self.roles().values()) if (self.data / "roles.json").exists() else []
+        pids = [pid for pids in self.workers().values() for pid in pids]
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -140,13 +141,24 @@ class Live:
         return self.roles()[role]
 
     @property
+    def run_file(self) -> Path:
+        """Where the run file lies while the system is ready."""
+        return self.data / "run.json"
+
+    @property
     def run(self) -> dict[str, Any]:
         """The run file."""
-        return dict(json.loads((self.data / "run.json").read_text()))
+        return dict(json.loads(self.run_file.read_text()))
 
     def roles(self) -> dict[str, int]:
-        """The process ids by role."""
-        return dict(json.loads((self.data / "roles.json").read_text()))
+        """The process ids by role, of a role with several workers the first one's."""
+        return {role: pids[0] for role, pids in self.workers().items()}
+
+    def workers(self) -> dict[str, list[int]]:
+        """All process ids by role; nothing where nothing runs."""
+        path = self.data / "roles.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return {role: pids if isinstance(pids, list) else [pids] for role, pids in found.items()}
 
     def url(self, name: str, path: str) -> str:
         """An address of one of the three ports."""

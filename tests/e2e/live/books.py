@@ -44,17 +44,23 @@ def outcomes(rows: Iterable[Record]) -> Counter[tuple[str, str, str | None]]:
 
 
 def expected_tallies(system: System) -> Counter[Bucket]:
-    """Per bucket the folded records that were accepted into it: routed, or expired on their way."""
+    """Per bucket the folded records that were accepted into it: routed, or expired on their way.
+
+    A link that died on the way, while others lived, is named by an entry of its own.
+    """
     names: dict[int, dict[int, str]] = {}
-    counted: Counter[Bucket] = Counter()
-    for row in folded(entries(system)).values():
-        if row["outcome"] not in ("routed", "expired"):
+    rows, accepted = entries(system), ("routed", "expired")
+    counted: dict[Bucket, set[bytes]] = {}
+    ended = folded(rows)
+    for row in rows:
+        if row["outcome"] not in accepted or ended[row["record_id"]]["outcome"] not in accepted:
             continue
         if row["policy"] not in names:
             names[row["policy"]] = _names(system, row["policy"])
-        plan = names[row["policy"]]
-        counted.update((plan[link["purpose"]], link["period"], link["terms"]) for link in row["links"])
-    return counted
+        for link in row["links"]:
+            bucket = (names[row["policy"]][link["purpose"]], link["period"], link["terms"])
+            counted.setdefault(bucket, set()).add(row["record_id"])
+    return Counter({bucket: len(records) for bucket, records in counted.items()})
 
 
 def _names(system: System, version: int) -> dict[int, str]:

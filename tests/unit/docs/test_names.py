@@ -27,6 +27,8 @@ from tests.unit.docs.pages import OPERATING, PAGES, ROOT, Shown, commands, spans
 NAMED = set(spans(OPERATING))
 ELSEWHERE = {"LAPSE_JAVA"}
 """Read by the search for Java and by the container's start script, not by the settings."""
+TESTS = {"LAPSE_SOAK_MINUTES"}
+"""Read by tests alone."""
 CLIENTS = {"LAPSE_COLLECTOR", "LAPSE_SITE_KEY", "LAPSE_SITE_TOKEN"}
 """What the page for publishers calls its own shell variables."""
 METRICS: tuple[ModuleType, ...] = (streams.metrics, lapse.collector.metrics, processors.metrics)
@@ -81,7 +83,7 @@ def test_every_setting_is_documented(setting: str) -> None:
 def test_no_setting_is_documented_that_is_not_there() -> None:
     """A variable that a page names is read by somebody."""
     named = {word for page in PAGES for word in re.findall(r"LAPSE_[A-Z_]+[A-Z]", page.read_text())}
-    assert named - _settings() - ELSEWHERE - CLIENTS - {"LAPSE_KAFKA_LIBS"} == set()
+    assert named - _settings() - ELSEWHERE - CLIENTS - TESTS - {"LAPSE_KAFKA_LIBS"} == set()
 
 
 @pytest.mark.parametrize("verb", [" ".join(path) for path in VERBS])

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from schemas.errors import Bug
-from schemas.ids import EventId, Micros, RecordId, Slot
-from schemas.models import ConsentStated, ConsentStatement, Identifier, RecordDecided, SignalReceived
+from schemas.ids import Micros, RecordId, Slot
+from schemas.models import RecordDecided
 from streams import tagging
 from streams.chunks import Chunks
-from streams.faults import POINTS
 from streams.out import BATCH_BYTES, decision_batches
 from streams.ports import Chunk, Done, Inbound, Outbound, Seek
 from streams.stage import Judged, Part
@@ -293,29 +292,6 @@ async def test_a_record_that_breaks_route(monkeypatch: pytest.MonkeyPatch) -> No
     outcomes = [entry.outcome for entry in world.entries() if entry.code == "bug"]
     assert outcomes == ["quarantined", "quarantined"]
     assert len(world.deliveries("crm")) >= 2
-
-
-async def test_every_point_of_a_fault_is_passed() -> None:
-    """A flow that lapses passes every named point, and no other."""
-    passed: set[str] = set()
-    world = World(crash=passed.add)
-    await world.settle()
-    world.publish(world.form(consents={"news": True}), "intake.form")
-    world.publish(
-        SignalReceived(
-            event_id=EventId(bytes(16)),
-            collected_at=world.vault.clock.now(),
-            site="www",
-            identifiers=[Identifier(kind="email", value="ann@example.com")],
-            via="banner",
-            body=ConsentStated(consents=[ConsentStatement(purpose="news", granted=False)]),
-        ),
-        "intake.signal",
-    )
-    world.log.append(Outbound("receipts", 0, None, b"garbage"))
-    await world.settle()
-    await world.later(41)
-    assert passed == set(POINTS)
 
 
 async def test_a_commit_waits_for_what_is_owed() -> None:

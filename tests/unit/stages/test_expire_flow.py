@@ -146,7 +146,7 @@ async def test_removing_bytes_leaves_writers_room(world: World, monkeypatch: pyt
     """While somebody reads old pages, every attempt keeps writers waiting: it is not made at each tick."""
     steady, attempts = [0.0], []
 
-    def waits(_vault: object) -> tuple[()]:
+    def waits(_vault: object, _crash: object) -> tuple[()]:
         attempts.append(steady[0])
         steady[0] += 1.0
         return ()

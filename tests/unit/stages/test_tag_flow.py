@@ -9,7 +9,9 @@ import pytest
 from schemas import codec
 from schemas.errors import NotFound
 from schemas.ids import EventId, Micros, RequestId
+from schemas.merkle import root
 from schemas.models import (
+    BucketScope,
     ConsentStated,
     ConsentStatement,
     CookieObserved,
@@ -21,6 +23,7 @@ from schemas.models import (
     SignalReceived,
 )
 from streams import quarantine
+from streams.leaves import leaf
 from streams.ports import Outbound
 from streams.tagging import OLDEST
 from tests.unit.stages.test_flow import opened
@@ -394,3 +397,31 @@ async def test_generations_do_not_mix(world: World) -> None:
     await world.settle()
     assert world.outcome(hit, "email-open") == ("expired", "expired")
     assert world.outcome(fresh, "email-open") == ("routed", None)
+
+
+async def test_a_purpose_that_is_withdrawn_in_the_same_chunk_is_named_by_an_entry_of_its_own(
+    world: World,
+) -> None:
+    """Its key died before the record was sealed: the record lives on under its other purposes, yet was
+    counted in that bucket, and the bucket's lapse can be rebuilt from `decisions`.
+    """
+    granting, denying = world.form(consents={"news": True}), world.form(consents={"news": False})
+    world.publish(granting, "intake.form")
+    world.publish(denying, "intake.form")
+    await world.settle()
+    assert world.outcome(granting) == ("routed", None)
+    mine = [entry for entry in world.entries() if entry.record_id == world.record_id(granting)]
+    named = {
+        (entry.outcome, world.plan.purposes[link.purpose].name) for entry in mine for link in entry.links
+    }
+    assert named == {("routed", "answer"), ("routed", "profile"), ("expired", "news")}
+    with world.vault.transaction(write=False) as tx:
+        tallies = {row.id.purpose: row.tally for row in tx.all_buckets()}
+    assert (tallies["news"], tallies["answer"]) == (1, 2)
+    await world.later(100)
+    (lapse,) = [
+        lapse
+        for lapse in world.lapses("lifecycle")
+        if isinstance(lapse.scope, BucketScope) and lapse.scope.purpose == "news"
+    ]
+    assert (lapse.records, lapse.root) == (1, root([leaf(world.record_id(granting), 1)]))

@@ -1,0 +1,17 @@
+"""Where the collector can be told to die (see `vault.faults`)."""
+
+SENT = "collector.sent"
+"""Kafka has the event; the publisher has no answer."""
+KEYED = "spool.keyed"
+"""A segment's key is on disk, the segment is not."""
+BEGUN = "spool.begun"
+"""The segment is, empty."""
+WRITTEN = "spool.written"
+"""Events are written and not synced."""
+SYNCED = "spool.synced"
+"""They are synced; nobody was answered."""
+DRAINED = "spool.drained"
+"""Kafka has a segment's events; the segment is still there."""
+FORGOTTEN = "spool.forgotten"
+"""Its key is destroyed, its bytes are there."""
+POINTS = (SENT, KEYED, BEGUN, WRITTEN, SYNCED, DRAINED, FORGOTTEN)
