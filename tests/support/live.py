@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-READY_SECONDS = 90.0
+READY_SECONDS = 240.0
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -90,6 +90,7 @@ class Live:
         """Start it and return when run.json says it is ready."""
         command = [sys.executable, "-m", "lapse.cli.app", "up", "--data", str(self.data)]
         command += [] if "--port" in extra else ["--port", "0"]
+        command += ["--wait-ready", str(READY_SECONDS)]
         command += ["--policy", str(self.policy), *(["--clock", self.clock] if self.clock else []), *extra]
         self.data.parent.mkdir(parents=True, exist_ok=True)
         log = (self.data.parent / f"{self.data.name}.up.log").open("ab")
