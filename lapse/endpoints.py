@@ -22,9 +22,10 @@ from lapse.keyservice import build
 from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.rolestate import RoleState
-from schemas.errors import Bug
+from schemas.errors import Bug, Unavailable
 
 DRAIN_SECONDS = 5
+LOOK_SECONDS = 1.0
 
 
 class Server(uvicorn.Server):
@@ -59,11 +60,30 @@ async def _serve(here: Installation, state: RoleState) -> int:
         if any(task.done() for task in running):
             return 1
         state.ready()
+        watch = asyncio.create_task(_watch(here, state))
         await stopping.wait()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*running)
     return 0
+
+
+async def _watch(here: Installation, state: RoleState) -> None:
+    """Say, whenever it changes, whether requests have to be answered 503 because the vault is closed."""
+    while True:
+        state.ready(await asyncio.to_thread(_vault_closed, here))
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _vault_closed(here: Installation) -> str | None:
+    try:
+        with here.vault.transaction(write=False) as tx:
+            tx.policy_count()
+    except Unavailable as error:
+        return f"the vault: {error.what}" + (f" ({error.where})" if error.where else "")
+    return None
 
 
 def _server(here: Installation, app: ASGIApp, port: int) -> Server:

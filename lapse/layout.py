@@ -30,6 +30,23 @@ class Layout:
         return self.root / "run.json"
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """The folders there are that may lie on disks of their own, by name."""
+        named = {
+            "data": self.root,
+            "broker": self.broker,
+            "vault": self.vault_file.parent,
+            "spool": self.spool,
+            "keys-backup": self.epoch_backups,
+        }
+        return {name: path for name, path in named.items() if path.exists()}
+
+    @property
+    def metrics_file(self) -> Path:
+        """Where the roles' metrics are, as Prometheus' `file_sd_configs` reads it."""
+        return self.root / "metrics.json"
+
+    @property
     def roles_file(self) -> Path:
         """The process id of every role."""
         return self.root / "roles.json"

@@ -22,7 +22,7 @@ from schemas.plan import PolicyPlan
 from schemas.policy import Policy, compile_plan, load
 from schemas.policy.changes import diff
 from schemas.retention import Anchored, Fixed, Retention, UntilReview
-from schemas.topics import topic_plan
+from schemas.topics import TopicPlan, topic_plan
 
 
 def check(file: Path, data: Path | None) -> dict[str, Any]:
@@ -110,7 +110,13 @@ def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) 
     write_atomically(here.layout.policy(policy.version), text)
     here.crash(faults.COPIED)
     runfile.refresh(here, plan)
+    here.admin("admin").align(topic_plan_of(here, plan))
     return {"version": policy.version, "changes": changes, **detail}
+
+
+def topic_plan_of(here: Installation, plan: PolicyPlan) -> tuple[TopicPlan, ...]:
+    """The topics of one policy, as this installation lays them out."""
+    return topic_plan(plan, partitions=here.runtime.partitions, replication=here.runtime.replication)
 
 
 def prepare(here: Installation, plan: PolicyPlan) -> None:
@@ -118,20 +124,16 @@ def prepare(here: Installation, plan: PolicyPlan) -> None:
     make_credentials(here.layout, plan)
     register_tokens(here, plan)
     admin = here.admin("admin")
-    admin.create_topics(
-        topic_plan(plan, partitions=here.runtime.partitions, replication=here.runtime.replication)
-    )
+    admin.create_topics(topic_plan_of(here, plan))
     if here.address.secured:
         names = tuple(p.name for p in plan.processors)
-        known = admin.users()
         users = [
             login(here.layout, "roles", path.stem)
             for path in sorted((here.layout.keys / "roles").glob("*.json"))
         ]
         users += [login(here.layout, "processors", name) for name in names]
-        admin.put_users(
-            Credentials(username=u.username, password=u.password) for u in users if u.username not in known
-        )
+        # All of them, known or not: a password that was changed on the cluster keeps its user out until then.
+        admin.put_users(Credentials(username=u.username, password=u.password) for u in users)
         admin.apply_rights(everyone(names))
 
 

@@ -141,6 +141,7 @@ def _collector(here: Installation, state: RoleState) -> int:
         pixel_keys=here.pixel_keys,
         on_ready=lambda _port: state.ready(),
         crash=here.crash,
+        on_waiting=state.ready,
     )
 
 

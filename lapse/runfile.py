@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import schemas
 from lapse.broker.principals import processor_group
@@ -51,6 +52,7 @@ def write(here: Installation, runtime: Runtime, metrics: dict[str, str]) -> dict
         "broker": {"log_dirs": list(runtime.log_dirs)},
         "clock": {"mode": runtime.clock, "now": moment(here.vault.clock.now())},
     }
+    write_json(layout.metrics_file, targets(metrics))
     write_json(layout.run_file, document)
     return document
 
@@ -59,6 +61,13 @@ def _superuser(here: Installation, runtime: Runtime) -> dict[str, str]:
     """Test data alone names the super user's file; an open cluster has no such user."""
     named = runtime.test and here.address.secured
     return {"superuser_file": str(here.layout.credentials("roles", "admin"))} if named else {}
+
+
+def targets(metrics: dict[str, str]) -> list[dict[str, Any]]:
+    """Where the roles' metrics are, in the shape of Prometheus' `file_sd_configs`."""
+    return [
+        {"targets": [urlsplit(url).netloc], "labels": {"role": role}} for role, url in metrics.items() if url
+    ]
 
 
 def refresh(here: Installation, plan: PolicyPlan) -> None:

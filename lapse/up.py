@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from lapse import cluster, crew, faults, runfile, vaults
+from lapse import cluster, crew, faults, runfile, topics, vaults
 from lapse.broker import jars
 from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
@@ -265,6 +265,7 @@ def _set_up(here: Installation, superuser: Credentials | None) -> None:
     say("topics, users and rights …")
     for plan in here.plans:
         prepare(here, plan)
+    here.admin("admin").align(topics.plan_of(here))
     with here.vault.transaction() as tx:
         tx.put_meta("operators", _operators(layout))
     here.crash(faults.PREPARED)

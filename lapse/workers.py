@@ -14,6 +14,7 @@ from functools import cache, partial
 
 import structlog
 
+from lapse import gauges
 from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
 from lapse.initialise import signing_key
@@ -39,7 +40,7 @@ Role = Callable[[Installation, RoleState], int]
 Build = Callable[["Bench", Engine], None]
 Task = Callable[[], Awaitable[object]]
 
-WATCH_SECONDS, RENEW_SECONDS = 0.2, 1.0
+WATCH_SECONDS, RENEW_SECONDS, GAUGE_SECONDS = 0.2, 1.0, 30.0
 
 
 def tls(address: BrokerAddress) -> dict[str, ssl.SSLContext]:
@@ -94,6 +95,7 @@ class Bench:
             finding=finding,
             work=engine.work,
             crash=self.here.crash,
+            note=engine.wait_for,
         )
 
     def operators(self) -> Mapping[str, bytes]:
@@ -128,6 +130,17 @@ def _expire(bench: Bench, engine: Engine) -> None:
     )
     engine.task(_named("expiry", expire.run))
     engine.task(_named("upkeep", expire.keep_up))
+    engine.task(_named("gauges", partial(_gauges, bench, engine)))
+
+
+async def _gauges(bench: Bench, engine: Engine) -> None:
+    """Measure disks and backlogs for ever, on the one thread that may use the administrator's connection."""
+    while True:
+        try:
+            await engine.work(lambda: gauges.measure(bench.here, bench.plans().latest))
+        except LapseError as error:
+            structlog.get_logger("gauges").warning("not_measured", code=error.code, where=error.where)
+        await asyncio.sleep(GAUGE_SECONDS)
 
 
 def _connect(bench: Bench, engine: Engine) -> None:
@@ -251,7 +264,6 @@ def runner(name: str) -> Role:
                 client=client_id(here),
             )
             BUILD[name](bench, engine)
-            engine.task(_named("watch", partial(_watch, engine, state)))
             if name in READS:
                 engine.task(_named("renewed", partial(renewed, bench.plans, READS[name], _leave)))
             return engine
@@ -259,7 +271,8 @@ def runner(name: str) -> Role:
         try:
             if name in READING:
                 leave_for_the_dead(here, name)
-            return worker.run(build, level=logging.getLevelName(here.settings.log_level.upper()))
+            level = logging.getLevelName(here.settings.log_level.upper())
+            return worker.run(build, level=level, watch=partial(_watch, state=state))
         except LapseError as error:
             state.waiting(f"{error.code}: {error.what}")
             raise

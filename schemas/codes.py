@@ -197,6 +197,9 @@ bad_signature: error refused
 unknown_key: error refused
     The policy names no operator's key of this id.
     Publish a policy with the key, or sign with one it has.
+stale_command: error refused
+    A command reached the log more than 30 days after it was signed, or dated more than a day ahead.
+    Sign it anew; set the clock of the host that signs.
 replayed: error refused
     A command of this id was already carried out.
     Give every command a fresh id.

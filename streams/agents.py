@@ -55,6 +55,9 @@ TICK_SECONDS, UPKEEP_SECONDS = 0.02, 0.25
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts while something is away."""
 
+Note = Callable[[str, str | None], None]
+"""Told who waits and for what; None when it waits no more."""
+
 log = logging.getLogger(__name__)
 
 
@@ -200,6 +203,7 @@ class Expire:
     expiry: Expiry
     announcer: Announcer
     upkeep: Upkeep
+    note: Note = lambda _who, _what: None
 
     async def tick(self) -> int:
         """One look at the clock; returns how many keys were destroyed and messages announced."""
@@ -212,13 +216,13 @@ class Expire:
             return self.expiry.tick()
 
         await asyncio.gather(
-            repeat("expiry", expire, TICK_SECONDS),
-            repeat("announcer", self.announcer.announce, TICK_SECONDS),
+            repeat("expiry", expire, TICK_SECONDS, self.note),
+            repeat("announcer", self.announcer.announce, TICK_SECONDS, self.note),
         )
 
     async def keep_up(self) -> None:
         """Do the chores for ever: purging, residue, expansion, checkpoints."""
-        await repeat("upkeep", self.upkeep.run, UPKEEP_SECONDS)
+        await repeat("upkeep", self.upkeep.run, UPKEEP_SECONDS, self.note)
 
 
 # ---- 5. connect: one processor's sealed topic in; opened late, handed to the third party, answered
@@ -235,13 +239,20 @@ class Connect:
         return Done() if elsewhere is None else Seek(elsewhere)
 
 
-async def repeat(name: str, act: Callable[[], Awaitable[int]], seconds: float) -> None:
-    """Do something again and again, at once while there is more to do; what is away is waited for."""
+async def repeat(
+    name: str, act: Callable[[], Awaitable[int]], seconds: float, note: Note = lambda _who, _what: None
+) -> None:
+    """Do something again and again, at once while there is more to do; what is away is waited for, and
+    `note` told.
+    """
     pause = seconds
     while True:
         try:
             pause = 0 if await act() else seconds
         except Unavailable as error:
             log.warning("waits", extra={"loop": name, "code": error.code, "where": error.where})
+            note(name, f"{error.what}" + (f" ({error.where})" if error.where else ""))
             pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
+        else:
+            note(name, None)
         await asyncio.sleep(pause)

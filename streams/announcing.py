@@ -52,8 +52,10 @@ class Announcer:
         What comes to be owed meanwhile is for the next call: a steady stream must not keep the caller here.
         """
         with self._vault.transaction(write=False) as tx:
-            owed = tx.outbox_count()
+            owed, now = tx.outbox_count(), tx.now
+            oldest = tx.outbox(1) if owed else []
         metrics.OUTBOX.set(owed)
+        metrics.OUTBOX_AGE.set((now - oldest[0].written_at) / 1e6 if oldest else 0.0)
         done = 0
         while done < owed and (sent := await self._batch()):
             done += sent

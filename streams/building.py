@@ -21,7 +21,17 @@ from schemas.ids import Micros
 from schemas.models import RequestDecided
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
-from streams.agents import GROUPS, Connect, Expire, GovernControl, GovernReceipts, GovernSignals, Route, Tag
+from streams.agents import (
+    GROUPS,
+    Connect,
+    Expire,
+    GovernControl,
+    GovernReceipts,
+    GovernSignals,
+    Note,
+    Route,
+    Tag,
+)
 from streams.announcing import Announcer, drained
 from streams.chunks import Chunks
 from streams.control import ControlJudge
@@ -96,6 +106,7 @@ class Surroundings:
     nap: Callable[[], Awaitable[None]] = nap
     seconds: Callable[[], float] = time.monotonic
     crash: Crash = never
+    note: Note = lambda _who, _what: None
 
     @property
     def out(self) -> Out:
@@ -228,7 +239,7 @@ def expire(
         now=around.seconds,
     )
     announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall, crash=around.crash)
-    return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep)
+    return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep, note=around.note)
 
 
 def catch_up(around: Surroundings) -> CatchUp:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from schemas import codec
 from schemas.errors import BadInput, LapseError, NotFound, Refused, Rejected
+from schemas.ids import Micros
 from schemas.models import (
     Command,
     HoldPlaced,
@@ -28,8 +29,9 @@ from schemas.plan import Plans, PolicyPlan
 from schemas.policy import Policy, compile_plan, diff, load
 from schemas.retention import Duration
 from streams import metrics
-from streams.governing import refusal
+from streams.governing import refusal, stale
 from streams.policing import apply_policy, shorten_terms
+from streams.ports import Inbound
 from streams.requests import Detail, decide, decided_step
 from streams.stage import Finding, Judged, Part, is_tick
 from vault.herald import Herald, announce_recall
@@ -78,7 +80,7 @@ class ControlJudge:
             if is_tick(record):
                 continue
             command = commands[record.offset]
-            code = "schema_mismatch" if command is None else self._judge(tx, command, steps)
+            code = "schema_mismatch" if command is None else self._judge(tx, command, record, steps)
             plan[record.offset] = ControlEntry(code)
             name = type(command).__name__ if command is not None else "unreadable"
             metrics.COMMANDS.labels(name, code or "").inc()
@@ -87,14 +89,16 @@ class ControlJudge:
             tx.set_control_offset(record.offset + 1)
         return ControlWork(seq=tx.seq, plan=plan, owes=True, steps=steps)
 
-    def _judge(self, tx: Tx, command: Command, steps: list[RequestStepped]) -> str | None:
+    def _judge(self, tx: Tx, command: Command, record: Inbound, steps: list[RequestStepped]) -> str | None:
         """Judge one command; returns why it was refused, None if it was carried out."""
         plans = self.plans(tx)
         policy = (plans.in_force(tx.now) or plans.latest) if len(plans) else None
         judged = tx.command_judged(command.command_id)
         code = refusal(command, self.keys(tx, policy), judged, policy)
-        if code == "replayed" and command.key_id == self.own_key:
+        own = command.key_id == self.own_key
+        if code == "replayed" and own:
             return None  # what the system applied itself was judged in the transaction that applied it
+        code = code or stale(command, Micros(record.timestamp_ms * 1000), own=own)
         detail: Detail = {}
         if code is None:
             try:

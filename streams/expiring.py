@@ -70,14 +70,18 @@ class Expiry:
     clocks: Callable[[Micros], Reading] = read_clocks
     crash: Crash = never
     steady: Callable[[], float] = time.monotonic
+    host: Callable[[], float] = time.time
     _finish_at: float = 0.0
     _last: Reading | None = field(default=None)
     _kept: Reading | None = field(default=None)
 
     def tick(self) -> int:
         """Do what is due now; returns how many keys were destroyed, 0 while a brake holds."""
-        if self._braked():
-            return 0
+        ended = 0 if self._braked() else self._act()
+        metrics.TICKED.set(self.host())
+        return ended
+
+    def _act(self) -> int:
         plans = self.plans()
         if not len(plans):
             return 0
@@ -102,6 +106,8 @@ class Expiry:
         """Whether expiry must not act: a brake holds, or the clock moved by itself just now."""
         with self.vault.transaction(write=False) as tx:
             state, kept, now = tx.clock_state(), tx.meta(READING), tx.now
+            oldest = tx.due_buckets(now, 1)
+        metrics.OVERDUE.set((now - oldest[0].due) / 1e6 if oldest else 0.0)
         metrics.BRAKE.labels(TOO_MANY).set(state.brake == TOO_MANY)
         metrics.BRAKE.labels("clock").set(state.brake not in (None, TOO_MANY))
         if state.brake is not None:

@@ -22,7 +22,7 @@ from schemas.models import (
     SignalReceived,
 )
 from schemas.plan import PolicyPlan, PurposePlan
-from schemas.retention import Anchored, anchored_due
+from schemas.retention import DAY, Anchored, anchored_due
 from vault.values import Judged, PurposeState, Statement
 
 Obeyed = (
@@ -100,6 +100,22 @@ def anchored(purpose: PurposePlan, held: PurposeState, body: AnchorReached) -> M
         return None
     due = anchored_due(retention, body.reached_at, purpose.start(purpose.period(held.oldest)))
     return None if held.due is not None and held.due <= due else due
+
+
+COMMAND_FRESH = 30 * DAY
+"""A command counts if it reaches the log within this time of being signed. Which ones were carried out is
+remembered for longer (`upkeep.COMMANDS_FOR`), so that none is ever carried out twice.
+"""
+
+
+def stale(command: Command, appended: Micros, *, own: bool) -> str | None:
+    """Why a command signed long before it came does not count: its replay might go unnoticed.
+
+    `appended` is the broker's time. What the system signs itself (`own`) bears the vault's time, which may be
+    ahead on test data.
+    """
+    early, late = appended - command.at > COMMAND_FRESH, command.at - appended > DAY
+    return "stale_command" if early or (late and not own) else None
 
 
 def refusal(

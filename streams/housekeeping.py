@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from streams import metrics
 from streams.faults import CUT, Crash, never
 from streams.ports import Outbound, Sink
 from streams.stage import TICK, Blocking, Finding, inline
@@ -38,6 +39,20 @@ class LogCare(Protocol):
 
 
 @dataclass(slots=True)
+class Unread:
+    """Since when something of a partition is known to wait: what had come by `at` is not read yet."""
+
+    upto: int = 0
+    at: int = 0
+
+    def look(self, done: int, end: int, now: int) -> int:
+        """Return for how long, at least, the oldest unread record has waited; 0 where none does."""
+        if done >= self.upto:
+            self.upto, self.at = end, now
+        return now - self.at if done < self.upto else 0
+
+
+@dataclass(slots=True)
 class _Seen:
     """What the last pass saw of a partition; times in microseconds."""
 
@@ -45,6 +60,7 @@ class _Seen:
     ticks: int = 0
     data_at: int = 0
     ticked_at: int = 0
+    unread: Unread = field(default_factory=Unread)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,11 +86,16 @@ class Purge:
         committed, starts, ends = await self.work(partial(self._ask, topics))
         before: dict[Place, int] = {}
         ticks: list[Place] = []
+        waited = dict.fromkeys(topics, 0)
         for group, names in self.groups.items():
             for place, start in starts.items():
                 if place[0] in names:
                     done = committed.get(group, {}).get(place, start if start == ends[place] else 0)
                     self._look(place, start, done, before, ticks)
+                    unread = self._seen[place].unread.look(done, ends[place], self.now())
+                    waited[place[0]] = max(waited[place[0]], unread)
+        for topic, waits in waited.items():
+            metrics.UNREAD.labels(topic).set(waits / SECOND)
         if before:
             await self.work(partial(self.care.delete_records, before))
             self.crash(CUT)

@@ -32,6 +32,20 @@ LATE_SECONDS = Histogram(
 )
 # Gauge: messages owed to the log.
 OUTBOX = Gauge("lapse_outbox_rows", "Messages owed to the log.", registry=REGISTRY)
+# Gauge: seconds for which the oldest message has been owed.
+OUTBOX_AGE = Gauge(
+    "lapse_outbox_oldest_seconds", "Seconds for which the oldest message has been owed.", registry=REGISTRY
+)
+# Gauge: when expiry last looked at the vault's clock and did what was due: the dead man's handle.
+TICKED = Gauge(
+    "lapse_expiry_last_tick_timestamp_seconds",
+    "When expiry last looked, by the host's clock; it looks fifty times a second.",
+    registry=REGISTRY,
+)
+# Gauge: seconds by which the oldest open bucket is past its due date; 0 where none is.
+OVERDUE = Gauge(
+    "lapse_expiry_overdue_seconds", "Seconds by which the oldest living key is overdue.", registry=REGISTRY
+)
 # Gauge: 1 while a brake stops expiry. Labels: brake.
 BRAKE = Gauge("lapse_brake", "1 while a brake stops expiry.", ["brake"], registry=REGISTRY)
 # Counter: commands judged. Labels: command, code (empty where applied).
@@ -42,3 +56,24 @@ RECEIPTS = Counter(
 )
 # Counter: offsets of intake purged.
 PURGED = Counter("lapse_purged_total", "Intake records purged.", registry=REGISTRY)
+# Gauge: seconds since when the oldest unread record of an intake topic is known to wait. Labels: topic.
+UNREAD = Gauge(
+    "lapse_intake_unread_seconds",
+    "Seconds for which the oldest unread record has waited, at least.",
+    ["topic"],
+    registry=REGISTRY,
+)
+# Gauge: records a recipient has not read though its topic has kept them most of its time. Labels: processor.
+OLD_BACKLOG = Gauge(
+    "lapse_processor_old_backlog_records",
+    "Records unread by a recipient for more than half of what its topic keeps.",
+    ["processor"],
+    registry=REGISTRY,
+)
+# Gauge: share of a disk that is free. Labels: folder (data, broker, vault, spool).
+DISK_FREE = Gauge(
+    "lapse_disk_free_ratio",
+    "Free share of the disk below a folder of the data.",
+    ["folder"],
+    registry=REGISTRY,
+)

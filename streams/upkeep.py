@@ -28,6 +28,8 @@ from vault.values import BucketId
 SECOND = 1_000_000
 SEEN_FOR = 4 * 86_400 * SECOND
 """How long event ids are remembered: intake keeps three days, so a redelivery is always recognised."""
+COMMANDS_FOR = 45 * 86_400 * SECOND
+"""How long it is remembered which commands were carried out: those that count are younger."""
 EPOCH_FOR = 7 * 86_400 * SECOND
 """How long an epoch lasts: what a backup older than this holds of destroyed keys opens nothing."""
 EPOCH_FOR_COPIES = 86_400 * SECOND
@@ -44,7 +46,7 @@ EVERY: Mapping[str, float] = {
     "purge": 2.0,
     "checkpoint": 60.0,
     "fold": 5.0,
-    "seen": 3600.0,
+    "seen": 60.0,
     "epoch": 3600.0,
 }
 """Seconds between two runs of a chore."""
@@ -200,6 +202,7 @@ class Upkeep:
     async def _seen(self) -> None:
         with self.vault.transaction() as tx:
             tx.prune_seen(Micros(tx.now - SEEN_FOR))
+            tx.prune_commands(Micros(tx.now - COMMANDS_FOR))
 
     async def _epoch(self) -> None:
         """Turn the key epoch when it is old; a manual clock says nothing about the age of backups."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvloop
@@ -36,8 +36,16 @@ class _Process(Worker):  # type: ignore[misc]  # Faust ships no types
         super().on_worker_shutdown()
 
 
-def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
+def run(
+    build: Callable[[], Engine],
+    *,
+    level: int = logging.INFO,
+    watch: Callable[[Engine], Coroutine[Any, Any, None]] | None = None,
+) -> int:
     """Run the engine `build` makes until SIGTERM, SIGINT or a crash; returns the exit code, 0 or 1.
+
+    `watch` runs beside it from the first moment: Faust starts an app's own tasks only once the group has been
+    joined, and what keeps it from that is what has to be said. If it fails, the worker ends with 1.
 
     `build` is called after uvloop has become the loop policy, because Faust takes its loops when an app is
     made. SIGTERM lets the chunk in hand finish, commits and leaves the group. Logging is left alone if the
@@ -51,9 +59,19 @@ def run(build: Callable[[], Engine], *, level: int = logging.INFO) -> int:
     asyncio.set_event_loop(loop)
     engine = build()
     quieten(level)
+    watching = None if watch is None else loop.create_task(_watched(engine, watch))
     code = 0
     try:
         _Process(engine, loop).execute_from_commandline()
     except SystemExit as end:  # how Faust's worker always ends
         code = int(end.code or 0)
+    if watching is not None and not loop.is_closed():
+        watching.cancel()
     return code
+
+
+async def _watched(engine: Engine, watch: Callable[[Engine], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await watch(engine)
+    except Exception as error:  # noqa: BLE001 - whatever it was, Faust ends the worker for it and says so
+        await engine.app.crash(error)

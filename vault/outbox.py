@@ -56,6 +56,10 @@ class OutboxRows(Base):
         _, code, detail, seq, at = row
         return Judged(code=code, detail=detail, seq=Seq(seq), at=Micros(at))
 
+    def prune_commands(self, before: Micros) -> int:
+        """Forget how commands ended that were judged before this time; returns how many."""
+        return self.rows.delete_where(COMMAND, [("at", "<", before)])
+
     @property
     def control_offset(self) -> int:
         """The offset of `control` up to which (exclusive) commands are applied."""

@@ -198,6 +198,10 @@ class OutboxTx(Protocol):
         """Return how a command ended; a second arrival is a replay."""
         ...
 
+    def prune_commands(self, before: Micros) -> int:
+        """Forget how commands ended that were judged before this time; returns how many."""
+        ...
+
     @property
     def control_offset(self) -> int:
         """The offset of `control` up to which (exclusive) commands are applied."""

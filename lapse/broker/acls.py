@@ -72,3 +72,10 @@ def spelled(acl: ACL) -> tuple[str, str, str, str, str, str, str]:
         pattern.resource_name,
         acl.host,
     )
+
+
+def said(key: tuple[str, ...]) -> str:
+    """Return a spelled right in words: `READ group lapse.tag`, `not WRITE topic intake.*`."""
+    _, permission, operation, resource, pattern, name, _ = key
+    what = f"{operation} {resource.lower()} {name}{'*' if pattern == 'PREFIXED' else ''}"
+    return f"not {what}" if permission == "DENY" else what

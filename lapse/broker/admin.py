@@ -279,6 +279,26 @@ class Admin:
         live = self._rights_of(None)
         return None if live is None else tuple(sorted(live))
 
+    def compare_rights(
+        self, table: Mapping[str, Rights]
+    ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Return by user what it lacks of its rights in the table, and what it has beyond them, in words.
+
+        Nothing on a cluster without an authorizer.
+        """
+        live: Mapping[tuple[str, ...], Any] | None = self._rights_of(table)
+        wanted: set[tuple[str, ...]] = {
+            acls.spelled(acls.binding(u, r)) for u, rights in table.items() for r in rights
+        }
+        missing: dict[str, list[str]] = {}
+        surplus: dict[str, list[str]] = {}
+        if live is not None:
+            for key in sorted(wanted - live.keys()):
+                missing.setdefault(key[0], []).append(acls.said(key))
+            for key in sorted(live.keys() - wanted):
+                surplus.setdefault(key[0], []).append(acls.said(key))
+        return missing, surplus
+
     def _rights_of(self, users: Iterable[str] | None) -> dict[tuple[str, ...], Any] | None:
         def describe() -> Sequence[Any] | None:
             try:
@@ -304,6 +324,20 @@ class Admin:
             return {}
         found = self._call(lambda: self._client.list_partition_offsets(asked))
         return {(tp.topic, tp.partition): at.offset for tp, at in found.items()}
+
+    def offsets_at(self, topics: Iterable[str], seconds: float) -> dict[Partition, int]:
+        """Return each partition's first offset appended at or after a time (seconds since the epoch), its end
+        where nothing was.
+        """
+        ends, at = self.offsets(topics), int(seconds * 1000)
+        if not ends:
+            return {}
+        asked = {TopicPartition(*place): at for place in ends}
+        found = self._call(lambda: self._client.list_partition_offsets(asked))
+        return {
+            place: offset if (offset := found[TopicPartition(*place)].offset) >= 0 else end
+            for place, end in ends.items()
+        }
 
     def committed(self, groups: Sequence[str]) -> dict[str, dict[Partition, int]]:
         """Return the committed offsets of these groups; a group nobody has used yet is empty."""

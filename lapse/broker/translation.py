@@ -24,6 +24,10 @@ _BAD = (
     errors.KafkaConfigurationError,
     errors.IllegalArgumentError,
 )
+_PASSING = (errors.KafkaTimeoutError, errors.UnknownBrokerIdError)
+"""Not retriable to kafka-python, but passing: broker -1 is a partition without a leader, while a broker that
+stalled is fenced.
+"""
 _ABSENT = (errors.UnknownTopicOrPartitionError, errors.GroupIdNotFoundError)
 
 
@@ -48,7 +52,7 @@ def translate(error: errors.KafkaError, where: str) -> LapseError:
         return BadInput(code="bad_argument", what=f"Kafka does not take this: {error}", where=where)
     if isinstance(error, _ABSENT):
         return NotFound(code="not_found", what=f"Kafka does not have that ({name})", where=where)
-    if error.retriable or isinstance(error, errors.KafkaTimeoutError):
+    if error.retriable or isinstance(error, _PASSING):
         return Unavailable(
             code="unavailable",
             what=f"Kafka does not answer ({name})",
@@ -70,6 +74,7 @@ def repeat(call: Callable[[], T], *, where: str, seconds: float) -> T:
         try:
             return call()
         except errors.KafkaError as error:
-            if not error.retriable or isinstance(error, _LOGIN) or time.monotonic() > deadline:
+            passing = error.retriable or isinstance(error, errors.UnknownBrokerIdError)
+            if not passing or isinstance(error, _LOGIN) or time.monotonic() > deadline:
                 raise translate(error, where) from error
         time.sleep(_RETRY_SECONDS)

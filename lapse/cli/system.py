@@ -11,7 +11,7 @@ import typer
 
 from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Timeout
-from lapse.cli.output import Output, say, show, show_rows
+from lapse.cli.output import Output, say, show, show_rows, stdout
 
 if TYPE_CHECKING:
     from lapse import clockwork, crew, doctor, initialise, main, topics, up, waiting
@@ -145,21 +145,18 @@ def run_init(
     )
 
 
-def run_doctor(data: Data = None, _output: Format = Output.TABLE) -> int:
-    """Look at everything that must be well: broker, topics against the plan, vault, clock, policy,
-    outbox, disk.
+def run_doctor(data: Data = None, output: Format = Output.TABLE) -> int:
+    """Look at everything that must be well: roles, broker, log-ins, rights, topics, backlogs, vault,
+    clock, disk and more.
 
-    Exit 1 if anything needs somebody; each finding says what to do.
+    Exit 1 if anything needs somebody; each finding says what is wrong, where, and what to do.
     """
     with main.installation(main.data_folder(data)) as here:
         findings = doctor.examine(here)
-    show_rows(
-        "checks",
-        ("check", "state", "figure", "do"),
-        [finding.as_row() for finding in findings],
-        empty="nothing to look at",
-        extra={"ok": all(finding.ok for finding in findings)},
-    )
+    if output is Output.JSON:
+        show({"checks": [each.as_row() for each in findings], "ok": all(each.ok for each in findings)})
+    else:
+        stdout().print(doctor.sheet(findings))
     return 0 if all(finding.ok for finding in findings) else 1
 
 

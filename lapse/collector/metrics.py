@@ -47,6 +47,7 @@ KAFKA_WELL = Gauge(
     registry=REGISTRY,
 )
 SPOOL_BYTES = Gauge("lapse_collector_spool_bytes", "Bytes in the spool.", registry=REGISTRY)
+SPOOL_LIMIT = Gauge("lapse_collector_spool_limit_bytes", "Bytes the spool takes at most.", registry=REGISTRY)
 SPOOL_SEGMENTS = Gauge("lapse_collector_spool_segments", "Segments in the spool.", registry=REGISTRY)
 SPOOL_DRAINED = Counter(
     "lapse_collector_spool_drained_total", "Spooled events that reached Kafka.", registry=REGISTRY

@@ -22,6 +22,7 @@ from schemas.plan import Plans
 from vault.faults import Crash, never
 from vault.tokens import PixelKeys
 
+_LOOK_SECONDS = 0.5
 _REFRESH_SECONDS = 60.0
 _BACKLOG = 2048
 
@@ -123,6 +124,14 @@ class Collector:
             await asyncio.to_thread(self.edge.sources.refresh)
 
 
+async def _watch(collector: Collector, on_waiting: Callable[[str | None], None]) -> None:
+    """Say, whenever it changes, whether events have to wait for Kafka."""
+    while True:
+        spooling = collector.edge.delivery.spooling
+        on_waiting("Kafka; events are kept in the spool" if spooling else None)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer waits 40 ms for an ACK.
@@ -146,8 +155,10 @@ def serve(
     pixel_keys: PixelKeys,
     on_ready: Callable[[int], None] = lambda _port: None,
     crash: Crash = never,
+    on_waiting: Callable[[str | None], None] = lambda _for: None,
 ) -> int:
-    """Run a collector until SIGTERM or SIGINT and return its exit code; `on_ready` gets the port.
+    """Run a collector until SIGTERM or SIGINT and return its exit code; `on_ready` gets the port, and
+    `on_waiting` what is waited for while events are spooled, None afterwards.
 
     `plans` is asked at every request: hand in something that follows published policies.
     """
@@ -162,7 +173,10 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         on_ready(await collector.start())
+        watch = asyncio.create_task(_watch(collector, on_waiting), name="waiting")
         await stop.wait()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
         await collector.stop()
         return 0
 

@@ -173,6 +173,7 @@ class Spool:
 
     def _report(self) -> None:
         metrics.SPOOL_BYTES.set(self.size)
+        metrics.SPOOL_LIMIT.set(self._settings.max_bytes)
         metrics.SPOOL_SEGMENTS.set(len(self._sizes))
 
     # ---- disk ------------------------------------------------------------------------------------------

@@ -144,6 +144,10 @@ class Engine:
         call = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
+    def wait_for(self, who: str, what: str | None) -> None:
+        """Note what a task beside the agents waits for; None when it waits no more."""
+        self._status.wait_for(who, what)
+
     def health(self) -> EngineHealth:
         """What the worker knows about itself now."""
         consumer = self._shared.consumer

@@ -39,6 +39,7 @@ def test_no_error_of_kafka_python_is_missed() -> None:
         (errors.KafkaTimeoutError, Unavailable),
         (errors.CoordinatorNotAvailableError, Unavailable),
         (errors.NodeNotReadyError, Unavailable),
+        (errors.UnknownBrokerIdError, Unavailable),
     ],
 )
 def test_what_happens_next_is_in_the_type(kind: type[errors.KafkaError], expected: type[LapseError]) -> None:
@@ -47,8 +48,8 @@ def test_what_happens_next_is_in_the_type(kind: type[errors.KafkaError], expecte
 
 
 def test_a_passing_failure_is_repeated() -> None:
-    """A coordinator that is not there yet is asked again until it is."""
-    answers: list[object] = [errors.CoordinatorNotAvailableError(), "there"]
+    """A coordinator that is not there yet, or a leader that is fenced, is asked again until it is."""
+    answers: list[object] = [errors.CoordinatorNotAvailableError(), errors.UnknownBrokerIdError(-1), "there"]
 
     def call() -> object:
         answer = answers.pop(0)

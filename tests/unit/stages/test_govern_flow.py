@@ -33,6 +33,7 @@ from schemas.models import (
     SignalReceived,
 )
 from streams.ports import Outbound
+from streams.upkeep import COMMANDS_FOR
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.world import POLICY, SECOND, World, changed
 from vault.handles import alias_hash
@@ -253,6 +254,30 @@ async def test_a_command_is_carried_out_once(world: World) -> None:
     assert await judged(world, first) == (None, {"processor": "crm"})
     assert {"email": "ann@example.com"} in opened(world, "crm"), "still approved"
     assert world.findings[-1][0] == "command refused: replayed"
+
+
+@pytest.mark.parametrize(("days", "code"), [(-31, "stale_command"), (-29, None), (2, "stale_command")])
+async def test_a_command_counts_only_near_the_time_it_was_signed(
+    world: World, days: int, code: str | None
+) -> None:
+    """Which commands were carried out is not remembered for ever, so an old one is refused, new or not."""
+    head = world.head()
+    at = Micros(head["at"] + days * 86_400 * SECOND)
+    done = world.command(ProcessorSuspended(processor="crm", reason="x", **head | {"at": at}))
+    assert (await judged(world, done))[0] == code
+
+
+async def test_what_is_forgotten_of_commands_could_not_be_replayed(world: World) -> None:
+    """After six weeks a command's answer is forgotten, and its replay is refused for its age."""
+    first = world.command(ProcessorSuspended(processor="crm", reason="x", **world.head()))
+    await judged(world, first)
+    (old,) = [r for _, _, r in world.read("control") if getattr(r, "command_id", None) == first]
+    await world.later(46 * 86_400)
+    with world.vault.transaction() as tx:
+        tx.prune_commands(Micros(tx.now - COMMANDS_FOR))
+        assert tx.command_judged(first) is None
+    world.publish(old, "control")
+    assert (await judged(world, first))[0] == "stale_command"
 
 
 async def test_garbage_on_control_is_refused(world: World) -> None:

@@ -1,0 +1,1 @@
+"""A simulated year in minutes: a small company's days on the manual clock, watched for what grows."""
