@@ -74,19 +74,35 @@ def _commit(key: bytes, nonce: bytes) -> bytes:
 
 
 # ---- clear fields ---
+SMALLEST = 64
+"""Bytes the shortest clear text has; longer ones have the next power of two."""
+_PADDED = b"\xc1"
+"""Begins a padded array: the one byte msgpack never uses, so an array of before the padding is told apart."""
+
+
+def size_class(length: int) -> int:
+    """Return how long a clear text of this length is made before it is sealed.
+
+    How long a person's address is would else link all their records, for ever: no key hides a length.
+    """
+    return max(SMALLEST, 1 << (length - 1).bit_length())
+
+
 def encode_fields(values: Sequence[Clear]) -> bytes:
-    """Encode a record's compartment: a msgpack array in the plan's field order, nil where absent."""
-    return msgspec.msgpack.encode(values)
+    """Encode a record's compartment: a msgpack array in the plan's field order, nil where absent; padded."""
+    clear = _PADDED + msgspec.msgpack.encode(values) + b"\x80"
+    return clear.ljust(size_class(len(clear)), b"\0")
 
 
 def decode_fields(clear: bytes) -> list[str | int | dict[str, str] | None]:
-    """Decode a record's compartment."""
-    return _fields.decode(clear)
+    """Decode a record's compartment, also one written before there was padding."""
+    return _fields.decode(clear[1:].rstrip(b"\0")[:-1] if clear[:1] == _PADDED else clear)
 
 
 def encode_delivered(fields: Mapping[str, str]) -> bytes:
-    """Encode a delivery's compartment: a UTF-8 JSON object of strings."""
-    return msgspec.json.encode(fields)
+    """Encode a delivery's compartment: a UTF-8 JSON object of strings; padded with spaces."""
+    clear = msgspec.json.encode(fields)
+    return clear.ljust(size_class(len(clear)))
 
 
 def decode_delivered(clear: bytes) -> dict[str, str]:

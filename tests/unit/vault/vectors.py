@@ -162,9 +162,10 @@ def names() -> list[Vector]:
 
 def bodies() -> list[Vector]:
     """AAD, commitment and sealed bytes of records, deliveries and quarantine."""
-    # msgpack: an array of three; a text of ten bytes, nil, an unsigned 64-bit integer.
-    clear_record = b"\x93" + b"\xaa" + b"ada@x.test" + b"\xc0" + b"\xcf" + u(1_700_000_000_000_000, 8)
-    clear_delivery = b'{"email":"ada@x.test"}'
+    # msgpack: an array of three; a text of ten bytes, nil, an unsigned 64-bit integer. Then the padding.
+    array = b"\x93" + b"\xaa" + b"ada@x.test" + b"\xc0" + b"\xcf" + u(1_700_000_000_000_000, 8)
+    clear_record = b"\xc1" + array + b"\x80" + bytes(64 - len(array) - 2)
+    clear_delivery = b'{"email":"ada@x.test"}' + b" " * (64 - 22)
     link = u(4, 2) + i64(PERIOD) + u(TERMS, 4) + handle(RECORD_ID)
     record = b"lapse/v1/record" + RECORD_ID + u(REVISION, 4) + text("form/demo") + u(POLICY, 4) + u(0, 2)
     record += u(2, 2) + u(1, 2) + u(5, 2) + u(1, 2) + link
