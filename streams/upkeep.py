@@ -36,6 +36,10 @@ EPOCH_FOR_COPIES = 86_400 * SECOND
 """The same where the store keeps what it replaced (PostgreSQL): the destroyed is gone within a day."""
 FOLD_FROM, FOLD_AFTER = 2_000, 10 * SECOND
 """Records from which on a bucket's root is worked out ahead, and how long nothing may have come to it."""
+JOIN_AFTER, FOLD_MOST = 86_400 * SECOND, 200
+"""How long nothing may have come to a smaller bucket before its leaves, a row for each chunk, become one row;
+and how many buckets are looked at in one go.
+"""
 BEGAN = "epoch/began"
 """Meta: when the first epoch was first seen."""
 TREE = "lifecycle/tree"
@@ -184,19 +188,23 @@ class Upkeep:
 
     async def _fold(self) -> None:
         """Work out the roots of large buckets nothing comes to any more, so that their end takes no longer
-        than a small one's; and forget the leaves of those that ended.
+        than a small one's; join the leaves of small ones a day later; forget those of buckets that ended.
         """
         with self.vault.transaction(write=False) as tx:
-            large = [
+            living = tx.all_buckets(state="open")
+            waiting = [
                 row
-                for row in tx.all_buckets(state="open")
-                if row.tally >= FOLD_FROM
+                for row in living
+                if row.tally > 1
                 and row.tally != self._folded.get(row.id)
-                and tx.now - row.last_seen >= FOLD_AFTER
-            ]
-        for row in large:
-            await self.work(partial(fold, self.vault, row.id))
+                and tx.now - row.last_seen >= (FOLD_AFTER if row.tally >= FOLD_FROM else JOIN_AFTER)
+            ][:FOLD_MOST]
+            scattered = {row.id for row in waiting if tx.count_leaves(row.id) > 1}
+        for row in waiting:
+            if row.id in scattered or row.tally >= FOLD_FROM:
+                await self.work(partial(fold, self.vault, row.id))
             self._folded[row.id] = row.tally
+        self._folded = {row.id: self._folded[row.id] for row in living if row.id in self._folded}
         await self.work(partial(sweep, self.vault))
 
     async def _seen(self) -> None:

@@ -1,4 +1,4 @@
-"""What the expire role shows of itself while all is well, and what moves when it is not."""
+"""What the expire role shows of itself, what of it moves when something is wrong, and what it tidies up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from schemas.errors import Unavailable
+from schemas.merkle import root
 from streams import agents, metrics
 from streams.announcing import Announcer
 from streams.housekeeping import Unread
+from streams.leaves import leaf, take_root
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
+from streams.upkeep import JOIN_AFTER
 from tests.unit.stages.world import SECOND, World
 from vault.values import BucketId
 
@@ -130,3 +133,29 @@ async def test_whoever_waits_says_for_what_and_says_when_it_is_over(monkeypatch:
     with pytest.raises(RuntimeError):
         await agents.repeat("expiry", act, 0.02, lambda who, what: said.append((who, what)))
     assert said == [("expiry", "away (vault.db)"), ("expiry", None)]
+
+
+async def test_a_small_buckets_leaves_become_one_row_when_nothing_comes_any_more() -> None:
+    """A row for each chunk while records come; a day after the last one row, and the root is still theirs."""
+    world = World()
+    await world.settle()
+    for number in range(5):
+        world.publish(world.form(email=f"p{number}@example.com", consents={"news": True}), "intake.form")
+        await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        bucket = next(row.id for row in tx.all_buckets(state="open") if row.id.purpose == "news")
+        assert tx.count_leaves(bucket) == 5
+    upkeep = world.expire.upkeep
+    await upkeep._fold()  # noqa: SLF001 - the chore itself, not its turn
+    with world.vault.transaction(write=False) as tx:
+        assert tx.count_leaves(bucket) == 5, "something may still come"
+        (row,) = tx.buckets([bucket]).values()
+    world.vault.clock.set_manual(type(row.due)(row.last_seen + JOIN_AFTER))
+    for _ in range(2):
+        await upkeep._fold()  # noqa: SLF001 - as above
+    with world.vault.transaction(write=False) as tx:
+        assert tx.count_leaves(bucket) == 1
+    with world.vault.transaction() as tx:
+        named = take_root(tx, bucket)
+    found = {leaf(e.record_id, e.revision) for e in world.entries() if e.links}
+    assert named == (5, root(sorted(found)))
