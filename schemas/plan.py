@@ -6,6 +6,7 @@ outsiders and the vault use names. Purpose number i is bit i of a mask.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -47,7 +48,7 @@ __all__ = [
     "WebhookPlan",
 ]
 
-_MEMO = 4096
+MEMO = 4096
 """Entries a memo may have before it is emptied: what strangers can vary must not grow without bound."""
 
 
@@ -68,6 +69,8 @@ class PurposePlan:
     opt_out: frozenset[str]
     keeps_on_erasure: bool
     channel: Channel | None
+    memo: dict[Period, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What the hot path works out once per period; at most `MEMO` entries."""
     _dues: dict[Period, Micros] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -87,7 +90,7 @@ class PurposePlan:
         """Return when the period's key dies: start and retention, or the cap of an anchored one."""
         found = self._dues.get(period)
         if found is None:
-            if len(self._dues) >= _MEMO:
+            if len(self._dues) >= MEMO:
                 self._dues.clear()
             found = self._dues[period] = due(self.retention, period * self.width)
         return found
@@ -132,6 +135,8 @@ class PolicyPlan:
     _compartments: dict[tuple[str, int], tuple[CompartmentPlan, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What the hot path works out once per set of fields and purposes; at most `MEMO` entries."""
 
     def purpose(self, name: str) -> PurposePlan:
         """Return the purpose of this name, `quarantine` among them; NotFound if there is none."""
@@ -166,7 +171,7 @@ class PolicyPlan:
         key = (source, mask)
         found = self._compartments.get(key)
         if found is None:
-            if len(self._compartments) >= _MEMO:
+            if len(self._compartments) >= MEMO:
                 self._compartments.clear()
             found = self._compartments[key] = _cut(self.sources[source], self.purposes, mask)
         return found
@@ -188,11 +193,11 @@ class PolicyPlan:
         if not new.for_.shortest or not never_longer(new, old.retention):
             do = "order a shorter one; a longer retention is a new policy version with new terms"
             raise Refused("bad_policy", "the retention would not be shorter than before", "retention", do)
-        shorter = replace(old, retention=new, _dues={})
+        shorter = replace(old, retention=new, memo={}, _dues={})
         if shorter.number < 0:
-            return replace(self, quarantine=shorter)
+            return replace(self, quarantine=shorter, memo={})
         purposes = tuple(shorter if p.number == shorter.number else p for p in self.purposes)
-        return replace(self, purposes=purposes, _compartments={})
+        return replace(self, purposes=purposes, memo={}, _compartments={})
 
     def horizon(self, span: int) -> str:
         """Return the shortest horizon that is long enough for `span` microseconds more."""

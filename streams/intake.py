@@ -5,10 +5,11 @@ transaction.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,9 @@ from vault.tokens import read as read_token
 RELEASED = "lapse-released"
 """Header of an event released from quarantine: its original time and a MAC only the vault's holders can make.
 """
+NAMELESS = RecordId(bytes(16))
+"""Id of what has none yet."""
+_EVENTS = (FormSubmitted, EmailOpened, CookieObserved)
 PRIMARY = ("email", "account", "phone", "cookie", "token")
 """Which identifier stands for the person where links between identifiers have no purpose of their own."""
 
@@ -38,7 +42,8 @@ PRIMARY = ("email", "account", "phone", "cookie", "token")
 class Arrived:
     """One intake record, read; `event` None where it cannot be, then `code` says why and `path` where.
 
-    `hashes` are of the person's identifiers, the primary one first; `released` came back from quarantine.
+    `source` and `given` are the event's source and clear fields; `hashes` are of the person's identifiers,
+    the primary one first; `released` came back from quarantine.
     """
 
     topic: str
@@ -49,11 +54,27 @@ class Arrived:
     code: str | None = None
     path: str | None = None
     schema_id: int | None = None
+    source: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
     policy: PolicyPlan | None = None
     when: tagging.Moment | None = None
     digest: bytes = b""
     hashes: tuple[bytes, ...] = ()
     released: bool = False
+
+
+class _Reading(NamedTuple):
+    """What the records of a part have in common while they are read; `hashes` are those made so far."""
+
+    part: Part
+    plans: Plans
+    now: Micros
+    manual: bool
+    hashes: dict[tagging.Identity, bytes | None]
+
+    def received(self, record: Inbound) -> Micros:
+        """When a record was received (`received_at`)."""
+        return self.now if self.manual else min(Micros(record.timestamp_ms * 1000 + 999), self.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,62 +88,78 @@ class IntakeReader:
         """Read a part's records; those that a bug was bisected to keep their id if it can be had, and nothing
         else.
         """
-        now, found = self.vault.clock.now(), []
+        reading = _Reading(part, plans, self.vault.clock.now(), self.vault.clock.mode == "manual", {})
+        found = []
         for record in part.records:
             if is_tick(record):
                 continue
             if record.offset in spoilt:
-                found.append(self._spoilt(part, record, plans, now))
+                found.append(self._spoilt(reading, record))
             else:
-                found.append(self._read(part, record, plans, now))
+                found.append(self._read(reading, record))
         return found
 
-    def _spoilt(self, part: Part, record: Inbound, plans: Plans, now: Micros) -> Arrived:
-        place = place_id(self.vault, part.topic, part.partition, record.offset)
-        received = received_at(self.vault, record, now)
-        spoilt = Arrived(topic=part.topic, record=record, received=received, record_id=place, code="bug")
+    def _spoilt(self, reading: _Reading, record: Inbound) -> Arrived:
+        spoilt = self._arrived(reading, record)
+        spoilt.code = "bug"
+        spoilt.record_id = self._place(reading, record)
         with suppress(*POISON):
-            spoilt.record_id = self._read(part, record, plans, now).record_id
+            spoilt.record_id = self._read(reading, record).record_id
         return spoilt
 
-    def _read(self, part: Part, record: Inbound, plans: Plans, now: Micros) -> Arrived:
+    def _arrived(self, reading: _Reading, record: Inbound) -> Arrived:
+        received = reading.received(record)
+        return Arrived(topic=reading.part.topic, record=record, received=received, record_id=NAMELESS)
+
+    def _place(self, reading: _Reading, record: Inbound) -> RecordId:
+        return place_id(self.vault, reading.part.topic, reading.part.partition, record.offset)
+
+    def _read(self, reading: _Reading, record: Inbound) -> Arrived:
         """Read one record; nothing in it can make this raise anything but a bug of ours."""
-        topic, value = part.topic, record.value or b""
-        received = received_at(self.vault, record, now)
-        released = self._released(record, value)
-        place = place_id(self.vault, topic, part.partition, record.offset)
-        arrived = Arrived(topic=topic, record=record, received=received, record_id=place)
+        arrived, value = self._arrived(reading, record), record.value or b""
+        released = self._released(record, value) if record.headers else None
         if released is not None:
             arrived.received, arrived.released = released, True
         try:
             event = codec.decode(value)
         except Rejected as rejected:
+            arrived.record_id = self._place(reading, record)
             arrived.code, arrived.path = rejected.code, rejected.where
             return arrived
-        if not isinstance(event, FormSubmitted | EmailOpened | CookieObserved) or topic != topic_of(event):
+        if not isinstance(event, _EVENTS) or arrived.topic != topic_of(event):
+            arrived.record_id = self._place(reading, record)
             arrived.code, arrived.path = "schema_mismatch", "another kind of record stands here"
             return arrived
         arrived.schema_id = codec.schema_id(type(event))
-        self._know(arrived, event, plans)
+        self._know(reading, arrived, event)
         return arrived
 
-    def _know(self, arrived: Arrived, event: tagging.Event, plans: Plans) -> None:
+    def _know(self, reading: _Reading, arrived: Arrived, event: tagging.Event) -> None:
         secrets = self.vault.secrets
         arrived.event = event
+        arrived.source, arrived.given = tagging.source_of(event), tagging.clear_fields(event)
         arrived.record_id = record_id(secrets.record, event.site, tagging.kind_of(event), event.event_id)
         arrived.digest = self.vault.content_digest(content(event))
         arrived.when = tagging.moment(event.collected_at, arrived.received)
-        arrived.policy = plans.in_force(arrived.when.at)
-        token = self._token(arrived, event) if isinstance(event, EmailOpened) else None
-        source = arrived.policy.sources.get(tagging.source_of(event)) if arrived.policy else None
-        hashes: dict[bytes, None] = {}
-        named = sorted(tagging.identities(event, source, token), key=lambda named: PRIMARY.index(named[0]))
-        for kind, value in named:
-            try:
-                hashes[alias_hash(secrets.alias, kind, normalise(kind, value))] = None
-            except Rejected:  # an empty or unreadable identifier names nobody
-                continue
-        arrived.hashes = tuple(hashes)
+        policy = arrived.policy = reading.plans.in_force(arrived.when.at)
+        token = self._token(arrived, event) if type(event) is EmailOpened else None
+        source = policy.sources.get(arrived.source) if policy else None
+        named = tagging.identities(event, source, token)
+        if len(named) > 1:
+            named = tuple(sorted(named, key=lambda named: PRIMARY.index(named[0])))
+        hashes = [hash_ for each in named if (hash_ := self._hash(reading, each)) is not None]
+        arrived.hashes = tuple(hashes) if len(hashes) < 2 else tuple(dict.fromkeys(hashes))
+
+    def _hash(self, reading: _Reading, named: tagging.Identity) -> bytes | None:
+        """The keyed hash of an identifier; an empty or unreadable one names nobody."""
+        if named in reading.hashes:
+            return reading.hashes[named]
+        kind, value = named
+        found = None
+        with suppress(Rejected):
+            found = alias_hash(self.vault.secrets.alias, kind, normalise(kind, value))
+        reading.hashes[named] = found
+        return found
 
     def _token(self, arrived: Arrived, event: EmailOpened) -> str | None:
         sites = arrived.policy.sites if arrived.policy else ()

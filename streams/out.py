@@ -51,7 +51,7 @@ class Out:
         self, topic: str, slot: Slot, value: bytes, *, key: bytes | None = None, flag: str | None = None
     ) -> Outbound:
         """Address a record to the partition of a slot; `flag` is what is said about an accepted record."""
-        headers = [(FLAG, flag.encode())] if flag else []
+        headers = [(FLAG, flag.encode())] if flag else ()
         return Outbound(topic, partition_of(slot, self.partitions(topic)), key, value, headers)
 
     def to_partition(self, topic: str, partition: int, value: bytes) -> Outbound:

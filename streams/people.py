@@ -51,6 +51,12 @@ class People:
         names.
         Of several people the one known longest counts.
         """
+        if len(hashes) == 1:  # one identifier of one person, never closed: nothing to weigh
+            rows = self.aliases.get(hashes[0], ())
+            if not rows:
+                return None, False
+            if len(rows) == 1 and rows[0].until is None:
+                return rows[0].subject, False
         closed = resolve([row for hash_ in hashes for row in self.aliases.get(hash_, ())], at).closed
         naming = hashes if all_count else hashes[:1]
         subjects = resolve([row for hash_ in naming for row in self.aliases.get(hash_, ())], at).subjects
@@ -66,7 +72,9 @@ class People:
         """Let these identifiers lead to the person, where they do not yet and the policy has a purpose for
         it.
         """
-        linking = None if policy.link_purpose is None else policy.purposes[policy.link_purpose]
+        linking = (
+            None if policy.link_purpose is None or len(hashes) < 2 else policy.purposes[policy.link_purpose]
+        )
         may = linking is not None and admit(self.states[number], linking, at) is None
         new = []
         for hash_ in hashes if may else hashes[:1]:
@@ -74,7 +82,8 @@ class People:
             if not any(row.subject == number and row.until is None for row in rows):
                 new.append(AliasRow(hash=hash_, subject=number, since=at))
                 rows.append(new[-1])
-        self.tx.put_aliases(new)
+        if new:
+            self.tx.put_aliases(new)
 
     def say(self, number: SubjectNumber, statements: Sequence[Statement], policy: PolicyPlan) -> None:
         """Fold statements into a person's state; what they end is destroyed, and owed to the outbox, here."""
@@ -84,10 +93,13 @@ class People:
         if policy.last_open is not None and policy.purposes[policy.last_open].name in denied:
             self.forget_last_open(number)
 
-    def hold(self, number: SubjectNumber, purpose: PurposePlan, at: Micros) -> int:
-        """Make sure a key lives for data collected at `at`; returns its generation."""
-        self._put(with_key(self.states[number], purpose.name, at, self.new_key))
-        return self.states[number].purpose(purpose.name).generation
+    def hold(self, number: SubjectNumber, purposes: Sequence[str], at: Micros) -> list[int]:
+        """Make sure a key of each purpose lives for data collected at `at`; returns their generations."""
+        state = self.states[number]
+        for purpose in purposes:
+            state = with_key(state, purpose, at, self.new_key)
+        self._put(state)
+        return [state.purpose(purpose).generation for purpose in purposes]
 
     def opened_mail(self, number: SubjectNumber, purpose: PurposePlan, at: Micros) -> None:
         """Overwrite the last-open date with a later one; it lapses like everything held for its purpose."""
@@ -107,7 +119,8 @@ class People:
         self._put(state.having(purpose, replace(state.purpose(purpose), due=due)))
 
     def _put(self, state: SubjectState) -> None:
-        if self.states.get(state.number) != state:
+        before = self.states.get(state.number)
+        if before is not state and before != state:
             self.states[state.number] = state
             self.tx.put_subjects([state])
 

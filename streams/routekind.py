@@ -120,6 +120,7 @@ class RouteKind:
             item.tagged, [None if now.until is None else now.key for now in item.links], self._numbers
         )
         texts: Texts = {}
+        said, when = None, ""
         for number, categories in self._boxes:
             clear = opened[number]
             if clear is None:
@@ -127,7 +128,8 @@ class RouteKind:
             values = decode_fields(clear)
             collected_at = values[-1]
             assert isinstance(collected_at, int), "the last field is when the event was collected"
-            when = rfc3339(Micros(collected_at))
+            if collected_at != said:
+                said, when = collected_at, rfc3339(Micros(collected_at))
             for category, fields in categories:
                 found = {name: str(values[at]) for at, name in fields if values[at] is not None}
                 if found:

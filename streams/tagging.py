@@ -7,13 +7,13 @@ time come in as arguments, so the same function judges live events, released one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from schemas.ids import Micros, SubjectNumber
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted, IdentifierKind
-from schemas.plan import PolicyPlan, PurposePlan, SourcePlan
+from schemas.plan import MEMO, PolicyPlan, PurposePlan, SourcePlan
 from vault.subjects import admit
 from vault.values import CLOCK_SLACK, BucketId, Statement, SubjectState
 
@@ -31,16 +31,14 @@ PRECEDENCE = ("lapsed", "objected", "withdrawn", "gpc", "erased", "no_consent", 
 """Of several purposes' refusals the first of these becomes the event's code."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(NamedTuple):
     """When an event counts as collected, and what is to be said about its clock."""
 
     at: Micros
     flag: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class Person(NamedTuple):
     """Whom an event is about as far as the vault knows: `state` None is nobody yet; `erased` closes what is
     older.
     """
@@ -61,8 +59,7 @@ class Bound:
     due: Micros
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tagged:
+class Tagged(NamedTuple):
     """Accepted: held for these purposes."""
 
     bounds: tuple[Bound, ...]
@@ -126,7 +123,7 @@ def identities(event: Event, source: SourcePlan | None, token: str | None = None
     found: dict[Identity, None] = {}
     match event:
         case FormSubmitted():
-            found |= dict.fromkeys((i.kind, i.value) for i in event.identifiers)
+            found = dict.fromkeys([(i.kind, i.value) for i in event.identifiers])
             for field, kind in (source.identifiers if source else {}).items():
                 if event.fields.get(field):
                     found[kind, event.fields[field]] = None
@@ -220,10 +217,12 @@ def tag(
     now: Micros,
     when: Moment,
     shut: Container[BucketId] = frozenset(),
+    given: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Judge an event that passed `screen`, its own statements already folded into the subject's state.
 
-    `shut` are buckets that take nothing any more although they are not due yet.
+    `shut` are buckets that take nothing any more although they are not due yet; `given` are its clear fields
+    where they are known already.
     """
     if subject.erased:
         return Discarded(code="erased")
@@ -236,7 +235,7 @@ def tag(
     bounds, refusals = _admit(
         event, source, policy, state, when.at, lambda b: b.due <= now or b.bucket in shut
     )
-    used = _used(policy, source, bounds, event)
+    used = _used(policy, source, bounds, clear_fields(event) if given is None else given)
     if used and not (isinstance(event, EmailOpened) and policy.pixel_mode != "individual"):
         return Tagged(bounds=used, flag=when.flag)
     if isinstance(event, EmailOpened) and policy.last_open is not None:
@@ -264,7 +263,8 @@ def _admit(
     for number in source.purposes:
         purpose = policy.purposes[number]
         # The table has one code for both signals: Do Not Track counts as Global Privacy Control does.
-        refusal = "gpc" if purpose.opt_out.intersection(signals) else admit(state, purpose, at)
+        opted_out = signals and purpose.opt_out.intersection(signals)
+        refusal = "gpc" if opted_out else admit(state, purpose, at)
         if refusal is not None:
             refusals.append(refusal)
             continue
@@ -281,18 +281,34 @@ def bind(purpose: PurposePlan, at: Micros) -> Bound:
     anchored).
     """
     period = purpose.period(at)
-    bucket = BucketId(purpose=purpose.name, period=period, terms=purpose.terms)
-    return Bound(purpose=purpose.number, bucket=bucket, due=purpose.due(period))
+    found: Bound | None = purpose.memo.get(period)
+    if found is None:
+        if len(purpose.memo) >= MEMO:
+            purpose.memo.clear()
+        bucket = BucketId(purpose=purpose.name, period=period, terms=purpose.terms)
+        found = Bound(purpose=purpose.number, bucket=bucket, due=purpose.due(period))
+        purpose.memo[period] = found
+    return found
 
 
-def _used(policy: PolicyPlan, source: SourcePlan, bounds: list[Bound], event: Event) -> tuple[Bound, ...]:
-    """Leave out purposes that justify none of the fields the event really has."""
-    given = clear_fields(event).keys()
-    mask = sum(1 << bound.purpose for bound in bounds)
-    used = {
-        purpose
-        for compartment in policy.compartments(source.name, mask)
-        if not given.isdisjoint(compartment.fields)
-        for purpose in compartment.purposes
-    }
-    return tuple(sorted((b for b in bounds if b.purpose in used), key=lambda bound: bound.purpose))
+def _used(
+    policy: PolicyPlan, source: SourcePlan, bounds: list[Bound], given: Collection[str]
+) -> tuple[Bound, ...]:
+    """Leave out purposes that justify none of the fields the event really has; the lowest comes first."""
+    own = {bound.purpose: bound for bound in bounds}
+    name = (source.name, tuple(own), tuple(given))
+    used: tuple[int, ...] | None = policy.memo.get(name)
+    if used is None:
+        if len(policy.memo) >= MEMO:
+            policy.memo.clear()
+        used = policy.memo[name] = _justifying(policy, source, own, given)
+    return tuple([own[purpose] for purpose in used])
+
+
+def _justifying(
+    policy: PolicyPlan, source: SourcePlan, purposes: Iterable[int], given: Collection[str]
+) -> tuple[int, ...]:
+    fields = frozenset(given)
+    cut = policy.compartments(source.name, sum(1 << purpose for purpose in purposes))
+    held = [part.purposes for part in cut if not fields.isdisjoint(part.fields)]
+    return tuple(sorted({purpose for justified in held for purpose in justified}))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from schemas.avrobytes import number
 from schemas.frames import TaggedFrame
-from schemas.ids import Handle, Slot, SubjectNumber
+from schemas.ids import Handle, Micros, Slot, SubjectNumber
 from schemas.models import Link, Outcome, RecordDecided
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics, tagging
@@ -71,6 +71,7 @@ class TagOutput:
         accepted = [item for item in work.items if item.entry.fate == "tagged" and item.keys]
         tagged_at, handles = number(work.now), iter(_handles(accepted))
         slots: dict[SubjectNumber, Slot] = {}
+        topics: dict[tuple[int, Micros], str] = {}
         records = []
         for item in accepted:
             entry, event = item.entry, item.arrived.event
@@ -78,21 +79,24 @@ class TagOutput:
             slot = slots.get(entry.subject)
             if slot is None:
                 slot = slots[entry.subject] = slot_of(self._slot_key, entry.subject)
-            given = tagging.clear_fields(event)
+            given = item.arrived.given
             kind, own = self._kind(item, given, work.plans), next(handles)
             clear = [encode_fields([*map(given.get, names), entry.at]) for names in kind.fields]
             sealed = kind.mould.seal(entry.record_id, own, [key.k for key in item.keys], clear, self._draw)
             value = kind.frame.encode(entry.record_id, tagged_at, slot, own, sealed)
-            policy = work.plans.version(entry.policy)
-            horizon = policy.horizon(max([key.due for key in item.keys]) - work.now)
-            records.append(self._out.to_slot(f"records.{horizon}", slot, value, flag=entry.code))
+            due = max([key.due for key in item.keys])
+            topic = topics.get((entry.policy, due))
+            if topic is None:
+                horizon = work.plans.version(entry.policy).horizon(due - work.now)
+                topic = topics[entry.policy, due] = f"records.{horizon}"
+            records.append(self._out.to_slot(topic, slot, value, flag=entry.code))
         return records
 
     def _kind(self, item: Item, given: Mapping[str, str], plans: Plans) -> _Kind:
         arrived, version = item.arrived, item.entry.policy
         event = arrived.event
         assert event is not None and arrived.schema_id is not None
-        source = tagging.source_of(event)
+        source = arrived.source
         links = tuple([key.link.bucket for key in item.keys])
         name = (version, source, arrived.schema_id, links, tuple(given))
         found = self._kinds.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
 from schemas.plan import Plans, PolicyPlan
-from streams import residue, tagging
+from streams import residue
 from streams.intake import Arrived
 from streams.leaves import leaf
 from streams.stage import Judged
@@ -132,32 +132,45 @@ def living(
     return Keys(link, buckets[bucket].due, keys[bucket], held.key)
 
 
+def buckets_of(entries: Iterable[Entry], plans: Plans) -> Iterator[tuple[BucketId, list[Entry]]]:
+    """Every bucket entries hang on, with them; one bucket may come more than once."""
+    alike: dict[tuple[int, int], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if entry.links:
+            alike[entry.policy, id(entry.links)].append(entry)  # events with the same links share them
+    for (version, _), same in alike.items():
+        policy = plans.version(version)
+        for link in same[0].links:
+            yield bucket_of(policy, link), same
+
+
 def leaves_of(entries: Iterable[Entry], plans: Plans) -> dict[BucketId, list[bytes]]:
     """What each bucket's lapse will name: the records planned into it."""
     found: dict[BucketId, list[bytes]] = defaultdict(list)
-    for entry in entries:
-        if entry.fate == "tagged":
-            policy = plans.version(entry.policy)
-            for link in entry.links:
-                found[bucket_of(policy, link)].append(leaf(entry.record_id, REVISION))
+    for bucket, same in buckets_of([entry for entry in entries if entry.fate == "tagged"], plans):
+        found[bucket] += [leaf(entry.record_id, REVISION) for entry in same]
     return found
 
 
 def settle(tx: Tx, work: TagWork) -> None:
     """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
     plans = work.plans
-    tallies: Counter[BucketId] = Counter()
-    cells: list[ResidueEntry] = []
     plan = plans.in_force(tx.now) or plans.latest
     period = residue.period_of(plan.residue, tx.now)
-    for item in work.items:
-        entry, event = item.entry, item.arrived.event
-        if entry.fate not in ("tagged", "kept") or event is None:
-            continue
-        policy = plans.version(entry.policy)
-        for link in entry.links:
-            tallies[bucket_of(policy, link)] += 1
-        label = plan.residue.label(tagging.source_of(event), tagging.clear_fields(event))
-        cells.append(ResidueEntry(period=period, label=label, subject=entry.subject))
+    accepted = [
+        item
+        for item in work.items
+        if item.entry.fate in ("tagged", "kept") and item.arrived.event is not None
+    ]
+    tallies: Counter[BucketId] = Counter()
+    for bucket, same in buckets_of([item.entry for item in accepted], plans):
+        tallies[bucket] += len(same)
+    counts: Counter[tuple[str, SubjectNumber | None]] = Counter()
+    for item in accepted:
+        label = plan.residue.label(item.arrived.source, item.arrived.given)
+        counts[label, item.entry.subject] += 1
     tx.add_tally(tallies)
-    tx.count_residue(cells)
+    tx.count_residue(
+        ResidueEntry(period=period, label=label, subject=subject, events=n)
+        for (label, subject), n in counts.items()
+    )

@@ -46,16 +46,35 @@ class _Pad:
     wanted: dict[BucketId, BucketWanted] = field(default_factory=dict)
     fresh: dict[RecordId, bytes] = field(default_factory=dict)
     released: dict[RecordId, bytes] = field(default_factory=dict)
+    links: dict[tuple[tuple[int, int], ...], tuple[LinkPlan, ...]] = field(default_factory=dict)
+    bounds: dict[int, tagging.Bound] = field(default_factory=dict)
+    """Bounds whose buckets are wanted, by identity: events share them."""
 
     def want(self, purpose: PurposePlan, bound: tagging.Bound) -> None:
         """Have the bucket made when the part is written; it follows today's policy where that is shorter, as
         those do that stood when it came into force.
         """
+        if id(bound) in self.bounds:
+            return
+        self.bounds[id(bound)] = bound
         due, number = bound.due, self.today.purpose_numbers.get(purpose.name) if self.today else None
         if self.today and number is not None and self.today.purposes[number].terms == purpose.terms:
             due = min(due, self.today.purposes[number].due(bound.bucket.period))
+        before = self.wanted.get(bound.bucket)
+        due = due if before is None else min(due, before.due)
         cap = due if isinstance(purpose.retention, Anchored) else None
         self.wanted[bound.bucket] = BucketWanted(id=bound.bucket, due=due, cap=cap)
+
+    def linked(self, bounds: Sequence[tagging.Bound], generations: Sequence[int]) -> tuple[LinkPlan, ...]:
+        """The links to these wanted bounds; events with the same ones share them."""
+        name = tuple([(id(bound), n) for bound, n in zip(bounds, generations, strict=True)])
+        found = self.links.get(name)
+        if found is None:
+            found = self.links[name] = tuple(
+                LinkPlan(bound.purpose, bound.bucket.period, bound.bucket.terms, n)
+                for bound, n in zip(bounds, generations, strict=True)
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,18 +137,19 @@ class TagJudge:
         owes: bool,
     ) -> TagWork:
         named = {entry.policy: plans.version(entry.policy) for entry in entries if entry.links}
-        linked = {(entry.policy, links) for entry in entries if (links := entry.links)}
-        wanted = {bucket_of(named[version], link) for version, links in linked for link in links}
+        linked = {(entry.policy, id(links)): links for entry in entries if (links := entry.links)}
+        wanted = {bucket_of(named[version], link) for (version, _), links in linked.items() for link in links}
         buckets = tx.buckets(wanted)
         keys = {bucket: BucketKey(key) for bucket, key in tx.bucket_keys(wanted).items()}
-        items, known = [], dict[tuple[int, SubjectNumber | None, tuple[LinkPlan, ...]], tuple[Keys, ...]]()
+        items, known = [], dict[tuple[int, SubjectNumber | None, int], tuple[Keys, ...]]()
         for each, entry in zip(arrived, entries, strict=True):
-            found = known.get((entry.policy, entry.subject, entry.links))
+            name = (entry.policy, entry.subject, id(entry.links))
+            found = known.get(name)
             if found is None:
                 state = states.get(entry.subject) if entry.subject is not None else None
                 tried = [living(named[entry.policy], link, state, buckets, keys) for link in entry.links]
                 found = tuple(key for key in tried if key is not None)
-                known[entry.policy, entry.subject, entry.links] = found
+                known[name] = found
             items.append(Item(each, entry, found))
         return TagWork(
             seq=tx.seq,
@@ -192,7 +212,7 @@ class TagJudge:
             state=None if number is None else pad.people.states[number],
             may_be_new=bool(each.hashes) and tagging.kind_of(event) == "form",
         )
-        return tagging.tag(event, policy, person, pad.now, when, pad.shut), number
+        return tagging.tag(event, policy, person, pad.now, when, pad.shut, each.given), number
 
     def _take_back(self, each: Arrived, pad: _Pad) -> None:
         """What a person takes back counts even where the rest of the event is of no use."""
@@ -215,12 +235,10 @@ class TagJudge:
         assert policy is not None and when is not None
         if number is None:
             number = pad.people.create()
-        links = []
         for bound in verdict.bounds:
-            purpose = policy.purposes[bound.purpose]
-            pad.want(purpose, bound)
-            generation = pad.people.hold(number, purpose, when.at)
-            links.append(LinkPlan(bound.purpose, bound.bucket.period, bound.bucket.terms, generation))
+            pad.want(policy.purposes[bound.purpose], bound)
+        names = [bound.bucket.purpose for bound in verdict.bounds]
+        generations = pad.people.hold(number, names, when.at)
         pad.people.link(each.hashes, number, when.at, policy)
         return Entry(
             record_id=each.record_id,
@@ -229,7 +247,7 @@ class TagJudge:
             at=when.at,
             policy=policy.version,
             subject=number,
-            links=tuple(links),
+            links=pad.linked(verdict.bounds, generations),
         )
 
     def _kept(self, each: Arrived, verdict: tagging.Kept, number: SubjectNumber | None, pad: _Pad) -> Entry:
@@ -278,14 +296,15 @@ def _quarantined(each: Arrived, verdict: tagging.Quarantined, bucket: BucketId, 
 
 def _candidates(arrived: Iterable[Arrived]) -> set[BucketId]:
     """Every bucket the events may fall into."""
-    found = set()
+    found: dict[int, tagging.Bound] = {}
     for each in arrived:
-        if each.event is None or each.policy is None or each.when is None:
+        if each.policy is None or each.when is None:
             continue
-        source = each.policy.sources.get(tagging.source_of(each.event))
+        source = each.policy.sources.get(each.source)
         for number in source.purposes if source else ():
-            found.add(tagging.bind(each.policy.purposes[number], each.when.at).bucket)
-    return found
+            bound = tagging.bind(each.policy.purposes[number], each.when.at)
+            found[id(bound)] = bound
+    return {bound.bucket for bound in found.values()}
 
 
 def shut_buckets(tx: Tx, ids: Iterable[BucketId]) -> frozenset[BucketId]:

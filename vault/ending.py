@@ -46,6 +46,7 @@ def apply_statements(
     Put the person's aliases first: a withdrawal goes to `control` with them. Saying it again changes nothing.
     """
     own = destroying(tx)
+    stored = state
     for said in statements:
         before = state
         state, ended = fold(before, said)
@@ -53,9 +54,9 @@ def apply_statements(
             continue
         cause: Cause = "objection" if said.objection else "withdrawal"
         if ended:
+            own.put_subjects([before])
             _end(own, before, state, ended, herald, cause, own.now)
-        else:
-            own.put_subjects([state])
+            stored = state
         if state.purpose(said.purpose).floor != before.purpose(said.purpose).floor:
             generation = state.purpose(said.purpose).last_generation
             hashes = own.aliases_of([state.number]).get(state.number, ())
@@ -63,6 +64,8 @@ def apply_statements(
             announce_decision(
                 own, herald, right="objection", hashes=hashes, ended=told, until=said.at, reason=cause
             )
+    if state is not stored:
+        own.put_subjects([state])
     return state
 
 

@@ -17,12 +17,19 @@ def normalise(kind: IdentifierKind, value: str) -> str:
     E-mail addresses: NFC, trimmed, lower case (also the local part: no provider in use tells them apart).
     Phone numbers: digits, with a leading + where there was one (or 00). Everything else: NFC, trimmed.
     """
+    if value.isascii() and kind != "phone":  # NFC changes nothing there
+        text = value.strip().lower() if kind == "email" else value.strip()
+        return _fitting(kind, text)
     text = unicodedata.normalize("NFC", value).strip()
     if kind == "email":
         # Lower-casing can undo a composition (U+0130), hence NFC again.
         text = unicodedata.normalize("NFC", text.lower())
     elif kind == "phone":
         text = _phone(text)
+    return _fitting(kind, text)
+
+
+def _fitting(kind: IdentifierKind, text: str) -> str:
     if not text or len(text) > LONGEST:
         raise Rejected("no_subject", "an identifier is empty or too long", kind)
     return text

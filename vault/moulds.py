@@ -212,10 +212,12 @@ class DeliveryMould:
         )
         begin, info = b"lapse/v1/delivery" + delivery_id, INFO_WRAP + delivery_id
         roots = [key.root(self._processor) for key in keys]
+        drawn, at = draw((KEY_BYTES + NONCE_BYTES) * len(clear)), 0
         sealed = []
         for part, text in zip(self._parts, clear, strict=True):
-            drawn = draw(KEY_BYTES + NONCE_BYTES)
-            key, nonce = drawn[:KEY_BYTES], drawn[KEY_BYTES:]
+            key = drawn[at : at + KEY_BYTES]
+            nonce = drawn[at + KEY_BYTES : at + KEY_BYTES + NONCE_BYTES]
+            at += KEY_BYTES + NONCE_BYTES
             place = info + part.info
             wraps = []
             for grant in part.grants:

@@ -53,7 +53,9 @@ class PeopleRows(Base):
 
     def _entries_of(self, numbers: Iterable[SubjectNumber]) -> dict[SubjectNumber, _Entry]:
         wanted = list(dict.fromkeys(numbers))
-        self._load([n for n in wanted if n not in self._entries])
+        new = [n for n in wanted if n not in self._entries]
+        if new:
+            self._load(new)
         return {n: self._entries[n] for n in wanted if n in self._entries}
 
     def _load(self, numbers: list[SubjectNumber]) -> None:
@@ -87,9 +89,10 @@ class PeopleRows(Base):
     def put_subjects(self, states: Iterable[SubjectState]) -> None:
         """Write people; `Conflict` where the row is no longer the version that was read."""
         states = list(states)
-        entries = self._entries_of(s.number for s in states)
+        if any(state.number not in self._entries for state in states):
+            self._entries_of(state.number for state in states)
         for state in states:
-            entry = entries.get(state.number)
+            entry = self._entries.get(state.number)
             self._check(state, entry)
             assert entry is not None
             if entry.state is not None and _lost(entry.state, state):
@@ -112,7 +115,7 @@ class PeopleRows(Base):
             raise Conflict("conflict", "a subject's row has changed since it was read", "subject")
 
     def _set(self, entry: _Entry, state: SubjectState) -> None:
-        if entry.state != state:
+        if entry.state is not state and entry.state != state:
             entry.state = state
             entry.dirty = True
 
@@ -182,6 +185,8 @@ class PeopleRows(Base):
 
     def _owners(self, rows: Iterable[tuple[bytes, bytes, int, int | None]]) -> list[SubjectNumber]:
         rows = list(rows)
+        if not rows:
+            return []
         clear = self._blocks().decryptor().update(b"".join(row[1] for row in rows))
         numbers = []
         for i, row in enumerate(rows):
@@ -252,6 +257,8 @@ class PeopleRows(Base):
 
 
 def _lost(was: SubjectState, now: SubjectState) -> bool:
+    if was.purposes is now.purposes:
+        return False
     return any(s.key is not None and now.purpose(p).key != s.key for p, s in was.purposes.items())
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from schemas.ids import Micros, RecordId
-from vault.base import Base, one
+from vault.base import Base, Tools, one
 from vault.keys import keyed
+from vault.store import Rows, Way
 from vault.tables import PLAN, PROGRESS, SEEN
 
 DAY = 86_400_000_000
@@ -21,6 +22,10 @@ def content_digest(seen_key: bytes, content: bytes) -> bytes:
 
 class ProgressRows(Base):
     """`ProgressTx` over rows."""
+
+    def __init__(self, rows: Rows, tools: Tools, *, write: bool, way: Way = "alone") -> None:
+        super().__init__(rows, tools, write=write, way=way)
+        self._seen: dict[RecordId, tuple[int, bytes]] = {}
 
     def progress(self, topic_id: str, partition: int) -> int | None:
         """Return the next offset to be done, None where nothing was ever done."""
@@ -71,7 +76,11 @@ class ProgressRows(Base):
         return self.rows.delete_where(SEEN, [("day", "<", before // DAY)])
 
     def _seen_name(self, record: RecordId) -> tuple[int, bytes]:
+        known = self._seen.get(record)
+        if known is not None:
+            return known
         key = self.secret("seen")
         assert key is not None, "the vault was set up with its secrets"
         name = keyed(key, b"lapse/v1/seen").digest(record)
-        return int.from_bytes(name[:8], "big", signed=True), name[8:16]
+        found = self._seen[record] = int.from_bytes(name[:8], "big", signed=True), name[8:16]
+        return found
