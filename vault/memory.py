@@ -65,6 +65,10 @@ class MemoryStore:
         """True: what was overwritten is not kept."""
         return True
 
+    def weaknesses(self) -> list[str]:
+        """Return nothing: it is set up by us."""
+        return []
+
     def forget(self) -> bool:
         """Return True: what was overwritten is not kept."""
         return True

@@ -139,6 +139,10 @@ class Vault(Protocol):
         """Try to remove the bytes of destroyed keys from every file; say whether they are gone."""
         ...
 
+    def weaknesses(self) -> list[str]:
+        """Return what of the store's set-up breaks its promises, in words for an operator."""
+        ...
+
     def turn_epoch(self, *, batch: int = 500) -> int:
         """Re-wrap every living key under a new epoch, destroy the old epoch's key; returns the new epoch.
 

@@ -39,6 +39,7 @@ _SETTINGS = {
     "jit": "off",
     "client_min_messages": "warning",
 }
+_MUST = ("autovacuum", "fsync", "full_page_writes")
 _CONNECT = {
     "connect_timeout": "5",
     "application_name": "lapse",
@@ -84,6 +85,13 @@ class PostgresStore:
     def overwrites(self) -> bool:
         """False: heap pages and the write-ahead log keep what was overwritten for as long as they like."""
         return False
+
+    def weaknesses(self) -> list[str]:
+        """Return settings of the server under which a commit may be lost or dead rows pile up."""
+        with self.begin(write=False) as rows:
+            assert isinstance(rows, PostgresRows)
+            asked = "SELECT name FROM pg_settings WHERE setting = 'off' AND name = ANY(%b::text[]) ORDER BY 1"
+            return [f"{name} is off" for (name,) in rows.ask(asked, [list(_MUST)])]
 
     @contextmanager
     def begin(self, *, write: bool, way: Way = "alone") -> Iterator[Rows]:

@@ -72,6 +72,10 @@ class SqliteStore:
         """True: slots are overwritten where they lie, and the log is cut."""
         return True
 
+    def weaknesses(self) -> list[str]:
+        """Return nothing: it is set up by us."""
+        return []
+
     def forget(self) -> bool:
         """Move the log into the file and cut it to nothing; False while somebody reads old pages."""
         with _translated():

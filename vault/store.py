@@ -88,6 +88,10 @@ class Store(Protocol):
         """Whether `forget` removes bytes from every file; where not, only the end of an epoch does."""
         ...
 
+    def weaknesses(self) -> list[str]:
+        """Return what of the server's set-up breaks a promise of this port, in words for an operator."""
+        ...
+
     def begin(self, *, write: bool, way: Way = "alone") -> AbstractContextManager[Rows]:
         """Open a transaction; commits at the end, rolls back if the block raises. Reads are one snapshot."""
         ...

@@ -156,6 +156,10 @@ class StoreVault:
         """Whether a checkpoint removes destroyed bytes; where not, an epoch's turn makes them worthless."""
         return self._store.overwrites
 
+    def weaknesses(self) -> list[str]:
+        """Return what of the store's set-up breaks its promises, in words for an operator."""
+        return self._store.weaknesses()
+
     def turn_epoch(self, *, batch: int = 500) -> int:
         """Re-wrap every living key under a new epoch, destroy the old epoch's key; returns the new epoch.
 

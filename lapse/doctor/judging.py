@@ -77,6 +77,14 @@ def rights(missing: Mapping[str, Sequence[str]], surplus: Mapping[str, Sequence[
 
 
 # ---- vault, outbox, expiry --------------------------------------------------------------------------------
+def server(weaknesses: list[str]) -> Finding:
+    """A database server that is not ours to set up: commits must survive a power cut, dead rows must go."""
+    if weaknesses:
+        do = "turn it on in postgresql.conf: a power cut may lose keys under which records are sealed"
+        return bad("vault server", ", ".join(weaknesses), where="the vault's server", do=do)
+    return well("vault server", "set up as it must be")
+
+
 def outbox(owed: int, oldest_seconds: float) -> Finding:
     """Keys are destroyed first and announced second: what waits here, recipients do not know yet."""
     if oldest_seconds > LATE_SECONDS:

@@ -31,6 +31,7 @@ def vault(here: Installation) -> Iterator[Finding]:
         owed, oldest, now = tx.outbox_count(), tx.outbox(1), tx.now
         buckets = tx.all_buckets(state="open")
     yield well("vault", f"{here.vault_address.kind}, opens; {len(buckets)} living keys of periods")
+    yield judging.server(here.vault.weaknesses())
     yield judging.outbox(owed, (now - oldest[0].written_at) / SECOND if oldest else 0.0)
 
 

@@ -261,6 +261,14 @@ def test_beside_others_only_a_chunks_own_tables_are_written(world: World, way: W
         assert rows.drawn("seq") > 0
 
 
+def test_a_server_that_may_lose_commits_says_so(world: World) -> None:
+    """The server of these tests is in a hurry, and `doctor` would say so; the others are set up by us."""
+    if isinstance(world.store, PostgresStore):
+        assert {"autovacuum is off", "fsync is off"} <= set(world.vault.weaknesses())
+    else:
+        assert world.vault.weaknesses() == []
+
+
 def test_a_server_that_was_restarted_is_found_again(two: Host) -> None:
     """Connections that died while they were idle are replaced before a transaction begins on one."""
     with two.stores[0].begin(write=False) as rows:
