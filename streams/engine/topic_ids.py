@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-_TIMEOUT = 5.0
-"""Seconds one look-up may take."""
+_TIMEOUT = 2.5
+"""Seconds one attempt may take; there are two."""
+_SILENT = frozenset({"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN"})
+"""How librdkafka calls it that nobody answered."""
 
 
 class TopicIds(Protocol):
@@ -22,7 +24,11 @@ class TopicIds(Protocol):
 
 
 class BrokerTopicIds:
-    """Look-ups through librdkafka: aiokafka speaks no request version that carries topic ids."""
+    """Look-ups through librdkafka: aiokafka speaks no request version that carries topic ids.
+
+    librdkafka asks the broker it last heard was the controller. When that one is gone it waits for it,
+    at half a core, and asks nobody for another: so a client that got no answer is given up for a new one.
+    """
 
     def __init__(self, librdkafka: Mapping[str, Any]) -> None:
         self._conf = dict(librdkafka)
@@ -36,21 +42,31 @@ class BrokerTopicIds:
         return await asyncio.to_thread(self._look_up, names)
 
     def _look_up(self, names: list[str]) -> tuple[dict[str, bytes], dict[str, str]]:
+        ids, missing, silent = self._ask(names)
+        if silent:
+            self._client = None
+            ids, missing, silent = self._ask(names)
+        return ids, missing
+
+    def _ask(self, names: list[str]) -> tuple[dict[str, bytes], dict[str, str], bool]:
+        """Ids, what is missing and why, and whether nobody answered."""
         if self._client is None:
             quiet = logging.getLogger("streams.librdkafka")
             self._client = AdminClient(self._conf | {"log_level": 2}, logger=quiet)
-        ids, missing = {}, {}
+        ids, missing, silent = {}, {}, False
         futures = self._client.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT)
         for name, future in futures.items():
             try:
                 uuid = future.result(timeout=_TIMEOUT + 1).topic_id
             except KafkaException as error:
-                missing[name] = str(error.args[0].name()).strip("_").lower().replace("_", " ")
+                why = str(error.args[0].name())
+                missing[name] = why.strip("_").lower().replace("_", " ")
+                silent = silent or why in _SILENT
             except TimeoutError:
-                missing[name] = "timed out"
+                missing[name], silent = "timed out", True
             else:
                 ids[name] = _uuid_bytes(uuid.get_most_significant_bits(), uuid.get_least_significant_bits())
-        return ids, missing
+        return ids, missing, silent
 
 
 def _uuid_bytes(high: int, low: int) -> bytes:

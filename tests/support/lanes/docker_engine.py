@@ -22,7 +22,7 @@ import pytest
 
 from tests.support.lanes.cache import cache, locked
 
-PROGRAMS = ("docker", "dockerd", "containerd", "runc", "iptables", "ip", "unshare", "nsenter")
+PROGRAMS = ("docker", "dockerd", "containerd", "runc", "iptables", "ip", "unshare", "nsenter", "setpriv")
 _START_SECONDS, _STOP_SECONDS = 30.0, 20.0
 
 
@@ -77,6 +77,7 @@ def running_engine() -> Iterator[Engine]:
                 yield _answering(dockerd, folder)
             finally:
                 _end(dockerd)
+                _unmount(folder)
         finally:
             _end(containerd)
 
@@ -94,9 +95,11 @@ def _dockerd(data: Path, folder: Path) -> list[str]:
 
 
 def _spawn(folder: Path, name: str, *command: str) -> subprocess.Popen[bytes]:
+    # Whoever ends the tests by force ends the engine with them.
+    bound = ["setpriv", "--pdeathsig", "TERM", "--", *command]
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            bound, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
 
 
@@ -119,6 +122,13 @@ def _answering(process: subprocess.Popen[bytes], folder: Path) -> Engine:
         if process.poll() is not None or time.monotonic() > deadline:
             pytest.skip(f"no Docker engine runs: {(folder / 'dockerd.log').read_text()[-300:]}")
         time.sleep(0.1)
+
+
+def _unmount(folder: Path) -> None:
+    """Let go of the namespaces of networks that the engine leaves mounted."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in reversed([place for place in mounted if place.startswith(f"{folder}/")]):
+        subprocess.run(["umount", "--lazy", place], check=True, timeout=30)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
