@@ -198,12 +198,7 @@ class Databases:
         return name
 
     def _of(self, name: str) -> str:
-        parts = psycopg.conninfo.conninfo_to_dict(self._url)
-        host = parts.get("host", "")
-        place = f"?host={host}" if str(host).startswith("/") else ""
-        user, port = parts.get("user", OWNER), parts.get("port", "")
-        where = "" if place else f"{host}{f':{port}' if port else ''}"
-        return f"postgresql://{user}@{where}/{name}{place}"
+        return psycopg.conninfo.make_conninfo(self._url, dbname=name)
 
 
 @cache

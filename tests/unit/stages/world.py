@@ -120,10 +120,17 @@ class FusedSink:
 class World:
     """One installation in memory."""
 
-    def __init__(self, *, policy: str | None = None, partitions: int = 2, crash: Crash = never) -> None:
+    def __init__(
+        self,
+        *,
+        policy: str | None = None,
+        partitions: int = 2,
+        crash: Crash = never,
+        vault: Vault | None = None,
+    ) -> None:
         self.text = policy if policy is not None else POLICY.read_text(encoding="utf-8")
         self.plan: PolicyPlan = compile_plan(load(self.text, where="policy"))
-        self.vault = memory_vault(start=START)
+        self.vault = vault or memory_vault(start=START)
         with self.vault.transaction() as tx:
             tx.put_policy(
                 PolicyRow(
