@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """What may differ between two installations; the policy and the data folder say the rest."""
 
-    model_config = SettingsConfigDict(env_prefix="LAPSE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LAPSE_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     data: Path | None = Field(default=None, description="The data folder, when `--data` is not given.")
     bootstrap: str | None = Field(

@@ -118,8 +118,15 @@ def _read(path: Path) -> bytes | None:
     return key if len(key) == KEY_BYTES and any(key) else None
 
 
+def _private(folder: Path) -> None:
+    """Make a folder for its owner alone, and each missing one above it: `mkdir` minds the last one only."""
+    if not folder.exists():
+        _private(folder.parent)
+        folder.mkdir(exist_ok=True, mode=0o700)
+
+
 def _write(path: Path, key: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _private(path.parent)
     partial = path.with_suffix(".new")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
