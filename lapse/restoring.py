@@ -29,7 +29,7 @@ from streams.engine.topic_ids import BrokerTopicIds
 from streams.ports import Inbound
 from streams.restoring import Caught
 from streams.scan import scan
-from vault.restored import adopt, is_behind, is_closed, reached
+from vault.restored import adopt, is_behind, is_closed, knows
 
 ROLE = "expire"
 """As whom the log is read and what is owed is written."""
@@ -47,7 +47,7 @@ def catch_up_if_restored(here: Installation) -> Caught | None:
     if not {CONTROL, LIFECYCLE} <= here.admin("admin").topics().keys():
         return None
     with here.vault.transaction(write=False) as tx:
-        known = reached(tx)
+        known = knows(tx)
     lapses, places = _lapses(here, known), _places(here)
     committed = {(place.topic_id, place.partition): place.offset for place in places}
     with here.vault.transaction(write=False) as tx:

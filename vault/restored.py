@@ -22,6 +22,15 @@ def reached(tx: Tx) -> int | None:
     return None if kept is None else int.from_bytes(kept, "big")
 
 
+def knows(tx: Tx) -> int | None:
+    """Up to which sequence number this vault has, or had when its restore was found, what `lifecycle` says.
+
+    Catching up announces, so `reached` alone would hide from a second attempt what the first one left undone.
+    """
+    kept = tx.meta(CLOSED)
+    return reached(tx) if kept is None else int.from_bytes(kept, "big")
+
+
 def is_closed(tx: Tx) -> bool:
     """Whether a restore was found and is not caught up with: nobody may be answered."""
     return tx.meta(CLOSED) is not None

@@ -71,6 +71,7 @@ class StoreVault:
                 raise Refused("wrong_data_folder", f"the vault's clock is {self._mode}", "vault")
             for name in _NAMED:
                 tx.secret(name)
+            tx.skip_numbers()
             tx.flush()
         tx.committed()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -16,11 +17,13 @@ from hypothesis import strategies as st
 from schemas.errors import NotFound
 from schemas.ids import RequestId
 from schemas.models import (
+    BucketScope,
     ConsentStated,
     ConsentStatement,
     Depersonalized,
     HoldPlaced,
     HoldReleased,
+    ProcessorSuspended,
     RequestDecided,
 )
 from streams import building
@@ -31,7 +34,7 @@ from tests.unit.stages.test_govern_flow import signal
 from tests.unit.stages.world import FusedVault, Killed, World, changed
 from vault.handles import alias_hash
 from vault.memory import MemoryStore
-from vault.restored import is_behind, is_closed
+from vault.restored import is_behind, is_closed, knows
 from vault.vaults import StoreVault
 
 PEOPLE = ("ann@example.com", "bob@example.com")
@@ -68,9 +71,10 @@ async def catch_up(world: World) -> Caught:
     """What `up` does before it starts a role."""
     control = world.log.topic_id("control").hex()
     with world.vault.transaction(write=False) as tx:
-        start = tx.progress(control, 0) or 0
+        start, known = tx.progress(control, 0) or 0, knows(tx) or 0
+    missed = [lapse for lapse in world.lapses("lifecycle") if lapse.reaches > known]
     commands = world.log.read("control", 0, start)
-    caught = await building.catch_up(world.around).run(commands, control, world.lapses("lifecycle"))
+    caught = await building.catch_up(world.around).run(commands, control, missed)
     rewind(world)
     return caught
 
@@ -265,6 +269,26 @@ async def test_an_interrupted_catching_up_leaves_the_vault_closed_and_is_begun_a
             assert not is_closed(tx)
         assert readable(world) == after
         assert not behind(world)
+
+
+async def test_what_an_interrupted_catching_up_announced_hides_nothing_from_the_next() -> None:
+    """A recall is announced anew, under a later number than the endings that are still to be done again."""
+    world = await flow()
+    copy = backup(world)
+    world.command(ProcessorSuspended(**world.head(), processor="crm", recall=True, reason="left"))
+    await world.later(25)
+    scopes = [lapse.scope for lapse in world.lapses("lifecycle")]
+    ended = {(each.purpose, each.period, each.terms) for each in scopes if isinstance(each, BucketScope)}
+    assert ended
+    for effects in range(0, 30, 3):
+        restore(world, copy)
+        world.fuse.left = effects
+        with suppress(Killed):
+            await catch_up(world)
+        world.fuse.left = None
+        await catch_up(world)
+        with world.vault.transaction(write=False) as tx:
+            assert {row.id for row in tx.all_buckets() if row.ended_at is not None} >= ended, effects
 
 
 async def test_an_ending_stands_before_the_command_its_transaction_had_not_applied() -> None:

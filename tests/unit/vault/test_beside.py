@@ -15,6 +15,7 @@ from vault.epochs import MemoryEpochKeys
 from vault.handles import alias_hash
 from vault.keys import new_key
 from vault.pgrows import PostgresRows
+from vault.pgsql import sequence
 from vault.port import Tx
 from vault.postgres import PostgresStore
 from vault.store import Rows, Way
@@ -134,6 +135,17 @@ class _Late:
         self._thread.join(20)
         assert not self._thread.is_alive()
         return self._error
+
+
+def test_a_restored_database_gives_nobody_a_number_again(two: Host) -> None:
+    """Its sequence is as old as the backup; somebody newer would share a pseudonym with a stranger."""
+    number = two.vaults[0].beside(chunk(two, 0, 0, "a@x"))
+    with two.stores[0].begin(write=True) as rows:
+        assert isinstance(rows, PostgresRows)
+        rows.ask(f"SELECT setval('{sequence('subject')}', 1, false)")
+    two.stores.append(PostgresStore(two.url))
+    restored = StoreVault(two.stores[-1], two.keys, mode="manual")
+    assert restored.beside(lambda tx: tx.new_subject().number) > number
 
 
 def test_two_on_one_partition_do_not_both_judge(two: Host) -> None:
