@@ -73,7 +73,7 @@ class Bench:
         place = url or f"sqlite:///{folder / 'vault.db'}"
         self.vault: Vault = open_vault(place, keys or MemoryEpochKeys())
         self.sink, self.offsets = ListSink(), Counter[tuple[str, int]]()
-        pixels = PixelKeys.generate(os.urandom)
+        pixels = self.pixels = PixelKeys.generate(os.urandom)
         self.now = self.vault.clock.now()
         self.traffic = Traffic(self.now, pixels)
         self._publish()

@@ -1,0 +1,179 @@
+"""What one event costs the whole worker process: Kafka client, engine, stage and vault, on a real broker.
+
+    python -m benchmarks.worker [--events 20000] [--rounds 1]
+
+An embedded broker is filled with a third each of forms, mail opens and cookies of known people, a hundred
+in turn; then a tag worker and after it a route worker run until all is done. CPU seconds are those of the
+worker by getrusage, from its first chunk to its last, divided by the records it has done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from benchmarks.hot import PARTITIONS, REFERENCE, Bench, cpu, yardstick
+from benchmarks.traffic import KINDS, POLICY, Kind, Traffic
+from schemas.policy import compile_plan, load
+from schemas.topics import topic_plan
+from streams import building
+from streams.agents import GROUPS
+from streams.engine import Engine, KafkaAccess
+from streams.ports import Chunk, Outcome
+from streams.worker import run
+from tests.support.broker import new_embedded
+from vault.epochs import FileEpochKeys
+from vault.factory import open_vault
+from vault.tokens import PixelKeys
+
+PEOPLE = 100
+TOPICS: Mapping[str, tuple[str, ...]] = {
+    "tag": GROUPS["tag"],
+    "route": ("records.season", "records.decade"),
+}
+
+
+# ---- the worker ---
+def worker(file: Path) -> int:
+    """Run one role until `events` records are done; the result is written beside the plan."""
+    plan: dict[str, Any] = json.loads(file.read_text())
+    folder, role = Path(plan["folder"]), plan["role"]
+    vault = open_vault(f"sqlite:///{folder / 'vault.db'}", FileEpochKeys(folder / "keys", folder / "backup"))
+
+    def build() -> Engine:
+        engine = Engine(
+            group=f"lapse.{role}",
+            access=KafkaAccess(**plan["access"]),
+            workdir=folder,
+            now=lambda: time.time_ns() // 1000,
+        )
+        around = building.Surroundings(
+            vault=vault,
+            sink=engine.sink,
+            partitions=lambda _topic: PARTITIONS,
+            service_key=bytes(32),
+            pixel_keys=PixelKeys.from_json((folder / "pixel.json").read_text()),
+            work=engine.work,
+        )
+        stage = building.tag(around) if role == "tag" else building.route(around)
+        began, done, slow = 0.0, 0, 0.0
+
+        async def counted(chunk: Chunk) -> Outcome:
+            nonlocal began, done, slow
+            if not done:
+                slow, began = yardstick(), cpu()
+            outcome = await stage(chunk)
+            done += len(chunk.records)
+            if done >= plan["events"]:
+                used = cpu() - began
+                result = {
+                    "us": used / done * 1e6,
+                    "slow": (slow + yardstick()) / 2 / REFERENCE,
+                    "chunk": len(chunk),
+                }
+                file.with_suffix(".result").write_text(json.dumps(result))
+                signal.raise_signal(signal.SIGTERM)
+            return outcome
+
+        engine.agent(*TOPICS[role])(counted)
+        return engine
+
+    return run(build)
+
+
+# ---- around it ---
+def prepare(folder: Path) -> tuple[FileEpochKeys, PixelKeys, Traffic]:
+    """A vault that knows the policy and everybody who is going to do something."""
+    keys = FileEpochKeys(folder / "keys", folder / "backup")
+    bench, people = Bench(folder, None, keys), range(PEOPLE)
+    (folder / "pixel.json").write_text(bench.pixels.to_json())
+    bench.tag(bench.events("form", people))
+    bench.tag(bench.events("cookie", people, first=True))
+    bench.mail(people)
+    bench.vault.close()
+    return keys, bench.pixels, bench.traffic
+
+
+def fill(access: KafkaAccess, traffic: Traffic, events: int) -> None:
+    """Make the topics and publish the events of each kind in turn over the partitions."""
+    admin = AdminClient(access.librdkafka())
+    plan = compile_plan(load(POLICY.read_text(encoding="utf-8"), where=POLICY.name))
+    topics = [NewTopic(t.name, PARTITIONS, 1) for t in topic_plan(plan, partitions=PARTITIONS)]
+    for future in admin.create_topics(topics).values():
+        future.result()
+    producer = Producer(access.librdkafka() | {"linger.ms": 50, "queue.buffering.max.messages": 2_000_000})
+    for n in range(events):
+        kind: Kind = KINDS[n % len(KINDS)]
+        value = traffic.event(kind, n // len(KINDS) % PEOPLE)
+        producer.produce(f"intake.{kind}", value, partition=n // len(KINDS) % PARTITIONS)
+        producer.poll(0)
+    producer.flush()
+
+
+def measure(folder: Path, access: KafkaAccess, role: str, events: int) -> dict[str, float]:
+    """Run a worker of this role in a process of its own."""
+    file = folder / f"{role}.json"
+    plan = {"folder": str(folder), "role": role, "events": events, "access": asdict(access)}
+    file.write_text(json.dumps(plan))
+    with (folder / f"{role}.log").open("wb") as log:
+        command = [sys.executable, "-m", "benchmarks.worker", "--worker", str(file)]
+        done = subprocess.run(command, stdout=log, stderr=log, timeout=600, check=False)
+    result = file.with_suffix(".result")
+    if done.returncode or not result.exists():
+        raise SystemExit(
+            f"the {role} worker ended with {done.returncode}: {(folder / f'{role}.log').read_text()[-2000:]}"
+        )
+    found: dict[str, float] = json.loads(result.read_text())
+    result.unlink()
+    return found
+
+
+def once(events: int) -> dict[str, dict[str, float]]:
+    """One broker, one vault, one run of each role."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _, _, traffic = prepare(folder)
+        with new_embedded(folder / "kafka") as kafka:
+            access = KafkaAccess(
+                bootstrap=kafka.address.bootstrap,
+                protocol="SASL_PLAINTEXT",
+                username=kafka.admin.username,
+                password=kafka.admin.password,
+            )
+            fill(access, traffic, events)
+            return {role: measure(folder, access, role, events) for role in TOPICS}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        sys.exit(worker(arguments.worker))
+    rounds = [once(arguments.events) for _ in range(arguments.rounds)]
+    print(f"{'worker':<10}{'us CPU':>10}{'slow':>8}{'corrected':>11}{'per CPU-s':>11}")
+    for role in TOPICS:
+        us = statistics.median(each[role]["us"] for each in rounds)
+        slow = statistics.median(each[role]["slow"] for each in rounds)
+        fair = statistics.median(each[role]["us"] / each[role]["slow"] for each in rounds)
+        print(f"{role:<10}{us:>10.1f}{slow:>8.2f}{fair:>11.1f}{1e6 / fair:>11.0f}")
+
+
+if __name__ == "__main__":
+    main()
