@@ -1,4 +1,4 @@
-"""Two tag workers at once on one PostgreSQL vault, each on its partition, about the same few people."""
+"""Two tag workers at once on one PostgreSQL vault, each on its partition, about the same people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from vault.port import Vault
 from vault.postgres import PostgresStore
 from vault.vaults import StoreVault
 
-WORKERS, FORMS, PEOPLE, CHUNK = 2, 60, 9, 6
+WORKERS, FORMS, PEOPLE, CHUNK = 2, 60, 30, 5
 
 
 class Hosts:
@@ -86,11 +86,11 @@ def hosts() -> Iterator[Hosts]:
 
 
 def published(world: World, seed: int) -> list[FormSubmitted]:
-    """Forms of few people on both partitions; some of them take a consent back, which destroys a key."""
+    """Forms of the same new people on both partitions; some take a consent back, which destroys a key."""
     dice, forms = random.Random(seed), []
     for n in range(WORKERS * FORMS):
-        said = dice.choice([{}, {"opens": True}, {"opens": True}, {"opens": False}])
-        form = world.form(email=f"p{dice.randrange(PEOPLE)}@example.com", consents=said)
+        said = dice.choice([{}, {"opens": True}, {"opens": n < 60}])
+        form = world.form(email=f"p{n // WORKERS % PEOPLE}@example.com", consents=said)
         world.publish(form, "intake.form", n % WORKERS)
         forms.append(form)
     return forms
