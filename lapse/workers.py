@@ -19,7 +19,7 @@ from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
 from lapse.initialise import signing_key
 from lapse.main import Installation
-from lapse.membership import client_id, leave_for_the_dead
+from lapse.membership import client_id, gone, leave_for_the_dead, owner
 from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
 from processors.build import Around, Handler, connector
@@ -96,6 +96,8 @@ class Bench:
             work=engine.work,
             crash=self.here.crash,
             note=engine.wait_for,
+            owner=owner(),
+            gone=gone,
         )
 
     def operators(self) -> Mapping[str, bytes]:
@@ -261,7 +263,7 @@ def runner(name: str) -> Role:
                 access=bench.access,
                 workdir=here.layout.state,
                 now=wall,
-                client=client_id(here),
+                client=client_id(),
             )
             BUILD[name](bench, engine)
             if name in READS:

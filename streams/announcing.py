@@ -29,6 +29,14 @@ BATCH = 500
 MOST_STUCK = 50_000
 """How many messages of topics that are away are read past."""
 
+Gone = Callable[[bytes], bool]
+"""Whether the owner of a lease is known to be dead; who is not known to be may only be slow."""
+
+
+def nobody(_owner: bytes) -> bool:
+    """Know of nobody that they are dead."""
+    return False
+
 
 class Announcer:
     """Empties the outbox; `wall` is the machine's clock in microseconds, since a manual clock stands
@@ -36,11 +44,18 @@ class Announcer:
     """
 
     def __init__(
-        self, vault: Vault, sink: Sink, *, owner: bytes, wall: Callable[[], Micros], crash: Crash = never
+        self,
+        vault: Vault,
+        sink: Sink,
+        *,
+        owner: bytes,
+        wall: Callable[[], Micros],
+        crash: Crash = never,
+        gone: Gone = nobody,
     ) -> None:
         self._vault = vault
         self._sink = sink
-        self._owner = owner
+        self._owner, self._gone = owner, gone
         self._wall = wall
         self._crash = crash
         self._stuck = 0
@@ -63,7 +78,7 @@ class Announcer:
 
     async def _batch(self) -> int:
         with self._vault.transaction() as tx:
-            if not take_lease(tx, LEASE, self._owner, self._wall(), LEASE_FOR):
+            if not take_lease(tx, LEASE, self._owner, self._wall(), LEASE_FOR, self._gone):
                 return 0
             rows = tx.outbox(BATCH + self._stuck)
         if not rows:
@@ -97,14 +112,16 @@ class Announcer:
             raise Unavailable("unavailable", "the broker does not take announcements", "outbox") from None
 
 
-def take_lease(tx: Tx, name: str, owner: bytes, now: Micros, span: int) -> bool:
-    """Take or renew a lease in a write transaction; False while another owner's still runs.
+def take_lease(tx: Tx, name: str, owner: bytes, now: Micros, span: int, gone: Gone = nobody) -> bool:
+    """Take or renew a lease in a write transaction; False while another owner's still runs who is not gone.
 
     One that ends later than any lease taken now would is of a wall clock that was set back since.
     """
     held = tx.meta(name)
-    if held is not None and held[8:] != owner and now < int.from_bytes(held[:8], "big") <= now + span:
-        return False
+    if held is not None and held[8:] != owner:
+        runs = now < int.from_bytes(held[:8], "big") <= now + span
+        if runs and not gone(held[8:]):
+            return False
     tx.put_meta(name, (now + span).to_bytes(8, "big") + owner)
     return True
 

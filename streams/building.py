@@ -32,7 +32,7 @@ from streams.agents import (
     Route,
     Tag,
 )
-from streams.announcing import Announcer, drained
+from streams.announcing import Announcer, Gone, drained, nobody
 from streams.chunks import Chunks
 from streams.control import ControlJudge
 from streams.expanding import Expander
@@ -52,7 +52,7 @@ from streams.signals import SignalJudge
 from streams.stage import Blocking, Stage, inline
 from streams.tagout import TagOutput
 from streams.tagstage import TagJudge
-from streams.upkeep import Checkpoints, Upkeep
+from streams.upkeep import Checkpoints, Turn, Upkeep
 from vault.herald import Herald
 from vault.keys import Draw, new_key, random_bytes
 from vault.port import Tx, Vault
@@ -100,6 +100,7 @@ class Surroundings:
     pixel_keys: PixelKeys | None = None
     operators: Mapping[str, bytes] = field(default_factory=dict)
     owner: bytes = field(default_factory=lambda: random_bytes(16))
+    gone: Gone = nobody
     finding: Callable[..., None] = note
     work: Blocking = inline
     draw: Draw = random_bytes
@@ -237,15 +238,16 @@ def expire(
         shuffle=lambda cells: random.SystemRandom().sample(cells, len(cells)),
         work=around.work,
         now=around.seconds,
+        mine=Turn(vault=around.vault, owner=around.owner, wall=wall, gone=around.gone, now=around.seconds),
     )
-    announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall, crash=around.crash)
+    announcer = _announcer(around)
     return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep, note=around.note)
 
 
 def catch_up(around: Surroundings) -> CatchUp:
     """What makes a restored vault do again what the log says, before anybody is answered."""
     plans = PlanBook(around.vault)
-    announcer = Announcer(around.vault, around.sink, owner=around.owner, wall=wall)
+    announcer = _announcer(around)
     return CatchUp(
         vault=around.vault,
         plans=plans,
@@ -263,6 +265,17 @@ def _judge(around: Surroundings, plans: PlanBook) -> ControlJudge:
         plans=plans.within,
         finding=around.finding,
         own_key=SERVICE,
+    )
+
+
+def _announcer(around: Surroundings) -> Announcer:
+    return Announcer(
+        around.vault,
+        around.sink,
+        owner=around.owner,
+        wall=wall,
+        crash=around.crash,
+        gone=around.gone,
     )
 
 

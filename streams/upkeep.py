@@ -16,6 +16,7 @@ from schemas.merkle import Frontier
 from schemas.models import CellCounted, CheckpointSigned
 from schemas.plan import Plans
 from streams import metrics
+from streams.announcing import LEASE_FOR, Gone, take_lease
 from streams.expanding import Expander
 from streams.housekeeping import Purge
 from streams.leaves import fold, sweep
@@ -42,6 +43,11 @@ and how many buckets are looked at in one go.
 """
 BEGAN = "epoch/began"
 """Meta: when the first epoch was first seen."""
+LEASE = "lease/upkeep"
+LOOK_SECONDS = 5.0
+"""How often a worker looks whose turn the chores are; two that do them would take each other's ticks in
+intake for data, and sign each other's checkpoints.
+"""
 TREE = "lifecycle/tree"
 """Meta: how far `lifecycle` is in the tree, and the tree's peaks."""
 EVERY: Mapping[str, float] = {
@@ -133,6 +139,27 @@ class Checkpoints:
 
 
 @dataclass(slots=True, kw_only=True)
+class Turn:
+    """Whose turn the chores are, where expire has several workers: a lease, looked at every few seconds."""
+
+    vault: Vault
+    owner: bytes
+    wall: Callable[[], Micros]
+    gone: Gone
+    now: Callable[[], float]
+    _held: bool = False
+    _look_at: float = 0.0
+
+    def __call__(self) -> bool:
+        """Whether this worker does them now."""
+        if self.now() >= self._look_at:
+            self._look_at = self.now() + LOOK_SECONDS
+            with self.vault.transaction() as tx:
+                self._held = take_lease(tx, LEASE, self.owner, self.wall(), LEASE_FOR, self.gone)
+        return self._held
+
+
+@dataclass(slots=True, kw_only=True)
 class Upkeep:
     """Does each chore when its time has come; `now` is a steady clock in seconds, `work` runs what blocks."""
 
@@ -144,12 +171,15 @@ class Upkeep:
     shuffle: Shuffle
     work: Callable[..., Awaitable[object]]
     now: Callable[[], float]
+    mine: Callable[[], bool]
     every: dict[str, float] = field(default_factory=lambda: dict(EVERY))
     _next: dict[str, float] = field(default_factory=dict)
     _folded: dict[BucketId, int] = field(default_factory=dict)
 
     async def run(self) -> int:
         """Do what is due now; there is never more to do at once."""
+        if not self.mine():
+            return 0
         chores: dict[str, Callable[[], Awaitable[object]]] = {
             "residue": self._residue,
             "expand": self._expand,

@@ -116,6 +116,20 @@ def test_only_a_process_that_is_gone_counts_as_dead(running: Crew) -> None:
     assert membership.lives("1") and membership.lives("x") and membership.lives(str(10**30))
 
 
+def test_a_lease_is_given_up_only_by_the_dead_of_this_place(running: Crew) -> None:
+    """Another host's process may have any id; what is no owner of ours is not judged."""
+    dead = process(running.layout, "route")
+    dead.start()
+    assert dead.pid is not None
+    holder = membership.owner(dead.pid)
+    assert not membership.gone(holder)
+    dead.ask_to_stop()
+    dead.wait_stopped()
+    assert membership.gone(holder)
+    assert not membership.gone(bytes(8) + holder[8:]) and not membership.gone(b"random bytes 16.")
+    assert not membership.gone(membership.owner())
+
+
 def test_a_role_outlives_a_folder_that_takes_nothing(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is no reason to die: what it could not say it says again when there is room."""
 

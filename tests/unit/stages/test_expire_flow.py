@@ -29,6 +29,7 @@ from streams.leaves import fold, leaf, sweep
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
 from streams.scan import scan_memory
+from streams.upkeep import Turn
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.world import POLICY, SECOND, START, World
 from vault.epochs import MemoryEpochKeys
@@ -254,6 +255,45 @@ async def test_two_announcers_never_announce_at_once(world: World) -> None:
     later = Announcer(world.vault, MemorySink(world.log), owner=b"mine", wall=lambda: Micros(10))
     assert await later.announce() == 1
     assert await later.announce() == 0
+
+
+async def test_the_lease_of_the_dead_is_taken_at_once(world: World) -> None:
+    """Who was killed announces nothing more: what is owed does not wait for the lease to run out."""
+    with world.vault.transaction() as tx:
+        tx.put_outbox(kind="x", topic="lifecycle", partition=0, key=None, value=b"1")
+        assert take_lease(tx, LEASE, b"dead", Micros(0), 10)
+        assert not take_lease(tx, LEASE, b"mine", Micros(5), 10, lambda owner: owner == b"another")
+    mine = Announcer(
+        world.vault,
+        MemorySink(world.log),
+        owner=b"mine",
+        wall=lambda: Micros(5),
+        gone=lambda owner: owner == b"dead",
+    )
+    assert await mine.announce() == 1
+
+
+async def test_of_two_workers_one_does_the_chores(world: World) -> None:
+    """Both would take each other's ticks for data; the other one goes on when the first has died."""
+    dead, now = set[bytes](), [0.0]
+
+    def turn(owner: bytes) -> Turn:
+        return Turn(
+            vault=world.vault,
+            owner=owner,
+            wall=lambda: Micros(int(now[0] * SECOND)),
+            gone=dead.__contains__,
+            now=lambda: now[0],
+        )
+
+    first, second = turn(b"first"), turn(b"second")
+    assert (first(), second()) == (True, False)
+    now[0] = 6.0
+    assert (first(), second()) == (True, False)
+    dead.add(b"first")
+    assert not second(), "it looks every few seconds"
+    now[0] = 12.0
+    assert second()
 
 
 async def test_what_the_broker_does_not_take_stays_owed(world: World) -> None:
