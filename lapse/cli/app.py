@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import os
@@ -14,9 +15,10 @@ from typer.exceptions import TyperException
 
 from lapse.cli import audit, people, processors, system
 from lapse.cli.output import Output, mode, plain, show_error
-from schemas.errors import BadInput, Bug, LapseError
+from schemas.errors import BadInput, Bug, LapseError, Unavailable
 
 INTERRUPTED = 130
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 app = typer.Typer(
     name="lapse",
@@ -71,6 +73,11 @@ def _run(arguments: list[str]) -> int:
         show_error(BadInput("usage", what, where, f"see: {where} --help"))
         return BadInput.exit_code
     except Exception as error:  # the outermost line: whatever is left is a bug, and is said as one
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            show_error(
+                Unavailable("unavailable", "the disk takes nothing more", "data", "make room, then again")
+            )
+            return Unavailable.exit_code
         logging.getLogger("lapse").debug("bug", exc_info=True)
         show_error(
             Bug("bug", f"{type(error).__name__} at {_place(error)}", "lapse", "please report this line")

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from lapse import crew, membership, rolestate
+from lapse.cli.app import main
 from lapse.crew import Crew
 from lapse.layout import Layout, write_json
 from lapse.processes import RoleProcess
@@ -143,3 +144,16 @@ def test_a_role_outlives_a_folder_that_takes_nothing(layout: Layout, monkeypatch
     assert not layout.role_state("route").exists()
     state.ready()
     assert json.loads(layout.role_state("route").read_text())["ready"] is True
+
+
+def test_a_command_that_finds_no_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is something to wait for and no bug of ours."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("lapse.initialise.write_atomically", full)
+    monkeypatch.setattr("sys.argv", ["lapse", "init", str(tmp_path / "data"), "-o", "json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == Unavailable.exit_code
