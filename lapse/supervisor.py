@@ -31,8 +31,8 @@ BROKER_SECONDS = 300.0
 """How long a broker may take to answer: one that is stopped for being slow begins anew, as slowly."""
 BROKER_STOPS = 30.0
 """How long a start that was under way may take to notice that it is over."""
-STOP_ORDER = ("collector", "keys", "tag", "route", "connect", "govern", "expire")
-"""Sources dry up first, so that what was accepted still flows as far as it can."""
+STOP_FIRST = "collector"
+"""The source dries up first, so that what was accepted still flows as far as it can."""
 
 
 class Broker(Protocol):
@@ -144,8 +144,8 @@ class Supervisor:
         everyone = [*self._crew.all, *self._crew.leaving]
         # One source first, then all the others at once: each drains on its own, and together that takes as
         # long as the slowest.
-        for names in (STOP_ORDER[:1], STOP_ORDER[1:]):
-            stopping = [role for role in everyone if role.role.partition(".")[0] in names]
+        first = [role for role in everyone if role.role == STOP_FIRST]
+        for stopping in (first, [role for role in everyone if role not in first]):
             for role in stopping:
                 role.ask_to_stop()
             for role in stopping:
