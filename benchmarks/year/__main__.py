@@ -60,13 +60,17 @@ def main() -> int:
     """Run; exit 1 if something grew that should not."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.year", description=__doc__)
     parser.add_argument("--days", type=int, default=365)
+    parser.add_argument(
+        "--minutes", type=float, default=90.0, help="stop at the end of a week after that long"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--to", type=Path, default=RESULTS, help="folder of year.json and year.svg")
     asked = parser.parse_args()
     os.umask(0o077)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lapse-year-") as folder:
-        year = Year(folder=Path(folder), days=asked.days, town=Town(seed=asked.seed), say=print)
+        town = Town(seed=asked.seed)
+        year = Year(folder=Path(folder), days=asked.days, town=town, say=print, minutes=asked.minutes)
         looks = year.run()
     grew = judge(looks)
     minutes = round((time.monotonic() - began) / 60, 1)

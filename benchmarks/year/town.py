@@ -30,12 +30,12 @@ class Plenty:
     """How much happens on a day."""
 
     new_people: int = 3
-    known_people: int = 3
-    orders: int = 2
-    letters: int = 2
-    chats: int = 2
-    views: int = 10
-    opens: int = 3
+    known_people: int = 2
+    orders: int = 1
+    letters: int = 1
+    chats: int = 1
+    views: int = 8
+    opens: int = 2
     signals: int = 2
 
 
