@@ -181,8 +181,9 @@ class PostgresStore:
             connection.adapters.register_dumper(int, dumper)
         connection.prepare_threshold = 2
         wait = int(self._patience * 1000)
-        # A process that froze inside a transaction must not keep the gate for ever.
-        frozen = {"idle_in_transaction_session_timeout": f"{2 * wait}ms"}
+        # A process that froze inside a transaction must not keep the gate for ever; one that only waits for
+        # its processor while it judges a chunk must not lose its work.
+        frozen = {"idle_in_transaction_session_timeout": f"{6 * wait}ms"}
         chosen = {**_SETTINGS, **frozen, "lock_timeout": f"{wait}ms"}
         for name, value in chosen.items():
             connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))

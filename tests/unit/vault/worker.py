@@ -19,7 +19,7 @@ from vault.subjects import with_key
 from vault.values import AliasRow
 from vault.vaults import StoreVault
 
-PATIENCE = 2.0
+PATIENCE = 1.0
 """Seconds after which a frozen worker on PostgreSQL is cut off."""
 
 
