@@ -43,7 +43,7 @@ class Registry:
         """The name of the record behind an id, without its namespace; Undelivered where it cannot be told."""
         if schema_id not in self._names:
             found = json.loads(self._call("GET", f"/schemas/ids/{schema_id}")["schema"])
-            full = f"{found.get('namespace', '')}.{found['name']}"
+            full = f"{found.get('namespace', '')}.{found['name']}".lstrip(".")
             self._names[schema_id] = full.removeprefix(_NAMESPACE)
         return self._names[schema_id]
 
