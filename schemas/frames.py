@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, get_args
 
 from schemas import codec, framing
-from schemas.avrobytes import NUMBERS, array, data, number, string
+from schemas.avrobytes import NUMBERS, array, number, string
 from schemas.errors import BadInput
 from schemas.models import (
     DecisionBatch,
@@ -24,6 +24,10 @@ FrameLink = tuple[int, int, int]
 """Purpose number, period and terms of a link."""
 FramePart = tuple[Sequence[int], Sequence[int]]
 """Category numbers of a compartment, and the numbers of the links that open it."""
+
+
+_WRAPPED = number(40)
+"""The length every wrap has (RFC 3394: a key of 32 bytes and eight more)."""
 
 
 class TaggedFrame:
@@ -69,7 +73,7 @@ class TaggedFrame:
         for (before, wraps, others), (body, keys) in zip(self._parts, sealed, strict=True):
             out += (before, number(len(body)), body, wraps)
             for link, key in zip(others, keys, strict=True):
-                out += (link, data(key))
+                out += (link, _WRAPPED if len(key) == 40 else number(len(key)), key)
             out.append(b"\0")
         out.append(b"\0")
         return _sized(b"".join(out), "RecordTagged")
@@ -130,7 +134,7 @@ class DeliveredFrame:
         for (before, count, opens), (body, keys) in zip(self._parts, sealed, strict=True):
             out += (before, number(len(body)), body, count)
             for grant, key in zip(opens, keys, strict=True):
-                out += (grant, data(key))
+                out += (grant, _WRAPPED if len(key) == 40 else number(len(key)), key)
             out.append(b"\0")
         out.append(b"\0")
         for (before, after), handle in zip(self._grants, handles, strict=True):

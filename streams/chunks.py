@@ -165,13 +165,15 @@ class Chunks(Generic[Work]):
         if end <= part.start:  # the log lost what was planned
             tx.drop_plan(part.log, part.partition)
             return part, None
-        return part._replace(records=[r for r in part.records if r.offset < end]), entries
+        return part._replace(records=[r for r in part.records if r.offset < end]), self._entries(entries)
 
-    def _stored_plan(self, tx: Tx, part: Part) -> tuple[int, dict[int, Any]] | None:
+    def _stored_plan(self, tx: Tx, part: Part) -> tuple[int, msgspec.Raw] | None:
+        """The offset after what is planned, and the entries as they are stored."""
         blob = tx.plan(part.log, part.partition) if self._plan_type else None
-        if blob is None:
-            return None
-        found: tuple[int, dict[int, Any]] = msgspec.msgpack.decode(blob, type=self._plan_type)
+        return None if blob is None else _plan.decode(blob)
+
+    def _entries(self, stored: msgspec.Raw) -> dict[int, Any]:
+        found: dict[int, Any] = msgspec.msgpack.decode(stored, type=self._plan_type)
         return found
 
     def _commit2(self, first: _Commit1[Work]) -> int | Fenced:
@@ -195,10 +197,15 @@ class Chunks(Generic[Work]):
         if end <= part.next:
             tx.drop_plan(part.log, part.partition)
             return
-        rest = {offset: entry for offset, entry in entries.items() if offset >= part.next}
+        planned = self._entries(entries)
+        rest = {offset: entry for offset, entry in planned.items() if offset >= part.next}
         tx.put_plan(part.log, part.partition, msgspec.msgpack.encode((end, rest)))
 
 
+_plan = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw])
+"""Reads a stored plan; its entries are decoded only where an earlier attempt left one."""
+
+
 def _plan_of(entry: Any) -> Any:
-    """Type of a stored plan: the offset after it, and its entries by offset."""
-    return tuple[int, dict[int, entry]]
+    """Type of a stored plan's entries, by offset."""
+    return dict[int, entry]

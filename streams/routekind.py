@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from schemas.frames import DecisionFrame, DeliveredFrame, FrameGrant
 from schemas.ids import Micros
 from schemas.models import Verdict
@@ -20,7 +18,7 @@ from schemas.policy_words import COLLECTED_AT
 from streams.routestage import Routed, RouteWork, entry_of
 from streams.times import rfc3339
 from vault.moulds import DeliveryMould, DeliveryMouldGrant, RecordMould
-from vault.sealing import decode_fields
+from vault.sealing import decode_fields, encode_delivered
 
 Texts = dict[int, bytes]
 """Encoded fields in clear, by category number: never leaves the function that seals them again."""
@@ -133,7 +131,7 @@ class RouteKind:
             for category, fields in categories:
                 found = {name: str(values[at]) for at, name in fields if values[at] is not None}
                 if found:
-                    texts[category] = msgspec.json.encode({**found, COLLECTED_AT: when})
+                    texts[category] = encode_delivered({**found, COLLECTED_AT: when})
         return texts
 
 

@@ -40,6 +40,7 @@ def new_key(draw: Draw = random_bytes) -> bytes:
 _INNER = bytes(x ^ 0x36 for x in range(256))
 _OUTER = bytes(x ^ 0x5C for x in range(256))
 _BLOCK = 64
+_INNER_REST, _OUTER_REST = b"\x36" * (_BLOCK - KEY_BYTES), b"\x5c" * (_BLOCK - KEY_BYTES)
 
 
 def hmac_sha256(key: bytes, text: bytes) -> bytes:
@@ -55,6 +56,8 @@ def hmac_blocks(key: bytes) -> tuple[bytes, bytes]:
     """Return what HMAC-SHA256 hashes before the text and before the inner hash, for a key it is used with
     often.
     """
+    if len(key) == KEY_BYTES:
+        return key.translate(_INNER) + _INNER_REST, key.translate(_OUTER) + _OUTER_REST
     padded = (key if len(key) <= _BLOCK else sha256(key).digest()).ljust(_BLOCK, b"\0")
     return padded.translate(_INNER), padded.translate(_OUTER)
 

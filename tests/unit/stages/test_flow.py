@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.unit.stages.world import World
 from vault.deliveries import OpenFields, open_deliveries
+from vault.sealing import OVERHEAD, size_class
 from vault.values import Closed
 
 
@@ -37,3 +38,17 @@ async def test_a_form_is_handed_out_and_lapses() -> None:
     scopes = [lapse.scope for lapse in world.lapses("processor.crm")]
     assert len(scopes) == 4, "two buckets, two partitions"
     assert world.findings == []
+
+
+async def test_no_length_on_a_topic_tells_people_apart() -> None:
+    """Whatever is sealed, for ourselves or for a processor, was padded first."""
+    world = World()
+    await world.settle()
+    for email in ("a@b.example", f"{'x' * 90}@example.com"):
+        world.publish(world.form(email=email, consents={"news": True}), "intake.form")
+    await world.settle()
+    kept = [box.sealed for record in world.tagged() for box in record.compartments]
+    deliveries = [*world.deliveries("crm"), *world.deliveries("mailer")]
+    handed = [box.sealed for delivery in deliveries for box in delivery.compartments]
+    assert kept and handed
+    assert all(len(each) - OVERHEAD == size_class(len(each) - OVERHEAD) for each in (*kept, *handed))
