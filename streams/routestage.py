@@ -43,21 +43,22 @@ class Record:
 class LinkNow:
     """One link of a record as it stands at commit 1; records of one person under one bucket share it."""
 
-    __slots__ = ("_k", "bucket", "found", "state", "until", "used")
+    __slots__ = ("_k", "_usable", "bucket", "found", "state", "until", "used")
 
     def __init__(self, bucket: BucketId, found: Found, used: Usable | Closed) -> None:
         self.bucket = bucket
         self.found = found
         self.used = used
         self.state = link_state(used)
-        self.until = used.use_until if isinstance(used, Usable) else None
+        self._usable = used if isinstance(used, Usable) else None
+        self.until = None if self._usable is None else self._usable.use_until
         self._k: LinkKey | None = None
 
     @property
     def usable(self) -> Usable:
         """What it opens; only what opens is granted."""
-        assert isinstance(self.used, Usable), "only what opens is granted"
-        return self.used
+        assert self._usable is not None, "only what opens is granted"
+        return self._usable
 
     @property
     def key(self) -> LinkKey:
