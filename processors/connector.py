@@ -226,11 +226,11 @@ class Connector:
                 slots = await self._take(len(queue), wait=not running)
                 finished = [t for t in running if t.done()]
                 answered = [self._answered(running.pop(t), t.result()) for t in finished]
+                claims: list[Claim] = []
                 try:
                     claims = self._step(queue, slots, answered)
-                finally:
-                    self._give_back(len(finished))
-                self._give_back(slots - len(claims))
+                finally:  # also where the vault did not answer: a slot that is lost would be lost for ever
+                    self._give_back(len(finished) + slots - len(claims))
                 running |= {asyncio.create_task(self._call(claim)): claim for claim in claims}
                 if running:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pytest
@@ -32,7 +33,7 @@ from tests.unit.processors.kit import (
     outcomes,
     receipts,
 )
-from vault.port import Vault
+from vault.port import Tx, Vault
 
 EMAIL = ({"email": "one"}, ["p"])
 PHONE = ({"phone": "one"}, ["q"])
@@ -615,3 +616,25 @@ def test_a_lease_shorter_than_a_call_is_refused() -> None:
     """A call that may outlive its lease could land under another one."""
     with pytest.raises(Exception, match="deadline"):
         Timing(call=seconds(5), lease=seconds(5))
+
+
+async def test_a_vault_that_is_away_costs_no_slot_of_the_budget(bench: Bench) -> None:
+    """Again and again it fails when calls are about to be claimed; when it is back, everything goes out."""
+    real, fails = bench.vault.transaction, [0]
+
+    def transaction(*, write: bool = True) -> AbstractContextManager[Tx]:
+        if write and fails[0] > 0 and bench.connector.waiting():
+            fails[0] -= 1
+            raise Unavailable("unavailable", "the disk is full", "vault")
+        return real(write=write)
+
+    bench.vault.transaction = transaction  # type: ignore[method-assign]
+    chunk = bench.chunk(*[delivery(f"d{n}", subject=f"s{n}", parts=[EMAIL]) for n in range(9)])
+    for _ in range(5):
+        fails[0] = 1
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(bench.connector.handle(chunk), 5)
+    fails[0] = 0
+    await asyncio.wait_for(bench.connector.handle(chunk), 5)
+    await bench.later()
+    assert len(bench.vendor.objects) == 9
