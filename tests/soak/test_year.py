@@ -10,6 +10,7 @@ import pytest
 from benchmarks.year.judging import judge
 from benchmarks.year.run import Year
 from benchmarks.year.town import Plenty, Town
+from tests.soak.stages_year import StagesYear, too_many
 
 
 @pytest.mark.soak
@@ -20,10 +21,10 @@ def test_a_year_leaves_memory_files_and_rows_where_they_belong(tmp_path: Path) -
     assert judge(year.run()) == []
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(240)
+@pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_a_fortnight_of_it_runs_through(tmp_path: Path) -> None:
-    """A slice: everything is accepted and routed, keys lapse, rows are bounded and every role is watched."""
+    """The same, short: all is accepted and routed, keys lapse, rows are bounded, every role is watched."""
     town = Town(seed=5, plenty=Plenty(new_people=2, known_people=2, views=4))
     looks = Year(folder=tmp_path, days=14, town=town, say=lambda _line: None).run()
     assert [each.day for each in looks] == [0, 7, 14]
@@ -32,3 +33,12 @@ def test_a_fortnight_of_it_runs_through(tmp_path: Path) -> None:
     assert last.rows["bucket"] > last.rows["open buckets"] > 0  # address_check lapses after seven days
     assert set(last.rss) >= {"collector", "tag", "route", "govern", "expire", "connect", "keys", "broker"}
     assert json.loads((tmp_path / "data" / "lapse.json").read_text())["clock"] == "manual"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_a_year_of_the_stages_leaves_no_table_with_more_than_there_is_reason_for(
+    tmp_path: Path,
+) -> None:
+    """365 days without a broker: rows follow people, living keys and the last days, and nothing else."""
+    assert too_many(await StagesYear(tmp_path, seed=4).run(365)) == []

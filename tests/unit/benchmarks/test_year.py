@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -16,6 +19,7 @@ from benchmarks.year.run import change
 from lapse.main import shipped_policy
 from schemas.policy import load
 from schemas.policy.changes import diff
+from tests.soak.stages_year import StagesYear, sheet, too_many
 from vault.tables import TABLES
 
 ROWS = {table.name: 3 for table in TABLES} | {"open buckets": 3}
@@ -103,3 +107,27 @@ def test_the_picture_is_whole_svg() -> None:
     sheet = draw("A & B", [Panel(title="<rows>", lines={"a": [(0, 1), (7, 3)], "b": [(0, 0), (7, 0)]})])
     lines = ET.fromstring(sheet).findall(".//{http://www.w3.org/2000/svg}polyline")  # noqa: S314 - our own text
     assert [len(line.attrib["points"].split()) for line in lines] == [2, 2]
+
+
+async def test_a_week_of_the_stages_leaves_no_table_with_more_than_there_is_reason_for(
+    tmp_path: Path,
+) -> None:
+    """Nine days of the company's policy on SQLite: keys lapse, event ids are forgotten, all ends."""
+    year = StagesYear(tmp_path)
+    looks = await year.run(9)
+    assert too_many(looks) == []
+    assert "<polyline" in sheet(looks)
+    with closing(sqlite3.connect(year.file)) as connection:
+        ended = connection.execute("SELECT DISTINCT purpose FROM bucket WHERE state = 'destroyed'").fetchall()
+        (seen,) = connection.execute("SELECT count(*) FROM seen").fetchone()
+    assert ended == [("address_check",)]
+    assert seen < year.sent
+    assert {what for what, _, _ in year.world.findings} == {"assurance ended"}
+
+
+def test_a_table_that_grows_is_named() -> None:
+    """The judge of the stages' year speaks of what has more rows than people, keys and days explain."""
+    rows = {**ROWS, "open buckets": 10}
+    week = {"day": 365, "sent": 5000, "people": 900, "mib": 3.0, "rows": rows}
+    assert too_many([week]) == []
+    assert too_many([{**week, "rows": {**rows, "meta": 5000}}]) == ["meta: 5000 rows"]
