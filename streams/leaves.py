@@ -48,6 +48,8 @@ def add_leaves(tx: Tx, leaves: Mapping[BucketId, Sequence[bytes]]) -> None:
 
 def take_back(tx: Tx, bucket: BucketId, gone: bytes) -> None:
     """Forget one leaf, whose record ends otherwise than planned; of an ended bucket the root is said."""
+    if tx.meta(_folded(bucket)) == SPENT:
+        return  # kept under other names they would never be swept
     left = [each for each in _distinct(tx.leaves(bucket)) if each != gone]
     tx.drop_leaves(bucket)
     tx.put_meta(_folded(bucket), None)

@@ -76,6 +76,10 @@ def _commit(key: bytes, nonce: bytes) -> bytes:
 # ---- clear fields ---
 SMALLEST = 64
 """Bytes the shortest clear text has; longer ones have the next power of two."""
+DOUBLED = 65_536
+"""Up to here: what the collector takes is no longer. Beyond, doubling would make of a legal event a record
+that no broker takes; there a text has the next eighth of a power of two.
+"""
 _PADDED = b"\xc1"
 """Begins a padded array: the one byte msgpack never uses, so an array of before the padding is told apart."""
 
@@ -85,7 +89,10 @@ def size_class(length: int) -> int:
 
     How long a person's address is would else link all their records, for ever: no key hides a length.
     """
-    return max(SMALLEST, 1 << (length - 1).bit_length())
+    if length <= DOUBLED:
+        return max(SMALLEST, 1 << (length - 1).bit_length())
+    step = 1 << ((length - 1).bit_length() - 4)
+    return -(-length // step) * step
 
 
 def encode_fields(values: Sequence[Clear]) -> bytes:

@@ -25,7 +25,7 @@ from streams.announcing import LEASE, Announcer, take_lease
 from streams.clockrules import Reading
 from streams.expiring import TOO_MANY, confirm, read_clocks
 from streams.housekeeping import Purge
-from streams.leaves import fold, leaf, sweep
+from streams.leaves import fold, leaf, sweep, take_back, take_root
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
 from streams.scan import scan_memory
@@ -619,6 +619,24 @@ async def test_a_root_worked_out_ahead_is_the_root() -> None:
     sweep(world.vault)
     with world.vault.transaction(write=False) as tx:
         assert tx.leaves(bucket) == {} and tx.metas("folded/") == {}
+
+
+async def test_a_leaf_taken_back_after_the_end_leaves_nothing_behind() -> None:
+    """What was to be swept is swept, whoever looked at it in between."""
+    world = World()
+    await world.settle()
+    for email in ("a@example.com", "b@example.com"):
+        world.publish(world.form(email=email), "intake.form")
+    await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
+    fold(world.vault, bucket)
+    with world.vault.transaction() as tx:
+        assert take_root(tx, bucket).records == 2
+        take_back(tx, bucket, leaf(world.entries()[0].record_id, 1))
+    sweep(world.vault)
+    with world.vault.transaction(write=False) as tx:
+        assert tx.leaves(bucket) == {}
 
 
 async def test_a_leaf_after_the_fold_is_not_missed() -> None:

@@ -52,3 +52,15 @@ async def test_no_length_on_a_topic_tells_people_apart() -> None:
     handed = [box.sealed for delivery in deliveries for box in delivery.compartments]
     assert kept and handed
     assert all(len(each) - OVERHEAD == size_class(len(each) - OVERHEAD) for each in (*kept, *handed))
+
+
+async def test_an_event_as_long_as_a_server_may_send_is_handed_out() -> None:
+    """Padding does not make of a legal event a record that no broker takes."""
+    world = World()
+    await world.settle()
+    fields = {"email": "ann@example.com", "message": "x" * 600_000, "name": "y" * 200_000}
+    form = world.form(fields=fields, consents={"news": True})
+    world.publish(form, "intake.form")
+    await world.settle()
+    assert world.outcome(form) == ("routed", None)
+    assert {"name": fields["name"]} in opened(world, "crm")
