@@ -31,7 +31,6 @@ from vault import open_vault
 from vault.epochs import FileEpochKeys
 from vault.faults import Crash, never
 from vault.port import Vault
-from vault.restored import is_closed
 from vault.tokens import PixelKeys
 
 if TYPE_CHECKING:
@@ -104,14 +103,12 @@ class Installation:
     @cached_property
     def vault(self) -> Vault:
         """The vault, opened where it is; `Unavailable` while it is closed after a restore."""
-        opened = open_installed_vault(self.layout, self.marker, self.vault_address, self.crash)
+        opened = open_installed_vault(
+            self.layout, self.marker, self.vault_address, self.crash, catching_up=self.catching_up
+        )
         self._closing.callback(opened.close)
-        with opened.transaction(write=False) as tx:
-            closed = is_closed(tx) and not self.catching_up
-        if closed:
-            what = "the vault was restored and has not caught up with the log"
-            raise Unavailable("unavailable", what, str(self.layout.root), "let `lapse up` finish")
-        return opened
+        with opened.transaction(write=False):
+            return opened  # a closed one is refused here, before anything else is made ready
 
     @cached_property
     def vault_address(self) -> VaultAddress:
@@ -201,7 +198,14 @@ def installation(folder: Path, *, catching_up: bool = False) -> Iterator[Install
         here.close()
 
 
-def open_installed_vault(layout: Layout, marker: Marker, place: VaultAddress, crash: Crash = never) -> Vault:
+def open_installed_vault(
+    layout: Layout,
+    marker: Marker,
+    place: VaultAddress,
+    crash: Crash = never,
+    *,
+    catching_up: bool = False,
+) -> Vault:
     """Open the vault of a data folder under its epoch keys and its clock."""
     if not layout.keys.exists():
         raise NotFound(
@@ -215,7 +219,14 @@ def open_installed_vault(layout: Layout, marker: Marker, place: VaultAddress, cr
             raise Unavailable("unavailable", "the vault's file is gone", where, do)
         layout.vault_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = FileEpochKeys(layout.epochs, layout.epoch_backups, crash=crash)
-    return open_vault(place.url, keys, clock=marker.clock, password=place.password, crash=crash)
+    return open_vault(
+        place.url,
+        keys,
+        clock=marker.clock,
+        password=place.password,
+        crash=crash,
+        catching_up=catching_up,
+    )
 
 
 def _registry(layout: Layout, chosen: Settings) -> str | None:

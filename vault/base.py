@@ -17,7 +17,21 @@ from vault.tables import META, SECRET, Table
 MANUAL_CLOCK: Final = "clock.manual"
 """Name of the odd value that holds a manual clock's time; absent where the clock is the host's."""
 
+CLOSED: Final = "restore.since"
+"""Name of the odd value that closes a restored vault: the sequence number up to which it knew `lifecycle`
+when its restore was found; absent where it is open.
+"""
+
 _SEQ: Final = "seq"
+
+
+class Newest:
+    """The latest sequence number this process has seen committed: a vault that gave less was set back."""
+
+    __slots__ = ("seq",)
+
+    def __init__(self) -> None:
+        self.seq = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,10 +42,14 @@ class Tools:
     wall: ClockReader
     draw: Draw
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
+    newest: Newest = field(default_factory=Newest)
 
 
 class Base:
-    """One open transaction. `seq` is fresh where it writes, and later than any before a restore."""
+    """One open transaction. `seq` is fresh where it writes, and later than any before a restore.
+
+    `closed`: the vault was restored and has not caught up; `set_back`: it was so under this process.
+    """
 
     def __init__(self, rows: Rows, tools: Tools, *, write: bool, way: Way = "alone") -> None:
         self.rows = rows
@@ -40,9 +58,16 @@ class Base:
         self.way = way
         self.slots = Slots(rows, tools.epochs)
         self._after: list[Callable[[], None]] = []
-        manual = self.meta(MANUAL_CLOCK)
+        newest = (
+            tools.newest.seq
+        )  # before the first look: what is committed meanwhile is later than that look
+        odd = {row[0]: bytes(row[1]) for row in rows.find(META, ("name",), [(MANUAL_CLOCK,), (CLOSED,)])}
+        manual = odd.get(MANUAL_CLOCK)
         self._now = tools.wall() if manual is None else Micros(int(manual))
-        self._seq = Seq(self.draw_number(_SEQ) if write else self.last_number(_SEQ))
+        self.closed = CLOSED in odd
+        last = self.last_number(_SEQ)
+        self.set_back = last < newest
+        self._seq = None if write else Seq(last)
 
     @property
     def now(self) -> Micros:
@@ -52,6 +77,14 @@ class Base:
     @property
     def seq(self) -> Seq:
         """The vault's sequence number."""
+        return self.numbered() if self._seq is None else self._seq
+
+    def numbered(self) -> Seq:
+        """Draw the number of a transaction that writes, once it is known that it may.
+
+        What was set back is not moved on, so that the next process sees it, too.
+        """
+        self._seq = Seq(self.draw_number(_SEQ))
         return self._seq
 
     def alone(self) -> None:
@@ -131,6 +164,8 @@ class Base:
 
     def committed(self) -> None:
         """Run what waits for the commit."""
+        if self.write and self._seq is not None:
+            self.tools.newest.seq = max(self.tools.newest.seq, self._seq)
         for do in self._after:
             do()
 

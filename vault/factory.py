@@ -22,15 +22,19 @@ def open_vault(
     start: Micros | None = None,
     password: str | None = None,
     crash: Crash = never,
+    catching_up: bool = False,
 ) -> Vault:
     """Open the vault at `memory:`, `sqlite:///absolute/path` or `postgresql://user@host/database`.
 
     Its tables are made on first use and migrated when they are of an earlier release; a database must exist.
 
     `clock` is stamped into a new vault (default: the host's; a manual one begins at `start`) and must fit an
-    old one. `BadInput` for an address nobody serves, `Refused` where vault, keys and clock do not fit.
+    old one. A restored vault that is `catching_up` may be used before it knows what the log says.
+
+    `BadInput` for an address nobody serves, `Refused` where vault, keys and clock do not fit.
     """
-    return StoreVault(_store(url, password), epoch_keys, mode=clock, start=start, crash=crash)
+    store = _store(url, password)
+    return StoreVault(store, epoch_keys, mode=clock, start=start, crash=crash, catching_up=catching_up)
 
 
 def memory_vault(start: Micros | None = None) -> Vault:

@@ -7,13 +7,11 @@ were written with. (Protocol 10.)
 from collections.abc import Iterable, Mapping
 
 from schemas.models import Depersonalized
+from vault.base import CLOSED
 from vault.herald import REACHED
 from vault.port import Tx
 
-CLOSED = "restore.since"
-"""Meta: the sequence number the vault knew `lifecycle` up to when its restore was found; absent where it is
-open.
-"""
+__all__ = ["CLOSED", "adopt", "close", "is_behind", "is_closed", "knows", "reached"]
 
 
 def reached(tx: Tx) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
-from schemas.errors import Bug, Conflict, Refused
+from schemas.errors import Bug, Conflict, Refused, Unavailable
 from schemas.ids import Micros
 from vault import epochs
 from vault.base import MANUAL_CLOCK, Tools
@@ -16,6 +16,7 @@ from vault.herald import REACHED
 from vault.keys import Draw, random_bytes
 from vault.port import Clock, EpochKeys, Secrets, Tx
 from vault.progress import content_digest
+from vault.restored import close
 from vault.slots import EpochCache
 from vault.store import Store, Way
 from vault.tables import EPOCH, LAYOUT
@@ -41,10 +42,13 @@ class StoreVault:
         clock: ClockReader = wall,
         draw: Draw = random_bytes,
         crash: Crash = never,
+        catching_up: bool = False,
     ) -> None:
+        """`catching_up`: it may be used although it was restored and does not know yet what the log says."""
         self._store = store
         self._keys = keys
         self._crash = crash
+        self._catching_up = catching_up
         self._tools = Tools(epochs=EpochCache(keys), wall=clock, draw=draw)
         self._open = threading.local()
         self._set_up(mode, start)
@@ -58,6 +62,7 @@ class StoreVault:
                 epochs.first_epoch(rows, self._keys)
             tx = Transaction(rows, self._tools, write=True)
             if new:
+                tx.numbered()
                 tx.put_meta(_LAYOUT, str(LAYOUT).encode())
                 tx.count_accepted()
                 tx.put_meta(REACHED, bytes(8))
@@ -87,7 +92,10 @@ class StoreVault:
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[Tx]:
-        """Begin; commit at the end of the block, roll back if it raises. Transactions do not nest."""
+        """Begin; commit at the end of the block, roll back if it raises. Transactions do not nest.
+
+        `Unavailable` where the vault was restored and has not caught up with the log.
+        """
         with self._begun(write=write, way="alone") as tx:
             yield tx
 
@@ -95,15 +103,30 @@ class StoreVault:
     def _begun(self, *, write: bool, way: Way) -> Iterator[Tx]:
         if self.current() is not None:
             raise Bug("bug", "a transaction of the vault is begun inside another", "vault")
+        used = False
         with self._store.begin(write=write, way=way) as rows:
             tx = Transaction(rows, self._tools, write=write, way=way)
-            self._open.tx = tx
-            try:
-                yield tx
-                tx.flush()
-            finally:
-                self._open.tx = None
+            if not (tx.set_back or (tx.closed and not self._catching_up)):
+                if write:
+                    tx.numbered()
+                self._open.tx = tx
+                try:
+                    yield tx
+                    tx.flush()
+                finally:
+                    self._open.tx = None
+                used = True
+        if not used:
+            self._refuse(tx)
         tx.committed()
+
+    def _refuse(self, found: Transaction) -> None:
+        """Raise `Unavailable`; a vault that was set back under this process is closed for all others, too."""
+        if found.set_back:
+            with self._store.begin(write=True) as rows:
+                close(Transaction(rows, self._tools, write=True))
+        what, do = "the vault was restored and has not caught up with the log", "let `lapse up` start anew"
+        raise Unavailable("unavailable", what, "vault", do)
 
     def beside(self, do: Callable[[Tx], R], *, counts: bool = False) -> R:
         """Run `do` beside others of its kind; where it meets one, or destroys, again alone."""

@@ -60,7 +60,7 @@ def restore(world: World, copy: Any) -> None:
     """Start every role anew on a copy of the vault; log, keys and clients are as they were."""
     now, keys, store = world.vault.clock.now(), world.vault._keys, MemoryStore()  # type: ignore[attr-defined]  # noqa: SLF001  # as above
     store.tables = deepcopy(copy)
-    world.vault = StoreVault(store, keys, mode="manual")
+    world.vault = StoreVault(store, keys, mode="manual", catching_up=True)
     world.vault.clock.set_manual(now)
     world.around = replace(world.around, vault=FusedVault(world.vault, world.fuse))
     world.expire = building.expire(world.around, scan=partial(scan_memory, world.log))

@@ -5,7 +5,7 @@ import threading
 import pytest
 from msgspec.structs import replace
 
-from schemas.errors import Bug, Conflict, Refused
+from schemas.errors import Bug, Conflict, Refused, Unavailable
 from schemas.ids import (
     CommandId,
     DeliveryId,
@@ -18,7 +18,10 @@ from schemas.ids import (
 )
 from tests.unit.vault.worlds import DAY, HOUR, START, World, bucket, wanted
 from vault.keys import new_key
+from vault.pgrows import PostgresRows
+from vault.pgsql import sequence
 from vault.residue import ACCEPTED
+from vault.restored import CLOSED, close, is_closed
 from vault.subjects import with_key
 from vault.tables import COUNTER
 from vault.transaction import destroying
@@ -507,6 +510,43 @@ def test_a_manual_clock_stands_until_it_is_set_and_never_steps_back(world: World
     assert StoreVault(world.store, world.keys, mode="manual").clock.now() == START + 7
     with pytest.raises(Refused):
         StoreVault(world.store, world.keys, mode="system")
+
+
+# ---- a restore ---
+def set_back(world: World) -> None:
+    """What a backup put back does to the numbers a vault gives."""
+    with world.store.begin(write=True) as rows:
+        if isinstance(rows, PostgresRows):
+            rows.ask(f"SELECT setval('{sequence('seq')}', 1, false)")
+        else:
+            rows.put(COUNTER, [("seq", 0)])
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_vault_that_was_set_back_under_a_process_closes_for_all(world: World, write: bool) -> None:
+    """Who goes on after a restore would answer with keys the log says are gone: the first to see it shuts."""
+    other = StoreVault(world.store, world.keys, mode="manual")
+    with world.write() as tx:
+        world.person(tx, "a@x")
+    set_back(world)
+    for vault in (world.vault, other, StoreVault(world.store, world.keys, mode="manual")):
+        with pytest.raises(Unavailable), vault.transaction(write=write):
+            pytest.fail("it was let in")
+    with pytest.raises(Unavailable):
+        other.beside(lambda tx: tx.seq)
+
+
+def test_a_closed_vault_answers_whoever_catches_up_and_then_all(world: World) -> None:
+    """A process that ran while it was closed goes on once it is open."""
+    with world.write() as tx:
+        close(tx)
+    with pytest.raises(Unavailable), world.read():
+        pytest.fail("it was let in")
+    with StoreVault(world.store, world.keys, mode="manual", catching_up=True).transaction() as tx:
+        assert is_closed(tx)
+        tx.put_meta(CLOSED, None)
+    with world.read() as tx:
+        assert not is_closed(tx)
 
 
 def test_the_same_bucket_may_be_wanted_twice(world: World) -> None:
