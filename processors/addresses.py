@@ -9,6 +9,7 @@ forgery).
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,16 @@ from schemas.errors import BadInput
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NEVER = tuple(
+    map(
+        ipaddress.ip_network,
+        # Deprecated or for documentation, and taken for global by Python's table: site-local (RFC 3879), the
+        # relays of 6to4 (RFC 7526), examples (RFC 9637).
+        ("fec0::/10", "192.88.99.0/24", "3fff::/20"),
+    )
+)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
+"""A last label that makes a host an IPv4 address to a resolver (WHATWG URL, 3.5): `127.1`, `0x7f`."""
 _PORTS = range(1, 65536)
 
 
@@ -32,9 +43,13 @@ def public(address: str) -> bool:
     embedded.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
-    return all(
-        a.is_global and not (a.is_multicast or a.is_reserved or a.is_unspecified) for a in _embedded(ip)
-    )
+    return all(_unicast(each) for each in _embedded(ip))
+
+
+def _unicast(ip: IPAddress) -> bool:
+    if any(ip in network for network in _NEVER):
+        return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 def _embedded(ip: IPAddress) -> Sequence[IPAddress]:
@@ -70,6 +85,8 @@ def check_url(url: str, *, allow_private: bool, where: str) -> str:
     try:
         literal = public(host)
     except ValueError:
+        if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+            raise BadInput("address_refused", "an address in a spelling of its own", where) from None
         return url  # a name: what it resolves to is checked whenever it is connected to
     if not literal and not allow_private:
         raise BadInput("address_refused", "a private address", where, "use a public address")
