@@ -26,15 +26,19 @@ $(READY): requirements/dev.txt
 demo: $(READY) ## watch events come in, get handed out and become unreadable (about a minute); ARGS="--plain --keep ..."
 	@$(BIN)/lapse demo $(ARGS)
 
-# Tests on brokers wait more than they work, so two pytests run side by side, about as long each. With ARGS: one.
+# Tests on brokers wait more than they work, so three pytests run side by side. With ARGS: one.
 test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
 	@if [ -n '$(ARGS)' ]; then exec $(BIN)/python -m pytest -m "not soak and not lane" $(ARGS); fi
 	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; rc=0
-	$(BIN)/python -m pytest -q -m "not soak and not lane" -p no:cacheprovider tests/e2e/live tests/unit >"$$dir/live" 2>&1 & job=$$!
-	$(BIN)/python -m pytest -q -m "not soak and not lane" --ignore=tests/e2e/live tests/e2e 2>&1 | tee "$$dir/rest" || rc=1
-	echo; echo "the live system, then what needs no broker:"; wait $$job || rc=1
+	part() { $(BIN)/python -m pytest -q -m "not soak and not lane" -p no:cacheprovider "$$@"; }
+	part tests/e2e/live >"$$dir/live" 2>&1 & live=$$!
+	part tests/unit >"$$dir/unit" 2>&1 & unit=$$!
+	part --ignore=tests/e2e/live tests/e2e 2>&1 | tee "$$dir/rest" || rc=1
+	echo; echo "what needs no broker:"; wait $$unit || rc=1
+	cat "$$dir/unit"
+	echo; echo "the live system:"; wait $$live || rc=1
 	cat "$$dir/live"
-	$(BIN)/python .ci/closing-line "$$dir/rest" "$$dir/live"
+	$(BIN)/python .ci/closing-line "$$dir/rest" "$$dir/unit" "$$dir/live"
 	exit $$rc
 
 # Formatters, the type checker and the tests share no state, so they run side by side; each prints when it is done.
@@ -43,7 +47,7 @@ check: $(READY) ## what needs no broker: format, lint, types, import contract, u
 	run() { name=$$1; shift; if "$$@" >"$$dir/$$name" 2>&1; then echo "ok      $$name"; else echo "FAILED  $$name"; cat "$$dir/$$name"; return 1; fi; }
 	static() { bad=0; run format $(BIN)/ruff format --check . || bad=1; run lint $(BIN)/ruff check --output-format concise . || bad=1; run imports $(BIN)/lint-imports || bad=1; run types $(BIN)/mypy || bad=1; return $$bad; }
 	static & job=$$!
-	run unit $(BIN)/python -m pytest -q tests/unit $(ARGS) || rc=1
+	run unit $(BIN)/python -m pytest -q -m "not soak and not servers" tests/unit $(ARGS) || rc=1
 	tail -n 1 "$$dir/unit"
 	wait $$job || rc=1
 	exit $$rc
