@@ -58,8 +58,8 @@ lanes: $(READY) ## the heavier lanes: containers on a Docker engine (root, Debia
 soak: $(READY) ## long runs with crashes and restarts; ARGS="--minutes 20 --seeds 1,2,3"
 	@$(BIN)/python -m pytest -m soak --timeout=3600 $(ARGS)
 
-bench: $(READY) ## what an event costs in the tag and route stages, and how many bytes it leaves (minutes)
-	@$(BIN)/python -m benchmarks.hot $(ARGS)
+bench: $(READY) ## every benchmark, one table of goals and figures (minutes); ARGS="--only hot,keys -o FILE"
+	@$(BIN)/python -m benchmarks.all $(ARGS)
 
 bench-big: $(READY) ## the large benchmark
 	@$(BIN)/python -m benchmarks.big $(ARGS)
