@@ -1,6 +1,6 @@
 """Opening what was delivered to a processor: keys for the key endpoint, fields for our own connectors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from schemas.ids import DeliveryId, Micros, Period, Terms
@@ -65,15 +65,20 @@ def delivery_keys(
     """Return per delivery and compartment the content key, or why there is none; in the order asked."""
     found = iter(find(tx, [ask for delivery in deliveries for ask in _asks(delivery)]))
     highest = tx.superseded(d.delivery_id for d in deliveries)
-    answers: list[list[OpenKey | Closed]] = []
+    keys, answers = _Keys(to), list[list[OpenKey | Closed]]()
     for d in deliveries:
         top = highest.get(d.delivery_id)
+        judged: dict[tuple[str, int, int, bytes], Usable | Closed] = {}
         answers.append([])
         for compartment in d.compartments:
             tried: list[OpenKey | Closed] = []
             for wrap in compartment.wraps:
-                used = may_open(to, wrap.purpose, next(found), tx.now, revision=d.revision, highest=top)
-                tried.append(used if isinstance(used, Closed) else _key(to, d, compartment.n, wrap, used))
+                each, grant = next(found), wrap[:4]
+                used = judged.get(grant)  # a grant stands in every compartment it opens
+                if used is None:
+                    used = may_open(to, wrap.purpose, each, tx.now, revision=d.revision, highest=top)
+                    judged[grant] = used
+                tried.append(used if isinstance(used, Closed) else keys.of(d, compartment.n, wrap, used))
             answers[-1].append(_first_open(tried))
     return answers
 
@@ -120,18 +125,45 @@ def _asks(delivery: AskedDelivery) -> Iterable[Ask]:
             yield Ask(BucketId(w.purpose, Period(w.period), Terms(w.terms)), w.handle, delivery.delivery_id)
 
 
-def _key(to: Recipiency, delivery: AskedDelivery, n: int, asked: AskedWrap, used: Usable) -> OpenKey | Closed:
-    if not (0 <= delivery.revision < 2**32 and 0 <= n < 2**16):
-        return UNKNOWN
-    root = delivery_root(used.k, to.name)
-    mine = to.grants.get(asked.purpose, frozenset())
-    # The wrap is bound to its category, which the question does not name: those granted are tried first.
-    for category in (*sorted(mine), *sorted(to.categories - mine)):
-        key = unwrap(delivery_kek(root, delivery.delivery_id, delivery.revision, n, category), asked.key)
-        if key is not None:
-            fits = granted(to, asked.purpose, category)
-            return OpenKey(key, category, used.use_until) if fits else Closed(code="not_granted")
-    return Closed(code="not_yours")
+class _Keys:
+    """Unwraps for one processor, and remembers within one question what its next wrap can use again."""
+
+    def __init__(self, to: Recipiency) -> None:
+        self._to = to
+        self._roots: dict[bytes, bytes] = {}
+        self._last: dict[tuple[int, str], str] = {}
+        self._orders: dict[str, list[str]] = {}
+
+    def of(self, delivery: AskedDelivery, n: int, asked: AskedWrap, used: Usable) -> OpenKey | Closed:
+        """The content key behind one wrap of compartment `n`."""
+        if not (0 <= delivery.revision < 2**32 and 0 <= n < 2**16):
+            return UNKNOWN
+        root = self._roots.get(used.k)
+        if root is None:
+            root = self._roots[used.k] = delivery_root(used.k, self._to.name)
+        for category in self._order(n, asked.purpose):
+            kek = delivery_kek(root, delivery.delivery_id, delivery.revision, n, category)
+            key = unwrap(kek, asked.key)
+            if key is not None:
+                self._last[n, asked.purpose] = category
+                fits = granted(self._to, asked.purpose, category)
+                return OpenKey(key, category, used.use_until) if fits else Closed(code="not_granted")
+        return Closed(code="not_yours")
+
+    def _order(self, n: int, purpose: str) -> Iterator[str]:
+        """Every category once. The wrap is bound to its category, which the question does not name: first
+        the one that fitted this place in the delivery before, then those granted.
+        """
+        last = self._last.get((n, purpose))
+        if last is not None:
+            yield last
+        order = self._orders.get(purpose)
+        if order is None:
+            mine = self._to.grants.get(purpose, frozenset())
+            order = self._orders[purpose] = [*sorted(mine), *sorted(self._to.categories - mine)]
+        for category in order:
+            if category != last:
+                yield category
 
 
 def _first_open(tried: Sequence[OpenKey | Closed]) -> OpenKey | Closed:
