@@ -23,23 +23,18 @@ SPOOL = lapse.collector_faults.POINTS
 """The same file: the collector's spool, in a process that is really killed."""
 INIT = (lapse.faults.MADE, lapse.faults.KEPT)
 """The same file: the making of a data folder, likewise."""
-START = (
-    lapse.faults.FIRST,
-    lapse.faults.PREPARED,
-    lapse.faults.ORDERED,
-    lapse.faults.STARTED,
-    lapse.faults.READY,
-)
-"""tests/e2e/live/test_points.py: one start of `lapse up` after the other."""
+START = (lapse.faults.FIRST, lapse.faults.PREPARED, lapse.faults.ORDERED)
+"""tests/e2e/live/test_points.py: one start of `lapse up` after the other, before there are roles."""
+STARTED = (lapse.faults.STARTED, lapse.faults.READY)
+"""tests/soak/test_points_soak.py: the same with its roles."""
 RUNNING = (
-    *("tag.committed", "tag.produced", "tag.settled", "route.committed", "route.decided", "route.produced"),
-    *("signals.committed", "signals.settled", "control.committed", "control.told", "receipts.settled"),
-    *("announce.sent", "expire.ended", "forget.cleared", "purge.cut", "expand.sent"),
-    *(CLAIMED, CALLED, ANSWERED, FINISHED, MARKED),
+    *("tag.produced", "route.decided", "signals.committed", "control.told", "receipts.settled"),
+    *("announce.sent", "expire.ended", "purge.cut", "expand.sent"),
+    *(CALLED, ANSWERED),
     *(processors.faults.FENCED, processors.faults.SENT, processors.faults.WRITTEN, processors.faults.TOLD),
     lapse.collector_faults.SENT,
 )
-"""The same file: every stage on the live system; `make soak` visits all the others there, too."""
+"""tests/e2e/live/test_points.py: every stage on the live system; `make soak` visits the others there, too."""
 COMMANDS = (
     lapse.faults.MOVED,
     lapse.faults.PUBLISHED,
@@ -51,5 +46,5 @@ COMMANDS = (
 STOP = (lapse.faults.STOPPING,)
 """The same file: the end."""
 VISITED = frozenset(
-    (*FLOW, *PURGE, *CONNECTOR, *EPOCH, *BYTES, *SPOOL, *INIT, *START, *RUNNING, *COMMANDS, *STOP)
+    (*FLOW, *PURGE, *CONNECTOR, *EPOCH, *BYTES, *SPOOL, *INIT, *START, *STARTED, *RUNNING, *COMMANDS, *STOP)
 )

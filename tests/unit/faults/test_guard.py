@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ NAMES = {value: name for module in MODULES for name, value in vars(module).items
 CRASHES = {"crash", "_crash"}
 
 
-def called() -> set[str]:
+@cache
+def called() -> frozenset[str]:
     """The names handed to a crash function: `crash(faults.MOVED)`, `self._crash(SENT)`."""
     found = set()
     for folder in ("vault", "processors", "streams", "lapse"):
@@ -36,7 +38,7 @@ def called() -> set[str]:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and _name(node.func) in CRASHES and node.args:
                     found.add(_name(node.args[0]))
-    return found
+    return frozenset(found)
 
 
 def _name(node: ast.expr) -> str:
