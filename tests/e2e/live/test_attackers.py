@@ -341,6 +341,7 @@ VERBS: tuple[tuple[str, ...], ...] = (
 )
 
 
+@pytest.mark.timeout(600)
 def test_no_verb_prints_a_secret(steady: System) -> None:
     """Whatever is asked, tables and JSON name the files secrets lie in, never what stands in them."""
     secrets = known_secrets(steady)

@@ -154,17 +154,17 @@ class Line:
 
     async def say(self, request: bytes, tidy: bool) -> bytes:
         """Send, and return what comes: one answer where the request is tidy, else all until it ends."""
-        reader, writer = self._open = self._open or await self._connect()
         found = bytearray()
         ended = False
         try:
+            reader, writer = self._open = self._open or await self._connect()
             writer.write(request)
             async with asyncio.timeout(10):
                 await writer.drain()
             while not ended and not (tidy and _whole(bytes(found), request)):
                 more = await asyncio.wait_for(reader.read(65536), 10 if tidy or found else PATIENCE)
                 found, ended = found + more, not more
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             ended = True
         if ended or not tidy or b"connection: close" in found:
             self.drop()
