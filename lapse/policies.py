@@ -86,6 +86,9 @@ def spoken(retention: Retention) -> str:
 def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) -> dict[str, Any]:
     """Make the users, rights and topics a new version needs, then put it into force."""
     text, policy = read_policy(file)
+    if _unfinished(here, policy.version, text):
+        _keep(here, compile_plan(policy), text)
+        return {"version": policy.version, "changes": []}
     changes, refused = compare(here, policy)
     if refused:
         raise Refused(
@@ -107,16 +110,31 @@ def publish(here: Installation, file: Path, *, confirmed: bool, timeout: float) 
     )
     detail = order(here, ordered, timeout)
     here.crash(faults.PUBLISHED)
-    write_atomically(here.layout.policy(policy.version), text)
-    here.crash(faults.COPIED)
-    runfile.refresh(here, plan)
-    here.admin("admin").align(topic_plan_of(here, plan))
+    _keep(here, plan, text)
     return {"version": policy.version, "changes": changes, **detail}
 
 
 def topic_plan_of(here: Installation, plan: PolicyPlan) -> tuple[TopicPlan, ...]:
     """The topics of one policy, as this installation lays them out."""
     return topic_plan(plan, partitions=here.runtime.partitions, replication=here.runtime.replication)
+
+
+def _keep(here: Installation, plan: PolicyPlan, text: bytes) -> None:
+    write_atomically(here.layout.policy(plan.version), text)
+    here.crash(faults.COPIED)
+    here.admin("admin").align(topic_plan_of(here, plan))
+    runfile.refresh(here, plan)  # last: what it names is wholly published
+
+
+def _unfinished(here: Installation, version: int, text: bytes) -> bool:
+    """Whether exactly this text is in force, by a command that died before the data folder had its copy."""
+    with here.vault.transaction(write=False) as tx:
+        latest = tx.policies()[-1]
+    if latest.version != version or latest.sha256 != hashlib.sha256(text).digest():
+        return False
+    run = here.layout.run_file
+    shown = read_json(run)["policy"]["version"] if run.exists() else version
+    return not here.layout.policy(version).exists() or shown != version
 
 
 def prepare(here: Installation, plan: PolicyPlan) -> None:

@@ -42,7 +42,7 @@ COMMANDS = (
     lapse.faults.ROTATED,
     lapse.faults.LET_IN,
 )
-"""The same file: commands that are killed and given again."""
+"""tests/soak/test_points_soak.py: commands that are killed and given again."""
 STOP = (lapse.faults.STOPPING,)
 """The same file: the end."""
 VISITED = frozenset(

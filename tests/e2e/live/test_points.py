@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.chaos.book import write_policy
-from tests.chaos.faults import alive
-from tests.e2e.live.dying import DIED, Mortal, second_version
+from tests.e2e.live.dying import DIED, Mortal
 from tests.e2e.live.system import Person, allows, somebody
 from tests.support.live import until
-from tests.support.points import COMMANDS, RUNNING, START, STOP
+from tests.support.points import RUNNING, START
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -30,7 +27,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
         folder / "data",
         write_policy(folder),
         clock="manual",
-        points=(*START, *RUNNING, *COMMANDS, *STOP),
+        points=(*START, *RUNNING),
     )
     try:
         system.init()
@@ -82,32 +79,3 @@ def live_and_die(mortal: Mortal, points: tuple[str, ...], within: float = DEATHS
             assert done.code == 0, done.err
     at = str(mortal.run["clock"]["now"])
     mortal.send(somebody(), *allows("marketing_email"), collected_at=at)
-
-
-def test_a_command_that_dies_half_way_is_given_again(mortal: Mortal, tmp_path: Path) -> None:
-    """A clock moved, a policy published, credentials changed: whole the next time."""
-    done, deaths = mortal.until_done("clock", "advance", "PT1M", "--confirm")
-    assert done.code == 0 and (deaths or "clock.moved" not in mortal.left())
-    done, deaths = mortal.until_done("policy", "publish", str(second_version(mortal.policy)), "--yes")
-    assert (done.code, deaths) == (0, 2), done.err
-    assert mortal.run["policy"]["version"] == 2
-    assert (
-        Path(mortal.run["policy"]["file"]).read_bytes() == mortal.policy.with_name("second.yaml").read_bytes()
-    )
-    done, deaths = mortal.until_done("processor", "credentials", "crm", "--rotate", "--yes")
-    assert (done.code, deaths) == (0, 2), done.err
-    assert mortal.keys("crm").post("/v1/keys", json.dumps({"deliveries": []}).encode())[0] == 200
-    assert mortal.kafka("crm").read("processor.crm")
-
-
-def test_a_stop_that_dies_leaves_nothing_behind(mortal: Mortal) -> None:
-    """The supervisor dies with run.json already gone: its roles end, and the next start has everything."""
-    pids = mortal.roles()
-    assert mortal.stop() == DIED
-    assert not mortal.run_file.exists() and mortal.left() == []
-    until(lambda: not any(alive(pid) for name, pid in pids.items() if name != "broker"), 60, "orphans end")
-    mortal.disarm()
-    mortal.start()
-    mortal.still(120)
-    mortal.conserved()
-    assert mortal.stop() == 0
