@@ -10,7 +10,7 @@ import pytest
 from lapse.faults import POINTS
 from tests.chaos.book import write_policy
 from tests.chaos.faults import alive
-from tests.e2e.live.dying import DIED, Mortal
+from tests.e2e.live.dying import DIED, Mortal, second_version
 from tests.e2e.live.test_points import live_and_die
 from tests.support.live import until
 from tests.support.points import COMMANDS, EPOCH, INIT, SPOOL, START, STARTED, STOP
