@@ -13,7 +13,7 @@ from tests.e2e.live.system import Person, allows, somebody
 from tests.support.live import until
 from tests.support.points import RUNNING, START
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.soak, pytest.mark.timeout(900)]
 
 DEATHS_WITHIN = 420.0
 """Seconds in which every role must have come past all of its points."""
