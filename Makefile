@@ -52,7 +52,7 @@ check: $(READY) ## what needs no broker: format, lint, types, import contract, u
 	wait $$job || rc=1
 	exit $$rc
 
-lanes: $(READY) ## the heavier lanes: containers on a Docker engine (root, Debian's docker.io); skipped with a reason
+lanes: $(READY) ## TLS, another Kafka, an older one, and containers (root, Debian's docker.io); skipped with a reason
 	@$(BIN)/python -m pytest -m lane $(ARGS)
 
 soak: $(READY) ## long runs with crashes and restarts; ARGS="--minutes 20 --seeds 1,2,3"

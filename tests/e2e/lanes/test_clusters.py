@@ -21,7 +21,7 @@ from tests.e2e.live.system import System
 from tests.support.lanes.cluster import Cluster, running_cluster
 from tests.support.live import Live
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.lane, pytest.mark.timeout(400)]
 
 OLDER = "4.1.1"
 """The oldest line of Kafka that is still maintained."""

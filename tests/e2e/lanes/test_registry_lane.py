@@ -20,7 +20,7 @@ from tests.support.apicurio import running_apicurio
 from tests.support.lanes.cluster import running_cluster
 from tests.support.live import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.registry, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.lane, pytest.mark.registry, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

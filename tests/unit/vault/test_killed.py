@@ -21,7 +21,7 @@ from vault.sqlite import SqliteStore
 from vault.store import Store
 
 Deadly = Callable[[], None]
-PRIME = 13
+PRIME = 23
 """Every so many statements is a place to die in the short run; the long one visits all."""
 
 
