@@ -10,7 +10,7 @@ import pytest
 from tests.unit.attack.flood import Answers, Target, flood
 from tests.unit.attack.grammar import CANARY
 
-SLICE, WARM = 2000, 500
+SLICE, WARM = 4000, 1000
 GROWTH_KIB = 16 * 1024
 """How much memory may grow after the warm-up; what the allocator keeps differs by a few MiB."""
 MUTE = 0.3
@@ -32,7 +32,7 @@ def examine(at: Target, answers: Answers) -> None:
 
 @pytest.mark.timeout(600)
 def test_no_request_of_the_grammar_makes_a_fault_a_leak_or_a_growth(attacked: Target) -> None:
-    """2,000 times: documented statuses alone, no value repeated, memory and files as after the warm-up."""
+    """4,000 times: documented statuses alone, no value repeated, memory and files as after the warm-up."""
     asyncio.run(flood(attacked, 0, WARM))
     memory, files = attacked.resident, attacked.files
     answers = asyncio.run(flood(attacked, 1, SLICE - WARM))
