@@ -14,8 +14,11 @@ from tests.chaos.book import Book
 from tests.chaos.recipient import Recipient
 from tests.chaos.traffic import Traffic
 from tests.e2e.live.system import EVERYTHING, System, somebody
+from tests.support.live import until
 
-UNAVAILABLE, REFUSED = 5, 3
+UNAVAILABLE, UNKNOWN, REFUSED = 5, 4, 3
+KNOWN = 60.0
+"""Seconds within which somebody of the crowd has come and is known."""
 ATTEMPTS = 12
 """How often a command is given again while broker or vault are away."""
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -179,8 +182,14 @@ class Operators:
             self.dues[bucket] = row["due"]
 
     def mint(self, count: int) -> None:
-        """Tokens of a few mails, so that they can be opened."""
-        for person in self.traffic.crowd[:count]:
-            made = self.ask("token", "mint", "--site", "www", "--days", "30", "--for", person.who)
-            if made is not None:
-                self.traffic.tokens.append(str(made["token"]))
+        """Tokens of a few mails, so that they can be opened: to people of the crowd who are known by now."""
+        until(lambda: self._minted() >= count, KNOWN, "people are known who can be sent a mail")
+
+    def _minted(self) -> int:
+        person = self.dice.choice(self.traffic.crowd)
+        done = self.system.lapse("token", "mint", "--site", "www", "--days", "30", "--for", person.who)
+        if done.code == 0:
+            self.traffic.tokens.append(str(done.json()["token"]))
+        elif done.code not in (UNAVAILABLE, UNKNOWN):
+            self.book.violate(f"token mint ended {done.code}: {done.err.strip()[-300:]}")
+        return len(self.traffic.tokens)

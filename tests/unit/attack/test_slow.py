@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -132,10 +133,9 @@ def test_the_one_that_waits_longest_goes_first() -> None:
     assert (second.gone, third.gone, len(waiting)) == (False, False, 2)
 
 
-def test_at_most_half_of_the_files_may_be_owed_requests() -> None:
+def test_at_most_half_of_the_files_may_be_owed_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit follows what the process may open, which is raised as far as it may be."""
-    import resource
-
+    monkeypatch.setattr(protocol, "MOST_WAITING", 10_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))

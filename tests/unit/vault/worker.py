@@ -58,9 +58,18 @@ def _settle(tx: Tx, partition: int, at: int) -> None:
         tx.set_progress("t", partition, at + 1)
 
 
+def _opened(folder: Path, *url: str) -> StoreVault:
+    """Open it, again while somebody who is cut off still holds it: a supervisor starts a role anew then."""
+    while True:
+        try:
+            return open_shared(folder, *url)
+        except Unavailable:
+            continue
+
+
 def main() -> None:
     """Work until killed; what is away for a while is waited for, as the stages do."""
-    vault, partition = open_shared(Path(sys.argv[1]), *sys.argv[3:]), int(sys.argv[2])
+    vault, partition = _opened(Path(sys.argv[1]), *sys.argv[3:]), int(sys.argv[2])
     while True:
         try:
             at, number = chunk(vault, partition)
