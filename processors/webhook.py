@@ -114,6 +114,13 @@ class Webhook:
         """A partner's store cannot be read; its signature is what proves."""
         return None
 
+    async def follow(self, request: str) -> None:
+        """A partner reports by its callback."""
+
+    async def check(self) -> None:
+        """Read the secret's file: a partner has no address that moves nothing."""
+        load_secrets(self._settings.secret_file)
+
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:

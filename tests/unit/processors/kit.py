@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from processors.answers import Answer, Done
+from processors.answers import Answer, Done, Retry
 from processors.calls import Call, Erase, OpenedPart
 from processors.ledger import Ledger
 from processors.values import Timing
@@ -137,6 +137,7 @@ class Vendor:
     answers: list[Answer] = field(default_factory=list)
     """What to answer instead, one by one; what may have landed then has landed."""
     calls: list[Call] = field(default_factory=list)
+    ends: dict[str, Answer] = field(default_factory=dict)
     refreshed: int = 0
     readable: bool = False
     closed: bool = False
@@ -175,6 +176,13 @@ class Vendor:
     async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | None:
         """Return the fields held, if the recipient can be read at all."""
         return frozenset(self.objects.get(key, ())) if self.readable else None
+
+    async def follow(self, request: str) -> Answer | None:
+        """How an accepted erasure stands: it is still going on, until a test says that it has ended."""
+        return self.ends.get(request, Retry(code="vendor_busy"))
+
+    async def check(self) -> None:
+        """Nothing to prove."""
 
     async def close(self) -> None:
         """Remember it."""
