@@ -20,6 +20,7 @@ from processors.addresses import AddressRefused, check_url, guarded_socket
 from processors.answers import Answer, Done, Pause, Retry
 from processors.backoff import SECOND, retry_after
 from processors.calls import Call, Erase
+from processors.http import read_up_to
 from processors.messages import (
     Message,
     Secrets,
@@ -137,7 +138,7 @@ class Webhook:
         async with self._opened().post(
             url, data=message.body, headers=headers, allow_redirects=False
         ) as response:
-            body = await response.content.read(ANSWER_BYTES)
+            body = await read_up_to(response.content, ANSWER_BYTES)
             return self._judge(call, response, body)
 
     def _judge(self, call: Call, response: aiohttp.ClientResponse, body: bytes) -> Answer:

@@ -1,0 +1,141 @@
+"""One vendor's HTTP interface as the connectors use it: guarded addresses, no redirects, bounded answers.
+
+What the network does becomes a value: `Reply`, or a `Retry` or `Pause` where nobody answered. Nothing of a
+request or an answer is logged, and no address with a person's data in it stands in an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from processors.addresses import AddressRefused, check_url, guarded_socket
+from processors.answers import Pause, Retry
+from processors.backoff import SECOND
+from schemas.ids import Micros
+
+ANSWER_BYTES = 262_144
+"""More of an answer is never read."""
+LOOK_AGAIN = Micros(600 * SECOND)
+"""How long a vendor with a wrong login or a redirect is left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a vendor answered; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def good(self) -> bool:
+        """Whether the status says success."""
+        return 200 <= self.status < 300
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON, None where it is not JSON: a proxy's page is not the vendor's word."""
+        if "html" in self.headers.get("content-type", ""):
+            return None
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    @property
+    def object(self) -> dict[str, Any] | None:
+        """The body as a JSON object, None where it is none."""
+        found = self.json
+        return found if isinstance(found, dict) else None
+
+    def evidence(self, *names: str) -> bytes:
+        """Return the SHA-256 of status, body and the headers of these names that were sent."""
+        digest = hashlib.sha256(f"{self.status}\n".encode() + self.body)
+        for name in names:
+            digest.update(f"\n{name}: {self.headers.get(name, '')}".encode())
+        return digest.digest()
+
+
+class Content(Protocol):
+    """A body that is still being received (`aiohttp.StreamReader`)."""
+
+    async def read(self, n: int = -1) -> bytes:
+        """Return what has arrived, at most `n` bytes; nothing at the end."""
+
+
+async def read_up_to(content: Content, limit: int) -> bytes:
+    """Read a whole body but no more than `limit` bytes; one `read` returns only what has arrived already."""
+    pieces, left = [], limit
+    while left and (piece := await content.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+class Http:
+    """The connections to one vendor under one base URL; `BadInput` where the URL may not be called."""
+
+    def __init__(
+        self, base_url: str, *, where: str, allow_private: bool = False, connect_timeout: float = 5.0
+    ) -> None:
+        self.base = check_url(base_url, allow_private=allow_private, where=where).rstrip("/")
+        self._allow_private, self._connect_timeout = allow_private, connect_timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(
+        self, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply | Retry | Pause:
+        """Send one request; `path` is encoded already. The connector's deadline bounds it."""
+        try:
+            return await self._ask(method, URL(self.base + path, encoded=True), headers, body)
+        except AddressRefused:
+            return Pause(code="address_refused", after=LOOK_AGAIN)
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, AddressRefused):
+                return Pause(code="address_refused", after=LOOK_AGAIN)
+            return Retry(code="vendor_down", landed=False)  # no connection, so nothing was asked
+        except HttpProcessingError:
+            return Retry(code="vendor_answer")
+        except (aiohttp.ClientError, OSError):
+            return Retry(code="vendor_timeout")
+
+    async def _ask(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        session = self._opened()
+        async with session.request(
+            method, url, headers=headers, data=body, allow_redirects=False
+        ) as response:
+            return Reply(
+                status=response.status,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                body=await read_up_to(response.content, ANSWER_BYTES),
+            )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            factory = guarded_socket(allow_private=self._allow_private)
+            connector = aiohttp.TCPConnector(socket_factory=factory, limit=0, ttl_dns_cache=10)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+                trust_env=False,  # a proxy of the environment must not see what is for the vendor alone
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Not compressed: a small answer must not unfold into a large one.
+                headers={"User-Agent": "lapse", "Accept": "application/json", "Accept-Encoding": "identity"},
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+            await asyncio.sleep(0)  # transports close in the loop's next turn, which may be its last
