@@ -26,7 +26,14 @@ class Done:
     vendor_id: str | None = None
     """The recipient's own name of the object, where it gave one."""
     request: str | None = None
-    """Set when the outcome is `accepted_async`: the name under which the recipient will report the end."""
+    """The name under which the recipient will report the end: of what it has `accepted_async`, or of a
+    `manual_required` that it notices once somebody has done it.
+    """
+
+    @property
+    def awaited(self) -> str | None:
+        """The name of the end that is still to come, None where this answer is the end."""
+        return self.request if self.outcome in ("accepted_async", "manual_required") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

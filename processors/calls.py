@@ -241,9 +241,9 @@ def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tupl
     told: list[Told] = []
     if isinstance(attempt.call, Erase):
         doc = replace(doc, wrote={}, touched=False, vendor_id=None)
-        if answer.outcome == "accepted_async" and answer.request:
+        if answer.awaited is not None:
             lapses = tuple(e.lapse for e in doc.endings)
-            doc = replace(doc, awaited=(*doc.awaited, Awaited(request=answer.request, lapses=lapses)))
+            doc = replace(doc, awaited=(*doc.awaited, Awaited(request=answer.awaited, lapses=lapses)))
     elif isinstance(attempt.call, Write):
         kept = {name: w for name, w in attempt.before.items() if name not in attempt.call.blank}
         wrote = {**kept, **{name: (writer,) for name, writer in attempt.writers.items()}}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
+from processors.awaiting import Awaiting
 from processors.calls import Attempt, Opened, OpenedPart, finish, plan, wanted
 from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
 from processors.pruning import pruned
@@ -45,6 +46,7 @@ class Ledger:
     ) -> None:
         self._processor, self._recipient, self._opener = processor, recipient, opener
         self._secret, self._timing = secret, timing
+        self._awaiting = Awaiting(processor)
         self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
         # What waits only for something closed to open again sleeps here, and does not count as waiting.
         self._asleep = f"{processor}#asleep"
@@ -184,6 +186,8 @@ class Ledger:
         if isinstance(answer, Retry) and answer.tries is not None and doc.attempts + 1 >= answer.tries:
             answer, later = Permanent(code=answer.code), Micros(wall + self._timing.refused)
         after, told = finish(doc, attempt, answer)
+        fresh = [entry for entry in after.awaited if entry not in doc.awaited]
+        self._awaiting.put(tx, row.ref, fresh, Micros(wall + self._timing.follow))
         self._teller.tell(tx, [*told, *cancelled(doc, after)])
         self._teller.settled(tx, doc, after, answer, wall)
         if isinstance(answer, Done | Permanent):

@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from processors.answers import worst
 from schemas.ids import Micros, Period, Sequence, Terms
 from schemas.models import Cause, Grant, ReceiptOutcome, RecordDelivered
 
@@ -243,6 +244,8 @@ class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_
     remaining: int = 0
     awaiting: int = 0
     outcome: ReceiptOutcome = "not_applicable"
+    pending: ReceiptOutcome = "not_applicable"
+    """The worst of what is awaited: `accepted_async`, or `manual_required` until somebody has done it."""
     evidence: bytes = b""
     code: str | None = None
     answered: ReceiptOutcome | None = None
@@ -253,10 +256,19 @@ class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_
         """The outcome to be told now, None while objects remain or when it was told already."""
         if self.marking or self.remaining:
             return None
-        outcome: ReceiptOutcome = self.outcome
-        if outcome == "accepted_async" and not self.awaiting:
-            outcome = "completed"
+        outcome = worst(self.outcome, self.pending) if self.awaiting else self.outcome
         return outcome if outcome != self.answered else None
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending", tag_field="is"):
+    """An awaited end by the name it will be reported under, and the object it is of."""
+
+    object: bytes
+    request: str
+
+
+Kept = Document | LapseDocument | Pending
+"""Whatever a connector keeps in the vault."""
 
 
 def lapse_ref(lapse_id: bytes, topic_id: bytes, partition: int) -> bytes:
@@ -271,16 +283,16 @@ def object_ref(secret: bytes, key: str) -> bytes:
     return b"O" + hashlib.blake2b(key.encode(), key=secret[:64], digest_size=16).digest()
 
 
-_DECODER = msgspec.msgpack.Decoder(Document | LapseDocument)
+_DECODER = msgspec.msgpack.Decoder(Kept)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def pack(document: Document | LapseDocument) -> bytes:
+def pack(document: Kept) -> bytes:
     """Encode a document for the vault."""
     return _ENCODER.encode(document)
 
 
-def unpack(data: bytes) -> Document | LapseDocument:
+def unpack(data: bytes) -> Kept:
     """Decode what `pack` wrote."""
-    document: Document | LapseDocument = _DECODER.decode(data)
+    document: Kept = _DECODER.decode(data)
     return document

@@ -7,6 +7,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from processors.answers import Done, Permanent
+from processors.awaiting import Awaiting
 from processors.calls import Told
 from processors.objects import Document, pack, unpack
 from processors.telling import Teller
@@ -19,7 +20,13 @@ class Reports:
 
     def __init__(self, *, processor: str, receipt_partitions: int) -> None:
         self._processor = processor
+        self._awaiting = Awaiting(processor)
         self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
+
+    def ended(self, tx: Tx, request: str, answer: Done | Permanent, wall: Micros) -> bool:
+        """The same where the report names no object; False where no end of this name is awaited."""
+        ref = self._awaiting.of(tx, request)
+        return ref is not None and self.reported(tx, ref, request, answer, wall)
 
     def reported(self, tx: Tx, ref: bytes, request: str, answer: Done | Permanent, wall: Micros) -> bool:
         """Enter that an accepted erasure has ended; False where no such one is awaited of this object."""
@@ -30,6 +37,7 @@ class Reports:
         entry = next((a for a in doc.awaited if a.request == request), None)
         if entry is None:
             return False
+        self._awaiting.drop(tx, request)
         kept = replace(doc, awaited=tuple(a for a in doc.awaited if a is not entry))
         if kept.empty:
             tx.drop_objects(self._processor, [ref])

@@ -103,7 +103,8 @@ class Teller:
             doc,
             remaining=doc.remaining + remaining,
             awaiting=doc.awaiting + awaiting,
-            outcome=worst(doc.outcome, told.outcome),
+            outcome=doc.outcome if awaiting > 0 else worst(doc.outcome, told.outcome),
+            pending=worst(doc.pending, told.outcome) if awaiting > 0 else doc.pending,
             evidence=evidence,
             code=told.code or doc.code,
         )
@@ -115,6 +116,8 @@ class Teller:
             return None
         doc = unpack(row.document)
         assert isinstance(doc, LapseDocument)
+        if doc.awaiting and doc.outcome == "accepted_async":  # as 0.1 kept what is awaited
+            return replace(doc, outcome="completed", pending="accepted_async")
         return doc
 
 
@@ -123,7 +126,7 @@ def _said(answer: Answer) -> tuple[ReceiptOutcome, bytes, int]:
     if not isinstance(answer, Done):
         return "not_applicable", b"", 0
     outcome: ReceiptOutcome = "completed" if answer.outcome == "delivered" else answer.outcome
-    return outcome, answer.evidence, int(outcome == "accepted_async" and answer.request is not None)
+    return outcome, answer.evidence, int(answer.awaited is not None)
 
 
 def cancelled(before: Document, after: Document) -> list[Told]:

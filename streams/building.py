@@ -11,14 +11,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from processors.build import Handler
 from schemas import codec, signing
 from schemas.ids import Micros
-from schemas.models import RequestDecided
+from schemas.models import Command
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
 from streams.agents import (
@@ -59,6 +59,7 @@ from vault.port import Tx, Vault
 from vault.tokens import PixelKeys
 from vault.values import Recipient
 
+C = TypeVar("C", bound=Command)
 SERVICE = "service"
 """Key id under which Lapse itself signs."""
 NAP = 0.01
@@ -134,9 +135,9 @@ class Surroundings:
             draw=self.draw,
         )
 
-    def sign(self, decided: RequestDecided) -> RequestDecided:
+    def sign(self, command: C, /) -> C:
         """Sign what the system applied by itself."""
-        return signing.sign(replace(decided, key_id=SERVICE), self.service_key)
+        return signing.sign(replace(command, key_id=SERVICE), self.service_key)
 
     def keys(self, _tx: Tx, policy: PolicyPlan | None) -> dict[str, bytes]:
         """Public keys whose commands are obeyed: the policy's, the installation's own, the service's."""

@@ -15,6 +15,7 @@ from schemas.models import (
     HoldReleased,
     PolicyPublished,
     ProcessorApproved,
+    ProcessorNotified,
     ProcessorSuspended,
     RequestDecided,
     RetentionOrdered,
@@ -60,7 +61,9 @@ def read_signal(signal: SignalReceived, policy: PolicyPlan | None, at: Micros) -
     """What a signal says about consent; requests, anchors and notices say nothing about it."""
     if policy is None:
         return Turned(code="no_basis")
-    if signal.site not in policy.sites:
+    if signal.via == "processor":
+        return _from_recipient(signal, policy, at)
+    if signal.site not in policy.sites or isinstance(signal.body, ProcessorNotified):
         return Turned(code="unknown_source")
     match signal.body:
         case ConsentStated(consents=consents):
@@ -73,6 +76,32 @@ def read_signal(signal: SignalReceived, policy: PolicyPlan | None, at: Micros) -
                 return Turned(code="unknown_purpose")
             return Applied(statements=_objections(policy, purposes, at), creates=True)
     return Applied()
+
+
+def site_of(processor: str) -> str:
+    """Return what stands as `site` in a recipient's signals; no site's name has a dot."""
+    return f"processor.{processor}"
+
+
+def _from_recipient(signal: SignalReceived, policy: PolicyPlan, at: Micros) -> Applied | Turned:
+    """A recipient speaks of itself, and passes on withdrawals of what it has: it can grant nothing."""
+    number = policy.processor_numbers.get(signal.site.removeprefix("processor."))
+    if number is None or signal.site != site_of(policy.processors[number].name):
+        return Turned(code="unknown_source")
+    processor = policy.processors[number]
+    match signal.body:
+        case ProcessorNotified(processor=name):
+            return Applied() if name == processor.name else Turned(code="unknown_source")
+        case ConsentStated(consents=consents):
+            may = {
+                policy.purposes[purpose].name
+                for purpose in processor.grants
+                if policy.purposes[purpose].basis in OBJECTABLE
+            }
+            ends = [said.purpose for said in consents if not said.granted and said.purpose in may]
+            said = tuple(Statement(purpose=name, granted=False, at=at) for name in ends)
+            return Applied(statements=said, creates=True) if said else Turned(code="no_basis")
+    return Turned(code="unknown_source")
 
 
 def _objections(policy: PolicyPlan, named: list[str], at: Micros) -> tuple[Statement, ...]:

@@ -30,7 +30,7 @@ from streams.quarantine import PURPOSE, Aside, keepable
 from streams.stage import Finding, Judged, Part, is_tick
 from streams.tagging import bind, moment
 from vault.handles import record_id
-from vault.herald import Herald
+from vault.herald import Herald, announce_suspension
 from vault.identity import hashes_of
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketWanted, ProcessorState, RequestState
@@ -169,7 +169,7 @@ class SignalJudge:
             if (step := _step(tx, each)) is not None:
                 steps.append(step)
         elif isinstance(signal.body, ProcessorNotified):
-            self._notice(tx, signal.body, each.policy)
+            people.owes |= self._notice(tx, signal.body, people.herald)
             return SignalEntry(each.record_id, "kept_in_vault")
         if closed:
             return SignalEntry(each.record_id, "discarded", "erased")
@@ -194,18 +194,19 @@ class SignalJudge:
             people.link(each.hashes, number, each.at, each.policy)
         return number
 
-    def _notice(self, tx: Tx, body: ProcessorNotified, policy: PolicyPlan) -> None:
-        """A processor that can no longer protect data gets no more of it, at once."""
-        self.finding(
-            f"processor notice {body.notice}",
-            body.processor if body.processor in policy.processor_numbers else "",
-        )
-        if body.notice != "assurance_ended" or body.processor not in policy.processor_numbers:
-            return
+    def _notice(self, tx: Tx, body: ProcessorNotified, herald: Herald) -> bool:
+        """A recipient that can no longer protect data opens nothing from this transaction on, also of what
+        lies on its topic; says whether `control` is owed the suspension. Whoever suspended it before is
+        not overruled.
+        """
+        self.finding(f"processor notice {body.notice}", body.processor)
         state = tx.processor(body.processor) or ProcessorState(name=body.processor)
-        if not state.suspended:
-            suspended = msgspec.structs.replace(state, suspended=True, reason="assurance_ended", since=tx.now)
-            tx.put_processor(suspended)
+        if body.notice != "assurance_ended" or state.suspended:
+            return False
+        suspended = msgspec.structs.replace(state, suspended=True, reason="assurance_ended", since=tx.now)
+        tx.put_processor(suspended)
+        announce_suspension(tx, herald, body.processor, "assurance_ended")
+        return True
 
 
 def _take_back(each: Said, people: People) -> None:

@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -10,8 +11,10 @@ from schemas.ids import CommandId, LapseId, Micros, RequestId, SubjectNumber
 from schemas.models import (
     BucketScope,
     Cause,
+    Command,
     Depersonalized,
     ProcessorScope,
+    ProcessorSuspended,
     Record,
     RequestDecided,
     Right,
@@ -20,7 +23,7 @@ from schemas.models import (
 )
 from vault.handles import lifecycle_tag, packed, partition_of, slot_of, subject_ref
 from vault.keys import ID_BYTES, Draw, random_bytes
-from vault.port import Secrets
+from vault.port import Secrets, Tx
 from vault.transaction import Transaction
 from vault.values import BucketRow, Ended, Recipient
 
@@ -37,8 +40,17 @@ REACHED = "lifecycle.reached"
 was written by a later vault than this, so this one was restored (Protocol 10).
 """
 
+C = TypeVar("C", bound=Command)
 _DAY = 86_400_000_000
 _LABEL = b"lapse/v1/lapse-id"
+
+
+class Sign(Protocol):
+    """Signs what the system applied by itself."""
+
+    def __call__(self, command: C, /) -> C:
+        """Return the command under the service's key."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +64,7 @@ class Herald:
 
     secrets: Secrets = field(repr=False)
     encode: Callable[[Record], bytes]
-    sign: Callable[[RequestDecided], RequestDecided]
+    sign: Sign
     recipients: Mapping[str, Recipient] = field(default_factory=dict)
     partitions: int = 4
     draw: Draw = random_bytes
@@ -182,6 +194,22 @@ def announce_decision(
         _owe(tx, herald, CONTROL, 0, None, herald.sign(decided))
 
 
+def announce_suspension(tx: Tx, herald: Herald, name: str, reason: str) -> None:
+    """Owe `control` a suspension that the system applied: it holds after a restore, and can be shown."""
+    command_id = CommandId(herald.draw(ID_BYTES))
+    suspended = ProcessorSuspended(
+        command_id=command_id,
+        ordered_by=SYSTEM,
+        at=tx.now,
+        key_id="",
+        signature=b"",
+        processor=name,
+        reason=reason,
+    )
+    tx.judge_command(command_id, None, b"{}")
+    _owe(tx, herald, CONTROL, 0, None, herald.sign(suspended))
+
+
 def _said(
     tx: Transaction,
     lapse_id: LapseId,
@@ -204,9 +232,7 @@ def _said(
     )
 
 
-def _owe(
-    tx: Transaction, herald: Herald, topic: str, partition: int, key: bytes | None, record: Record
-) -> None:
+def _owe(tx: Tx, herald: Herald, topic: str, partition: int, key: bytes | None, record: Record) -> None:
     value = herald.encode(record)
     if topic == LIFECYCLE:
         tx.put_meta(REACHED, tx.seq.to_bytes(8, "big"))

@@ -22,7 +22,6 @@ from schemas.models import (
     Identifier,
     PolicyPublished,
     ProcessorApproved,
-    ProcessorNotified,
     ProcessorScope,
     ProcessorSuspended,
     ReceiptGiven,
@@ -215,16 +214,6 @@ async def test_an_anchor_brings_a_persons_due_date_forward(world: World) -> None
     await world.later(11)
     causes = [(lapse.cause, lapse.scope) for lapse in world.lapses("lifecycle")]
     assert [getattr(scope, "purposes", None) for _, scope in causes] == [["profile"]]
-
-
-async def test_a_processor_that_can_no_longer_protect_gets_nothing(world: World) -> None:
-    """Its notice suspends it at once; other notices and unknown names are findings only."""
-    for notice, name in [("verified", "crm"), ("assurance_ended", "nobody"), ("assurance_ended", "crm")]:
-        body = ProcessorNotified(processor=name, notice=notice)  # type: ignore[arg-type]  # one of the notices
-        assert await sent(world, signal(world, body)) == ("kept_in_vault", None)
-    await sent(world, signal(world, ProcessorNotified(processor="crm", notice="assurance_ended")))
-    assert set(map(str, opened(world, "crm"))) == {"suspended"}
-    assert len(world.findings) == 4
 
 
 # ---- commands ----
