@@ -5,7 +5,7 @@ stop it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from streams.planbook import PlanBook
 from streams.policing import applied_version, apply_policy
 from streams.stage import Finding
 from vault.ending import end_bucket, end_purposes, finish_buckets
+from vault.finishing import ended as unfinished
 from vault.herald import Herald
 from vault.port import Tx, Vault
 from vault.values import BucketRow, ClockState, Hold, ProcessorState
@@ -39,6 +40,8 @@ KEEP_READING = 1_000_000
 """Microseconds between two readings kept in the vault."""
 WAITED, RESTS = 0.1, 10
 """Seconds from which on removing bytes has waited for readers, and how many times as long it rests then."""
+NO_POLICY_STEP = 900_000_000
+"""Microseconds the clock may step by before there is a policy that says it."""
 TOGETHER = 100
 """Buckets ended in one transaction."""
 
@@ -59,6 +62,37 @@ def confirm(tx: Tx) -> None:
         tx.put_meta(LIFTED, tx.now.to_bytes(8, "big"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What one look at the vault shows: due and hidden buckets, holds, clocks, whatever else may be due."""
+
+    now: Micros
+    plans: Plans
+    clock: ClockState
+    kept: bytes | None
+    applied: int
+    lifted: Micros
+    due: tuple[BucketRow, ...]
+    waiting: tuple[BucketRow, ...]
+    """Those due and those hidden."""
+    holds: tuple[Hold, ...]
+    anchored: bool
+    late: tuple[ProcessorState, ...]
+    """Processors whose assurance has run out."""
+    unfinished: bool
+    """Whether bytes of ended keys are still to be removed."""
+
+    @property
+    def policy(self) -> PolicyPlan:
+        """Today's policy."""
+        return self.plans.in_force(self.now) or self.plans.latest
+
+    @property
+    def step(self) -> int:
+        """Microseconds by which the clock may step before expiry stops."""
+        return self.policy.brakes.clock_step if len(self.plans) else NO_POLICY_STEP
+
+
 @dataclass(slots=True, kw_only=True)
 class Expiry:
     """Ends what is due; `clocks` reads both clocks (ignored while the vault's clock is a manual one)."""
@@ -77,21 +111,49 @@ class Expiry:
 
     def tick(self) -> int:
         """Do what is due now; returns how many keys were destroyed, 0 while a brake holds."""
-        ended = 0 if self._braked() else self._act()
+        seen = self._look()
+        ended = 0 if self._braked(seen) or not len(seen.plans) else self._act(seen)
         metrics.TICKED.set(self.host())
         return ended
 
-    def _act(self) -> int:
-        plans = self.plans()
-        if not len(plans):
-            return 0
-        policy = self._policy(plans)
-        ended = self._buckets(plans, policy) + self._anchored(plans)
-        if ended:
+    def _look(self) -> Sight:
+        """Read all a tick decides about in one transaction: most ticks find nothing to do, many times a
+        second.
+        """
+        with self.vault.transaction(write=False) as tx:
+            plans, now = self.plans.within(tx), tx.now
+            policy = (plans.in_force(now) or plans.latest) if len(plans) else None
+            due = tx.due_buckets(now, policy.brakes.destroy_per_tick + 1 if policy else 1)
+            waiting = (*due, *tx.all_buckets(state="hidden"))
+            return Sight(
+                now=now,
+                plans=plans,
+                clock=tx.clock_state(),
+                kept=tx.meta(READING),
+                applied=applied_version(tx),
+                lifted=_lifted(tx),
+                due=tuple(due),
+                waiting=waiting,
+                holds=tuple(hold for hold in tx.holds() if hold.on) if waiting else (),
+                anchored=bool(tx.anchors_due(now, 1)),
+                late=tuple(p for p in tx.processors() if _over(p, policy, now)) if policy else (),
+                unfinished=self.vault.overwrites and bool(unfinished(tx)),
+            )
+
+    def _act(self, seen: Sight) -> int:
+        policy = seen.policy
+        if policy.version != seen.applied:
+            with self.vault.transaction() as tx:
+                apply_policy(tx, policy)
+            self.crash(APPLIED)
+            seen = self._look()
+        count = self._buckets(seen) + (self._anchored(seen.plans) if seen.anchored else 0)
+        if count:
             self.crash(ENDED)
-        self._assurances(policy)
-        self._finish()
-        return ended
+        self._assurances(seen.late)
+        if count or seen.unfinished:
+            self._finish()
+        return count
 
     def _finish(self) -> None:
         """Have the bytes of ended keys removed; a store that had to wait for readers kept writers waiting."""
@@ -102,31 +164,24 @@ class Expiry:
         took = self.steady() - began
         self._finish_at = self.steady() + RESTS * took if took > WAITED else 0.0
 
-    def _braked(self) -> bool:
+    def _braked(self, seen: Sight) -> bool:
         """Whether expiry must not act: a brake holds, or the clock moved by itself just now."""
-        with self.vault.transaction(write=False) as tx:
-            state, kept, now = tx.clock_state(), tx.meta(READING), tx.now
-            oldest = tx.due_buckets(now, 1)
-        metrics.OVERDUE.set((now - oldest[0].due) / 1e6 if oldest else 0.0)
-        metrics.BRAKE.labels(TOO_MANY).set(state.brake == TOO_MANY)
-        metrics.BRAKE.labels("clock").set(state.brake not in (None, TOO_MANY))
-        if state.brake is not None:
+        metrics.OVERDUE.set((seen.now - seen.due[0].due) / 1e6 if seen.due else 0.0)
+        metrics.BRAKE.labels(TOO_MANY).set(seen.clock.brake == TOO_MANY)
+        metrics.BRAKE.labels("clock").set(seen.clock.brake not in (None, TOO_MANY))
+        if seen.clock.brake is not None:
             self._last = self._kept = None
             return True
         if self.vault.clock.mode == "manual":
             return False
-        seen = self.clocks(now)
-        last = self._last or (msgspec.msgpack.decode(kept, type=Reading) if kept else None)
-        moved = judge(last, seen, self._step())
+        reading = self.clocks(seen.now)
+        last = self._last or (msgspec.msgpack.decode(seen.kept, type=Reading) if seen.kept else None)
+        moved = judge(last, reading, seen.step)
         if moved is not None:
-            self._brake(state, moved)
+            self._brake(seen.clock, moved)
             return True
-        self._remember(seen)
+        self._remember(reading)
         return False
-
-    def _step(self) -> int:
-        plans = self.plans()
-        return plans.latest.brakes.clock_step if len(plans) else 900_000_000
 
     def _brake(self, state: ClockState, moved: Moved) -> None:
         with self.vault.transaction() as tx:
@@ -141,33 +196,24 @@ class Expiry:
             with self.vault.transaction() as tx:
                 tx.put_meta(READING, msgspec.msgpack.encode(seen))
 
-    def _policy(self, plans: Plans) -> PolicyPlan:
-        """Today's policy, once what is held follows it."""
-        with self.vault.transaction(write=False) as tx:
-            policy, done = plans.in_force(tx.now) or plans.latest, applied_version(tx)
-        if policy.version != done:
-            with self.vault.transaction() as tx:
-                apply_policy(tx, policy)
-            self.crash(APPLIED)
-        return policy
+    def _buckets(self, seen: Sight) -> int:
+        cap, hidden_for = seen.policy.brakes.destroy_per_tick, seen.policy.brakes.hidden_for
+        holds = seen.holds
 
-    def _buckets(self, plans: Plans, policy: PolicyPlan) -> int:
-        cap = policy.brakes.destroy_per_tick
-        with self.vault.transaction(write=False) as tx:
-            holds = [hold for hold in tx.holds() if hold.on]
-            waiting = [*tx.due_buckets(tx.now, cap + 1), *tx.all_buckets(state="hidden")]
-            hidden_for, now, lifted = policy.brakes.hidden_for, tx.now, _lifted(tx)
-        due = [row for row in waiting if decide_lapse(row, holds, now, hidden_for).step == "end"]
-        meant = [row for row in due if decide_lapse(row, holds, lifted, hidden_for).step == "end"]
+        def ends(row: BucketRow, by: Micros) -> bool:
+            return decide_lapse(row, holds, by, hidden_for).step == "end"
+
+        due = [row for row in seen.waiting if ends(row, seen.now)]
+        meant = [row for row in due if ends(row, seen.lifted)]
         if len(due) - len(meant) > cap:
             return self._stop(len(due))
-        ended = 0
+        count = 0
         for start in range(0, len(due), TOGETHER):
-            ended += self._end(due[start : start + TOGETHER], holds, plans, hidden_for)
-        if lifted and not meant:
+            count += self._end(due[start : start + TOGETHER], holds, seen.plans, hidden_for)
+        if seen.lifted and not meant:
             with self.vault.transaction() as tx:
                 tx.put_meta(LIFTED, None)
-        return ended
+        return count
 
     def _stop(self, count: int) -> int:
         with self.vault.transaction() as tx:
@@ -175,7 +221,7 @@ class Expiry:
         self.finding(TOO_MANY, "expiry", count)
         return 0
 
-    def _end(self, rows: list[BucketRow], holds: list[Hold], plans: Plans, hidden_for: int) -> int:
+    def _end(self, rows: list[BucketRow], holds: Sequence[Hold], plans: Plans, hidden_for: int) -> int:
         """End a few buckets in one transaction, each judged again as it stands in there."""
         herald = self.herald(plans)
         with self.vault.transaction() as tx:
@@ -195,9 +241,6 @@ class Expiry:
 
     def _anchored(self, plans: Plans) -> int:
         """End what runs per person: anchored retentions, and last-open dates."""
-        with self.vault.transaction(write=False) as tx:
-            if not tx.anchors_due(tx.now, 1):
-                return 0
         cause: Cause = "retention"
         with self.vault.transaction() as tx:
             found = tx.anchors_due(tx.now, TOGETHER)
@@ -207,10 +250,8 @@ class Expiry:
         metrics.LAPSES.labels(cause).inc(len(found))
         return len(found)
 
-    def _assurances(self, policy: PolicyPlan) -> None:
+    def _assurances(self, late: Sequence[ProcessorState]) -> None:
         """An assurance whose date has passed suspends by itself."""
-        with self.vault.transaction(write=False) as tx:
-            late = [state for state in tx.processors() if _over(state, policy, tx.now)]
         for state in late:
             with self.vault.transaction() as tx:
                 suspended = replace(state, suspended=True, reason="assurance_ended", since=tx.now)

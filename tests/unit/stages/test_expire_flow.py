@@ -154,6 +154,9 @@ async def test_removing_bytes_leaves_writers_room(world: World, monkeypatch: pyt
 
     monkeypatch.setattr("streams.expiring.finish_buckets", waits)
     world.expire.expiry.steady = lambda: steady[0]
+    with world.vault.transaction(write=False) as tx:
+        due = next(row.due for row in tx.all_buckets())
+    world.vault.clock.set_manual(due)
     for _ in range(100):
         world.expire.expiry.tick()
         steady[0] += 0.2

@@ -52,7 +52,7 @@ async def test_each_look_at_the_clock_is_noted(monkeypatch: pytest.MonkeyPatch) 
         raise Unavailable("unavailable", "the vault does not answer")
 
     now[0] = 300.0
-    monkeypatch.setattr(type(expiry), "_braked", lambda _self: closed())
+    monkeypatch.setattr(type(expiry), "_look", lambda _self: closed())
     with pytest.raises(Unavailable):
         expiry.tick()
     assert figure(TICKED) == 200.0
