@@ -18,7 +18,8 @@ from aiohttp import web
 from benchmarks.child import Child, Parent
 from benchmarks.figures import Figure, Meter, run
 from benchmarks.hot import Bench
-from processors.build import Around, connector, webhook_secret_file
+from processors.build import Around, connector
+from processors.credentials import webhook_secret_file
 from processors.tokens import make_secret
 from streams.planbook import PlanBook
 from streams.ports import Chunk, Outbound

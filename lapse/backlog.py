@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lapse.broker.principals import group, processor_group
+from lapse.layout import Layout
 from lapse.recipients import opened_here
 from lapse.waiting import reads
 from schemas.plan import PolicyPlan
@@ -45,21 +46,21 @@ class Offsets(Protocol):
         """What each group has committed."""
 
 
-def readers(plan: PolicyPlan) -> dict[str, str]:
+def readers(plan: PolicyPlan, layout: Layout) -> dict[str, str]:
     """Who reads each topic that keeps little: the intake topics, and each recipient's own."""
-    ours = {topic: name for name, topics in reads(plan).items() for topic in topics}
+    ours = {topic: name for name, topics in reads(plan, layout).items() for topic in topics}
     intake = {topic: name for topic, name in ours.items() if topic.startswith("intake.")}
     return intake | {
-        f"processor.{p.name}": group("connect") if opened_here(p) else processor_group(p.name)
+        f"processor.{p.name}": group("connect") if opened_here(p, layout) else processor_group(p.name)
         for p in plan.processors
         if p.suspended is None
     }
 
 
-def look(plan: PolicyPlan, care: Offsets, now: float) -> list[Backlog]:
+def look(plan: PolicyPlan, layout: Layout, care: Offsets, now: float) -> list[Backlog]:
     """Measure every one of them; `now` in seconds since the epoch, by the broker's clock."""
     kept = {topic.name: int(topic.config["retention.ms"]) / 1000 for topic in topic_plan(plan)}
-    who = {topic: name for topic, name in readers(plan).items() if kept.get(topic, -1) > 0}
+    who = {topic: name for topic, name in readers(plan, layout).items() if kept.get(topic, -1) > 0}
     committed = care.committed(sorted(set(who.values())))
     starts, ends = care.offsets(list(who), earliest=True), care.offsets(list(who))
     found = []

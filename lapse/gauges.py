@@ -16,7 +16,7 @@ def measure(here: Installation, plan: PolicyPlan) -> None:
     for name, path in here.layout.folders.items():
         usage = shutil.disk_usage(path)
         metrics.DISK_FREE.labels(name).set(usage.free / usage.total if usage.total else 0.0)
-    for each in backlog.look(plan, here.admin("expire"), time.time()):
+    for each in backlog.look(plan, here.layout, here.admin("expire"), time.time()):
         if each.topic.startswith("processor."):
             name = each.topic.removeprefix("processor.")
             metrics.OLD_BACKLOG.labels(name).set(each.old + each.lost)

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from lapse import faults
 from lapse.layout import Layout, read_json, write_atomically, write_json
+from processors.credentials import stand_in_file
+from processors.said import played
 from processors.tokens import make_secret
 from schemas.errors import BadInput, NotFound, Refused
 from vault.tokens import PixelKeys
@@ -118,6 +120,7 @@ def initialise(
 
 def read_policy(path: Path) -> tuple[bytes, Policy]:
     """The text of a policy file and the policy it holds; `BadInput` or `NotFound`."""
+    from processors import fitting
     from schemas.policy import load  # pydantic's models: what only opens a data folder needs none
 
     try:
@@ -127,7 +130,7 @@ def read_policy(path: Path) -> tuple[bytes, Policy]:
             "no_file", "the policy file cannot be read", str(path), "name a readable YAML file"
         ) from error
     try:
-        return text, load(text.decode(), where=str(path))
+        return text, load(text.decode(), where=str(path), also=fitting.faults)
     except UnicodeDecodeError:
         raise BadInput("bad_policy", "the file is not UTF-8", str(path), "save it as plain UTF-8") from None
 
@@ -184,6 +187,11 @@ def make_credentials(layout: Layout, plan: PolicyPlan) -> None:
         secret = layout.webhook_secret(processor.name)
         if processor.connector == "webhook" and not secret.exists():
             write_atomically(secret, f"{make_secret()}\n".encode())
+        stand_in = stand_in_file(layout.keys / "processors", processor)
+        if processor.connector != "webhook" and played(processor) and not stand_in.exists():
+            from processors import fakes  # with a web server, which no verb needs
+
+            write_json(stand_in, fakes.credentials(processor.connector))
 
 
 def new_processor_token(name: str) -> str:

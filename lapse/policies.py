@@ -15,6 +15,7 @@ from lapse.initialise import make_credentials, read_policy
 from lapse.layout import read_json, write_atomically
 from lapse.main import Installation, installation, login
 from lapse.topics import words
+from processors import fitting
 from processors.tokens import register_token
 from schemas.errors import Refused
 from schemas.models import PolicyPublished
@@ -37,6 +38,7 @@ def check(file: Path, data: Path | None) -> dict[str, Any]:
         "publishable": True,
         "changes": [],
         "refused": [],
+        "remarks": list(fitting.remarks(policy)),
     }
     if data is not None:
         with installation(data) as here:

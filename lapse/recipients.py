@@ -15,28 +15,25 @@ from lapse.broker.principals import processor_group, processor_user
 from lapse.cli.output import moment
 from lapse.commands import command, order
 from lapse.initialise import TOKEN_BYTES, new_processor_token
-from lapse.layout import read_json, write_atomically, write_json
+from lapse.layout import Layout, read_json, write_atomically, write_json
 from lapse.main import Installation
+from processors.credentials import configured
 from processors.onboarding import Onboarding, guide
-from processors.registry import kind
+from processors.registry import opens_here
 from processors.tokens import register_token
 from schemas.errors import BadInput, Refused
 from schemas.ids import Micros
 from schemas.models import ProcessorApproved, ProcessorSuspended
 from schemas.plan import ProcessorPlan
-from schemas.policy.part import FAKE
 from vault.values import ProcessorState
 
-
-def played(plan: ProcessorPlan) -> bool:
-    """Whether a stand-in that ships with Lapse plays this recipient."""
-    return bool(plan.webhook and plan.webhook.url and plan.webhook.url.startswith(FAKE))
+NOT_CONFIGURED = "not configured"
+"""How a recipient is listed that cannot be called: nobody opens anything for it."""
 
 
-def opened_here(plan: ProcessorPlan) -> bool:
-    """Whether a connector of ours opens its deliveries; a webhook without an address stands aside."""
-    reachable = plan.connector != "webhook" or bool(plan.webhook and plan.webhook.url)
-    return kind(plan.connector).opens_here and reachable
+def opened_here(plan: ProcessorPlan, layout: Layout) -> bool:
+    """Whether a connector of ours opens its deliveries; one that has nobody to call stands aside."""
+    return opens_here(plan.connector) and configured(layout.keys / "processors", plan)
 
 
 def listed(here: Installation) -> list[dict[str, object]]:
@@ -46,8 +43,17 @@ def listed(here: Installation) -> list[dict[str, object]]:
         known = {state.name: state for state in tx.processors()}
         now = tx.now
     return [
-        _row(p, known.get(p.name), [plan.purposes[n].name for n in p.grants], now) for p in plan.processors
+        _row(p, known.get(p.name), [plan.purposes[n].name for n in p.grants], now)
+        | {"calls": calls(p, here.layout)}
+        for p in plan.processors
     ]
+
+
+def calls(plan: ProcessorPlan, layout: Layout) -> str:
+    """Whether we call it: `here`, or why not."""
+    if not opens_here(plan.connector):
+        return "reads itself"
+    return "here" if opened_here(plan, layout) else NOT_CONFIGURED
 
 
 def _row(

@@ -146,14 +146,16 @@ def _collector(here: Installation, state: RoleState) -> int:
 
 
 def _fake(here: Installation, state: RoleState) -> int:
-    from processors.fakes import serve
+    from processors import fakes
+    from processors.credentials import stand_in_file
 
     name = state.role.removeprefix(FAKE)
     port = urlsplit(here.runtime.fakes[name]).port
-    serve(
-        "partner",
+    plan = {p.name: p for version in here.plans for p in version.processors}[name]
+    fakes.serve(
+        fakes.name_of(plan.connector),
         port=port or 0,
-        secret_file=here.layout.webhook_secret(name),
+        secret_file=stand_in_file(here.layout.keys / "processors", plan),
         ca_file=here.layout.ca,
         announce=lambda _url: state.ready(),
     )

@@ -35,11 +35,11 @@ from lapse.main import (
 )
 from lapse.policies import prepare
 from lapse.processes import RoleProcess
-from lapse.recipients import played
 from lapse.restoring import catch_up_if_restored
 from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor, interpreter_environment
+from processors.said import played
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.policy import compile_plan, load
 from schemas.signing import public_key

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lapse.broker.principals import group
+from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.recipients import opened_here
 from schemas.errors import Unavailable
@@ -42,9 +43,9 @@ class Lag:
         }
 
 
-def reads(plan: PolicyPlan) -> dict[str, tuple[str, ...]]:
+def reads(plan: PolicyPlan, layout: Layout) -> dict[str, tuple[str, ...]]:
     """Which group reads which topics; recipients that consume themselves are not ours to wait for."""
-    connected = tuple(f"processor.{p.name}" for p in plan.processors if opened_here(p))
+    connected = tuple(f"processor.{p.name}" for p in plan.processors if opened_here(p, layout))
     return {
         group("tag"): ("intake.form", "intake.email-open", "intake.cookie"),
         group("route"): tuple(f"records.{horizon.name}" for horizon in plan.horizons),
@@ -55,7 +56,7 @@ def reads(plan: PolicyPlan) -> dict[str, tuple[str, ...]]:
 
 def lag(here: Installation) -> Lag:
     """Look once."""
-    behind = here.admin().lags(reads(here.plans.latest))
+    behind = here.admin().lags(reads(here.plans.latest, here.layout))
     groups: dict[str, dict[str, int]] = {}
     for name, partitions in behind.items():
         for (topic, _), count in partitions.items():

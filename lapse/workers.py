@@ -18,13 +18,15 @@ from lapse import gauges
 from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
 from lapse.initialise import signing_key
+from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.membership import client_id, gone, leave_for_the_dead, owner
 from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
 from processors.build import Around, Handler, connector
+from processors.credentials import changed_at
 from processors.fakes import EVENTS
-from schemas.errors import LapseError, Unavailable
+from schemas.errors import BadInput, LapseError, Unavailable
 from schemas.ids import Micros
 from schemas.plan import Plans, ProcessorPlan
 from schemas.topics import INTAKE_SEGMENT_MS
@@ -41,6 +43,8 @@ Build = Callable[["Bench", Engine], None]
 Task = Callable[[], Awaitable[object]]
 
 WATCH_SECONDS, RENEW_SECONDS, GAUGE_SECONDS = 0.2, 1.0, 30.0
+BROKEN_SECONDS = 5.0
+"""How soon a recipient is tried again whose settings or secrets are wrong."""
 
 
 def tls(address: BrokerAddress) -> dict[str, ssl.SSLContext]:
@@ -154,13 +158,21 @@ def _connect(bench: Bench, engine: Engine) -> None:
         secrets_dir=layout.keys / "processors",
         kafka=bench.here.address.aiokafka(user) | tls(bench.here.address),
         receipt_partitions=bench.partitions,
-        fake_urls={name: url + EVENTS for name, url in runtime.fakes.items()},
+        fake_urls=stand_ins(bench.here, bench.plans()),
         callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",
         allow_private=runtime.allow_private_webhooks,
         crash=bench.here.crash,
     )
-    for plan in recipients(bench.plans()):
+    for plan in recipients(bench.plans(), layout):
         _connected(engine, plan, around)
+
+
+def stand_ins(here: Installation, plans: Plans) -> dict[str, str]:
+    """Where the recipients are called that stand-ins play: a partner takes events under an address of its
+    own.
+    """
+    partners = {p.name for plan in plans for p in plan.processors if p.connector == "webhook"}
+    return {name: url + EVENTS * (name in partners) for name, url in here.runtime.fakes.items()}
 
 
 def horizons(plans: Plans) -> list[str]:
@@ -168,27 +180,45 @@ def horizons(plans: Plans) -> list[str]:
     return list(dict.fromkeys(f"records.{h.name}" for plan in plans for h in plan.horizons))
 
 
-def recipients(plans: Plans) -> list[ProcessorPlan]:
+def recipients(plans: Plans, layout: Layout) -> list[ProcessorPlan]:
     """Every recipient we open for, as the last version that names it has it.
 
     One that a later version dropped is given nothing any more, but still hears what it has to erase.
     """
     last = {processor.name: processor for plan in plans for processor in plan.processors}
-    return [plan for plan in last.values() if opened_here(plan)]
+    return [plan for plan in last.values() if opened_here(plan, layout)]
+
+
+def called(plans: Plans, layout: Layout) -> list[tuple[ProcessorPlan, float | None]]:
+    """Every recipient we open for, with the time of its credentials: new ones count at once."""
+    folder = layout.keys / "processors"
+    return [(plan, changed_at(folder, plan)) for plan in recipients(plans, layout)]
 
 
 def _connected(engine: Engine, plan: ProcessorPlan, around: Around) -> None:
-    """One processor's connector behind its topic; made inside the loop that runs it, on first use."""
+    """One processor's connector behind its topic; made inside the loop that runs it, on first use.
+
+    What is wrong with one recipient's settings or secrets is waited for: the others go on.
+    """
 
     @cache
     def handler() -> Handler:
-        return connector(plan, around)
+        try:
+            return connector(plan, around)
+        except BadInput as error:
+            raise Unavailable("not_configured", error.what, error.where, error.do) from None
 
     async def handle(chunk: Chunk) -> Outcome:
         return await building.connect(handler())(chunk)
 
     async def later() -> None:
-        await handler().run()
+        while True:
+            try:
+                await handler().run()
+            except Unavailable as error:
+                said = structlog.get_logger("connect")
+                said.warning("not_made", processor=plan.name, code=error.code, where=error.where)
+                await asyncio.sleep(BROKEN_SECONDS)
 
     handle.__name__ = plan.name
     engine.agent(f"processor.{plan.name}")(handle)
@@ -228,8 +258,13 @@ async def _watch(engine: Engine, state: RoleState) -> None:
 
 READING = frozenset({"tag", "route", "govern", "connect"})
 """Roles that are members of a consumer group."""
-READS: Mapping[str, Callable[[Plans], object]] = {"route": horizons, "connect": recipients}
-"""What a role reads depends on the policies; it is subscribed once, when it starts."""
+READS: Mapping[str, Callable[[Plans, Layout], object]] = {
+    "route": lambda plans, _: horizons(plans),
+    "connect": lambda plans, layout: called(plans, layout),
+}
+"""What a role reads depends on the policies, and on whose credentials are there; it is subscribed once, when
+it starts.
+"""
 
 
 async def renewed(
@@ -267,7 +302,11 @@ def runner(name: str) -> Role:
             )
             BUILD[name](bench, engine)
             if name in READS:
-                engine.task(_named("renewed", partial(renewed, bench.plans, READS[name], _leave)))
+
+                def reads(plans: Plans) -> object:
+                    return READS[name](plans, here.layout)
+
+                engine.task(_named("renewed", partial(renewed, bench.plans, reads, _leave)))
             return engine
 
         try:

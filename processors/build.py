@@ -6,16 +6,25 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from processors.clear import PlainSettings
 from processors.connector import ChunkLike, Connector, Limits, Surroundings
+from processors.credentials import (
+    credentials_file,
+    kafka_login_file,
+    read_credentials,
+    stand_in_file,
+    webhook_secret_file,
+)
 from processors.ledger import Ledger
 from processors.opening import PlansIn, VaultOpener
 from processors.plain import Plain
-from processors.registry import kind
+from processors.recipient import Recipient
+from processors.registry import Vendor, opens_here, vendor
+from processors.said import BASE_URL, fields_of, own, played
 from processors.values import Timing
 from processors.webhook import Webhook, WebhookSettings
 from schemas.errors import BadInput
@@ -63,16 +72,6 @@ class Around:
     crash: Crash = never
 
 
-def webhook_secret_file(secrets_dir: Path, processor: str) -> Path:
-    """Return where a partner's webhook secrets lie: one `whsec_...` per line, the file 0600."""
-    return secrets_dir / f"{processor}.webhook"
-
-
-def kafka_login_file(secrets_dir: Path, processor: str) -> Path:
-    """Return where the log-in to another cluster lies, for `kafka: {bootstrap: ...}`: JSON, the file 0600."""
-    return secrets_dir / f"{processor}.kafka"
-
-
 def wall() -> Micros:
     """Return the real time: leases and retries run on it even where the vault's clock stands still."""
     return Micros(time.time_ns() // 1000)
@@ -84,7 +83,7 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
 
     Call it inside the event loop that will run it.
     """
-    if not kind(plan.connector).opens_here:
+    if not opens_here(plan.connector):
         raise BadInput("bad_argument", "its own consumer opens, not we", f"processors.{plan.name}.connector")
     opener = VaultOpener(plan.name, around.plans)
     if plan.connector == "kafka":
@@ -101,35 +100,76 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
             receipt_partitions=around.receipt_partitions,
             crash=around.crash,
         )
-    recipient = Webhook(processor=plan.name, settings=_webhook(plan, around), wall=wall)
+    party = recipient(plan, around)
     ledger = Ledger(
         processor=plan.name,
-        recipient=recipient,
+        recipient=party,
         opener=opener,
         secret=around.vault.secrets.processor(plan.name),
         receipt_partitions=around.receipt_partitions,
         timing=around.timing,
     )
-    recipient.refer(ledger.ref)
+    if isinstance(party, Webhook):
+        party.refer(ledger.ref)
     return Connector(
         name=plan.name,
         vault=around.vault,
-        recipient=recipient,
+        recipient=party,
         ledger=ledger,
         around=Surroundings(wall=wall, random=random.SystemRandom()),
         call_deadline=around.timing.call,
-        limits=around.limits,
+        limits=_limits(plan, around),
         crash=around.crash,
     )
+
+
+def recipient(plan: ProcessorPlan, around: Around) -> Recipient:
+    """Return what calls a processor that is called: a partner's webhook or a vendor's interface.
+
+    `BadInput` says which setting or secret is missing. Call it inside the event loop that will run it.
+    """
+    offered = vendor(plan.connector)
+    if offered is not None:
+        return _vendor(plan, around, offered)
+    if plan.connector == "webhook":
+        return Webhook(processor=plan.name, settings=_webhook(plan, around), wall=wall)
+    raise BadInput("bad_argument", "nobody is called here", f"processors.{plan.name}.connector")
+
+
+def _limits(plan: ProcessorPlan, around: Around) -> Limits:
+    offered = vendor(plan.connector)
+    if offered is None:
+        return around.limits
+    return replace(around.limits, in_flight=min(around.limits.in_flight, offered.manifest.in_flight))
+
+
+def _vendor(plan: ProcessorPlan, around: Around, offered: Vendor) -> Recipient:
+    said, private = own(plan.settings), around.allow_private
+    if played(plan):
+        # A stand-in lives on loopback; that must not open this host to the other recipients.
+        said, private = {**said, BASE_URL: _stand_in(plan, around)}, True
+        path = stand_in_file(around.secrets_dir, plan)
+    else:
+        path = credentials_file(around.secrets_dir, plan)
+    settings = offered.make.settings({**said, "allow_private": private}, read_credentials(path))
+    fields = fields_of(offered.manifest, plan.settings)
+    return offered.make(processor=plan.name, settings=settings, fields=fields, wall=wall)
+
+
+def _stand_in(plan: ProcessorPlan, around: Around) -> str:
+    try:
+        return around.fake_urls[plan.name]
+    except KeyError:
+        what, do = "its stand-in does not run", "it starts with the system: lapse up"
+        raise BadInput("bad_argument", what, f"processors.{plan.name}", do) from None
 
 
 def _webhook(plan: ProcessorPlan, around: Around) -> WebhookSettings:
     url = plan.webhook.url if plan.webhook else None
     erasure_url = plan.webhook.erasure_url if plan.webhook else None
     private = around.allow_private or bool(plan.webhook and plan.webhook.allow_private)
-    if (played := around.fake_urls.get(plan.name)) is not None:
-        # A stand-in lives on loopback; that must not open this host to the other recipients.
-        url, erasure_url, private = played, None, True
+    if played(plan):
+        url, erasure_url, private = _stand_in(plan, around), None, True
     if url is None:
         raise BadInput(
             "bad_policy",

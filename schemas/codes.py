@@ -273,6 +273,9 @@ already_up: error
 not_running: error
     The installation is not up.
     Start it with `lapse up`.
+not_configured: error
+    A recipient cannot be called: its settings, address or credentials are missing or wrong.
+    Put what the message names into the policy or into `keys/processors` (docs/processors.md).
 not_ready: error
     A role was not ready in time.
     Look into the log the message names.

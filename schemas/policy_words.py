@@ -91,6 +91,9 @@ PROPERTY = "properties."
 MOST_PURPOSES = 31
 """`RecordDecided.state` keeps two bits per purpose in a signed 64-bit number."""
 
+FAKE = "fake:"
+"""An address that begins so is played by a stand-in that ships with Lapse: for demos and tests."""
+
 _SLUG = r"^[a-z][a-z0-9-]{0,39}$"
 _PURPOSE = r"^[a-z][a-z0-9_-]{0,39}$"
 _FIELD = r"^[a-z][a-z0-9_.-]{0,63}$"

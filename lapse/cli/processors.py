@@ -40,7 +40,7 @@ def processor_list(data: Data = None, _output: Format = Output.TABLE) -> None:
     """Show every recipient: state, since when, until when its assurance holds, what it may have for what."""
     with main.installation(main.data_folder(data)) as here:
         rows = recipients.listed(here)
-    columns = ("processor", "state", "since", "assurance_until", "connector", "region", "purposes")
+    columns = ("processor", "state", "since", "assurance_until", "connector", "calls", "region", "purposes")
     show_rows("processors", columns, rows, empty="The policy names no processor.")
 
 

@@ -212,10 +212,10 @@ def run_workers(
 
 
 def run_fake(
-    name: Annotated[str, typer.Argument(help="partner")],
+    name: Annotated[str, typer.Argument(help="partner, or a vendor's connector.")],
     port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 0,
     secret_file: Annotated[
-        Path | None, typer.Option("--secret-file", help="The webhook secret both sides share.")
+        Path | None, typer.Option("--secret-file", help="What both sides share; made where it is missing.")
     ] = None,
 ) -> None:
     """Run a stateful stand-in of a recipient: holds what it is sent, misbehaves on request (PUT /_fault)."""

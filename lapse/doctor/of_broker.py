@@ -88,7 +88,9 @@ def replicas(here: Installation) -> Iterator[Finding]:
 
 def backlogs(here: Installation) -> Iterator[Finding]:
     """What groups have left unread for so long that the topic will take it."""
-    yield from judging.backlogs(backlog.look(here.plans.latest, here.admin("admin"), time.time()))
+    yield from judging.backlogs(
+        backlog.look(here.plans.latest, here.layout, here.admin("admin"), time.time())
+    )
 
 
 def quarantine(here: Installation) -> Iterator[Finding]:

@@ -15,9 +15,11 @@ from lapse.doctor.of_roles import page_of
 from lapse.layout import read_json
 from lapse.main import Installation
 from lapse.reading import read
-from lapse.recipients import opened_here
+from lapse.recipients import NOT_CONFIGURED, calls
+from processors.credentials import credentials_file
 from schemas.errors import LapseError
 from schemas.models import CheckpointSigned
+from schemas.plan import ProcessorPlan
 from streams.clockrules import Reading
 from streams.expiring import READING
 
@@ -110,9 +112,28 @@ def policy(here: Installation) -> Iterator[Finding]:
         name, state = f"processor {processor.name}", known.get(processor.name)
         until = state.assurance_until if state and state.assurance_until else processor.assurance_until
         where = f"policy {plan.version}"
-        if processor.connector == "webhook" and processor.suspended is None and not opened_here(processor):
-            do = "name its address in the policy: webhook: {url: https://...}"
-            yield bad(name, "no address to call", where=where, do=do)
+        if processor.suspended is None and calls(processor, here.layout) == NOT_CONFIGURED:
+            figure, do = _unconfigured(here, processor)
+            yield bad(name, figure, where=where, do=do)
         if processor.suspended is None and until is not None and until <= now:
             do = f"agree on a new one, then: lapse processor approve {processor.name} --until DATE"
             yield bad(name, f"assurance ended {moment(until)}", where=where, do=do)
+
+
+def _unconfigured(here: Installation, processor: ProcessorPlan) -> tuple[str, str]:
+    """What is missing to call a recipient, and what that means for what it holds."""
+    with here.vault.transaction(write=False) as tx:
+        held = len(tx.objects_of_processor(processor.name, limit=MOST_HELD))
+    held_there = (
+        f"; what it holds ({held}{'+' * (held == MOST_HELD)} objects) cannot be erased" if held else ""
+    )
+    if processor.connector == "webhook":
+        do = "name its address in the policy: webhook: {url: https://...}"
+        return f"not configured: no address to call{held_there}", do
+    path = credentials_file(here.layout.keys / "processors", processor)
+    do = f"put its credentials into {path} (docs/processors.md), or: lapse processor suspend {processor.name}"
+    return f"not configured: no credentials; its deliveries stay sealed on its topic{held_there}", do
+
+
+MOST_HELD = 1000
+"""Objects counted of a recipient that cannot be called."""

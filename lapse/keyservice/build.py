@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from lapse.keyservice.app import create_app
 from lapse.main import Installation
-from processors.build import webhook_secret_file
+from processors.credentials import webhook_secret_file
 from processors.messages import Secrets
 from processors.webhook import load_secrets
 from schemas.errors import LapseError

@@ -1,25 +1,51 @@
 """Stand-ins for recipients that ship with Lapse: stateful, strict about what they are sent, unpleasant on
 request.
 
-`NAMES` are the fakes there are; `start` runs one inside an event loop, `serve` until a signal ends it.
+`NAMES` are the fakes there are; `start` runs one inside an event loop, `serve` until a signal ends it. A
+vendor's fake is `processors.fakes.<kind>` with `start(host=, port=, credentials=)`; where random words will
+not do as its credentials, it has `credentials()`, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
+import os
+import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from processors.fakes import partner
+from processors.credentials import read_credentials
 from processors.fakes.serving import Running
+from processors.registry import KINDS, vendor
 from processors.tokens import make_secret
 from schemas.errors import NotFound
 
-NAMES = ("partner",)
+PARTNER = "partner"
+"""The fake behind the connector `webhook`; every other one has its connector's name."""
+NAMES = (PARTNER, *(kind.name for kind in KINDS if kind.vendor))
 """What can be started by name."""
 EVENTS = "/events"
 """Where a fake partner takes events, under its URL; erasure requests go to `/events/requests`."""
+
+
+def name_of(connector: str) -> str:
+    """Return the fake that plays recipients of a connector."""
+    return PARTNER if connector == "webhook" else connector
+
+
+def credentials(name: str) -> dict[str, str]:
+    """Return new credentials of the kind this vendor gives out, for its fake; `NotFound` where there is
+    none.
+    """
+    offered, module = vendor(name) if name != PARTNER else None, _module(name)
+    if offered is None:
+        raise _unknown(name)
+    made = getattr(module, "credentials", None)
+    return made() if made else {key: f"fake_{secrets.token_urlsafe(24)}" for key in sorted(offered.secrets)}
 
 
 async def start(
@@ -30,13 +56,44 @@ async def start(
     port: int = 0,
     ca_file: Path | None = None,
 ) -> Running:
-    """Start the fake of this name; without a file it makes a secret of its own. `NotFound` where there is
-    none.
+    """Start the fake of this name with the secrets of a file, made where it is missing; without a file it
+    makes its own. `NotFound` where there is no such fake.
     """
+    module = _module(name)
+    if name == PARTNER:
+        secret = module.read_secret(secret_file) if secret_file else make_secret()
+        running: Running = await module.start(secret, host=host, port=port, ca_file=ca_file)
+        return running
+    running = await module.start(host=host, port=port, credentials=_known(name, secret_file))
+    return running
+
+
+def _known(name: str, secret_file: Path | None) -> dict[str, str]:
+    if secret_file is None:
+        return credentials(name)
+    if not secret_file.exists():
+        _write(secret_file, json.dumps(credentials(name), indent=2) + "\n")
+    return read_credentials(secret_file)
+
+
+def _module(name: str) -> Any:
     if name not in NAMES:
-        raise NotFound("not_found", f"there is no fake {name!r}", "fake", f"use one of {', '.join(NAMES)}")
-    secret = partner.read_secret(secret_file) if secret_file else make_secret()
-    return await partner.start(secret, host=host, port=port, ca_file=ca_file)
+        raise _unknown(name)
+    try:
+        return importlib.import_module(f"{__name__}.{name}")  # each brings its vendor's library
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise _unknown(name) from None
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound("not_found", f"there is no fake {name!r}", "fake", f"use one of {', '.join(NAMES)}")
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
 
 
 def serve(
@@ -62,4 +119,4 @@ def serve(
     asyncio.run(run())
 
 
-__all__ = ["EVENTS", "NAMES", "Running", "serve", "start"]
+__all__ = ["EVENTS", "NAMES", "Running", "credentials", "name_of", "serve", "start"]

@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
 from schemas.policy import yamltext
 from schemas.policy.checks import contradictions
-from schemas.policy.faults import invalid, shape_faults
+from schemas.policy.faults import Fault, invalid, shape_faults
 from schemas.policy.model import Policy
 
+Judge = Callable[[Policy], Iterable[Fault]]
+"""Yields what is wrong with a policy for a reason that this package knows nothing of."""
 
-def load(text: str, *, where: str) -> Policy:
+
+def load(text: str, *, where: str, also: Judge = lambda _policy: ()) -> Policy:
     """Return the policy written in this YAML text; BadInput lists everything wrong with it.
 
-    `where` names the text in findings (a file name). Shapes are judged first; contradictions are looked for
-    once every shape is right.
+    `where` names the text in findings (a file name). Shapes are judged first; contradictions, and what `also`
+    finds, are looked for once every shape is right.
     """
     raw, lines = yamltext.read(text, where=where)
     context = {"sha256": hashlib.sha256(text.encode()).digest()}
@@ -25,7 +29,7 @@ def load(text: str, *, where: str) -> Policy:
     except ValidationError as error:
         faults = shape_faults(error, lines)
     else:
-        faults = list(contradictions(policy))
+        faults = [*contradictions(policy), *also(policy)]
         if not faults:
             return policy
     raise invalid(faults, lines, where=where)

@@ -5,6 +5,7 @@ import binascii
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.policy_words import FAKE
 from schemas.retention import complaint
 
 
@@ -33,10 +34,6 @@ def address(value: str) -> str:
     ):
         raise complaint("this address is neither https nor a path of the site", "write https://… or /thanks")
     return value
-
-
-FAKE = "fake:"
-"""An address that begins so is played by a stand-in that ships with Lapse: for demos and tests."""
 
 
 def endpoint(value: str) -> str:

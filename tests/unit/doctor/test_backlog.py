@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lapse import backlog
 from lapse.backlog import Backlog, Place
+from lapse.layout import Layout
 from lapse.main import shipped_policy
 from schemas.policy import compile_plan, load
 
 PLAN = compile_plan(load(shipped_policy("company").read_text(), where="company"))
 NOW = 1_000_000.0
+BARE = Layout(Path("nowhere"))
+"""A data folder with no vendor's credentials in it."""
 FORM, CRM = ("intake.form", 0), ("processor.salesforce", 0)
 
 
@@ -42,7 +46,7 @@ class Log:
 
 def look(log: Log, topic: str) -> Backlog:
     """What is found about one topic."""
-    (found,) = [each for each in backlog.look(PLAN, log, NOW) if each.topic == topic]
+    (found,) = [each for each in backlog.look(PLAN, BARE, log, NOW) if each.topic == topic]
     return found
 
 
@@ -77,7 +81,7 @@ def test_a_recipient_that_never_came_is_behind_from_the_start_of_its_log() -> No
 
 def test_recipients_that_the_policy_suspends_are_not_waited_for() -> None:
     """Every intake topic and every other recipient is looked at."""
-    readers = backlog.readers(PLAN)
+    readers = backlog.readers(PLAN, BARE)
     assert "processor.former-partner" not in readers
     assert readers["processor.salesforce"] == "processor.salesforce"
     assert readers["processor.partner"] == "lapse.connect"

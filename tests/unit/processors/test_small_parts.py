@@ -223,10 +223,10 @@ def test_an_erasure_outweighs_every_other_cause() -> None:
 
 # ---- registry ----
 def test_every_connector_has_one_name_and_only_two_open_here() -> None:
-    """Vendors that come later behave as pull."""
+    """A vendor whose module is not there behaves as pull."""
     assert len(NAMES) == len(KINDS)
-    assert {k.name for k in KINDS if k.opens_here} == {"kafka", "webhook"}
-    assert not opens_here("stripe")
+    assert {k.name for k in KINDS if k.opens_here and not k.vendor} == {"kafka", "webhook"}
+    assert not opens_here("pull")
     with pytest.raises(BadInput):
         kind("carrier-pigeon")
 

@@ -16,8 +16,10 @@ from aiohttp import web
 from lapse.keyservice.app import create_app
 from processors import fakes
 from processors.backoff import Backoff, seconds
-from processors.build import Around, connector, webhook_secret_file
+from processors.build import Around, connector
 from processors.connector import Connector, Limits
+from processors.credentials import webhook_secret_file
+from processors.fakes import partner
 from processors.fakes.partner import Partner
 from processors.fakes.serving import Running, serve
 from processors.messages import Secrets
@@ -338,7 +340,7 @@ async def test_an_asynchronous_erasure_ends_with_a_signed_callback(tmp_path: Pat
     app = web.Application()
     app.router.add_post("/{tail:.*}", forward)
     front = await serve(app, host="127.0.0.1", port=0, state=None)
-    running = await fakes.partner.start(secret, asynchronous=True)
+    running = await partner.start(secret, asynchronous=True)
     made = build(world, running, tmp_path, callback_url=f"{front.url}/v1/callbacks")
     both = Set(world, running, made)
     ann = world.person("answer_request")

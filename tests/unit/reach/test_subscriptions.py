@@ -10,6 +10,7 @@ import pytest
 
 import policies
 from lapse import workers
+from lapse.layout import Layout
 from schemas.errors import Unavailable
 from schemas.plan import Plans, PolicyPlan
 from schemas.policy import compile_plan, load
@@ -27,7 +28,9 @@ def test_a_dropped_recipient_still_hears_what_it_has_to_erase() -> None:
     kept = {key: value for key, value in load(TEXT, where="policy").processors.items() if key != "partner"}
     later = plan(version=9, processors=kept)
     assert "partner" not in later.processor_numbers
-    assert "partner" in {each.name for each in workers.recipients(Plans([plan(), later]))}
+    assert "partner" in {
+        each.name for each in workers.recipients(Plans([plan(), later]), Layout(Path("nowhere")))
+    }
 
 
 async def test_a_role_leaves_when_it_has_to_read_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
