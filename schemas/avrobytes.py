@@ -25,6 +25,14 @@ def number(value: int) -> bytes:
     return NUMBERS[value] if 0 <= value < _KNOWN else _zigzag(value)
 
 
+def read_number(encoded: bytes) -> int:
+    """Decode what `number` encoded."""
+    left = 0
+    for byte in reversed(encoded):
+        left = left << 7 | byte & 0x7F
+    return (left >> 1) ^ -(left & 1)
+
+
 def data(value: bytes) -> bytes:
     """Encode bytes."""
     return number(len(value)) + value

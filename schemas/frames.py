@@ -1,18 +1,18 @@
 """The hottest records as Avro bytes, laid out once for many that are alike.
 
 Byte for byte what `codec.encode` writes for the model of the same name: a test holds the two together, and
-with them the versions of the schemas. What records share is joined once; the rest is put between.
+with them the versions of the schemas. What records share is joined once; the rest is put into the gaps.
+`schemas.layouts` reads records the same way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, get_args
 
 from schemas import codec, framing
-from schemas.avrobytes import NUMBERS, array, number, string
+from schemas.avrobytes import NUMBERS, array, data, number, string
 from schemas.errors import BadInput
 from schemas.models import (
     DecisionBatch,
-    Link,
     Outcome,
     RecordDecided,
     RecordDelivered,
@@ -24,10 +24,77 @@ FrameLink = tuple[int, int, int]
 """Purpose number, period and terms of a link."""
 FramePart = tuple[Sequence[int], Sequence[int]]
 """Category numbers of a compartment, and the numbers of the links that open it."""
+WRAPPED = 40
+"""Bytes of every wrap (RFC 3394: a key of 32 bytes and eight more)."""
 
 
-_WRAPPED = number(40)
-"""The length every wrap has (RFC 3394: a key of 32 bytes and eight more)."""
+class Gaps:
+    """Pieces of bytes with a gap between each two, to be filled again and again."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = [b""] * (2 * len(pieces) - 1)
+        self._pieces[::2] = pieces
+
+    def filled(self, values: Sequence[bytes]) -> bytes:
+        """Join pieces and values; `ValueError` where there are not as many values as gaps."""
+        out = self._pieces.copy()
+        out[1::2] = values
+        return b"".join(out)
+
+
+class Pieces:
+    """Pieces in the making: what is added between two gaps becomes one."""
+
+    def __init__(self) -> None:
+        self.made = [b""]
+
+    def add(self, *more: bytes) -> None:
+        """Add to the piece in hand."""
+        self.made[-1] += b"".join(more)
+
+    def gap(self) -> int:
+        """Begin the next piece; returns the number of the gap before it."""
+        self.made.append(b"")
+        return len(self.made) - 2
+
+
+TaggedBox = tuple[Sequence[int], Sequence[tuple[int, int]]]
+"""A compartment's category numbers, and link number and length of each of its wraps."""
+
+
+def tagged_pieces(
+    head: tuple[int, str, int, int], links: Sequence[FrameLink], boxes: Sequence[TaggedBox]
+) -> tuple[Pieces, list[tuple[int, list[int]]]]:
+    """Lay a `RecordTagged` out; `head` is revision, source, schema id and policy.
+
+    Gaps are the record's id, its time, its slot, each handle, and per compartment the sealed bytes with
+    their length and each wrap that is not empty: the numbers of these are returned.
+    """
+    out = Pieces()
+    out.add(framing.header(codec.schema_id(RecordTagged)))
+    out.gap()
+    revision, source, schema_id, policy = head
+    out.add(number(revision), string(source), number(schema_id), number(policy))
+    out.gap()
+    out.gap()
+    out.add(number(len(links)) if links else b"")
+    for link in links:
+        out.add(*map(number, link))
+        out.gap()
+    out.add(b"\0", number(len(boxes)) if boxes else b"")
+    places = []
+    for categories, wraps in boxes:
+        out.add(array(map(number, categories)))
+        body, keys = out.gap(), []
+        out.add(number(len(wraps)) if wraps else b"")
+        for link_number, length in wraps:
+            out.add(number(link_number), number(length))
+            if length:
+                keys.append(out.gap())
+        out.add(b"\0")
+        places.append((body, keys))
+    out.add(b"\0")
+    return out, places
 
 
 class TaggedFrame:
@@ -46,17 +113,10 @@ class TaggedFrame:
         links: Sequence[FrameLink],
         parts: Sequence[FramePart],
     ) -> None:
-        self._begin = framing.header(codec.schema_id(RecordTagged))
-        self._head = number(revision) + string(source) + number(schema_id) + number(policy)
-        self._links = [b"".join(map(number, link)) for link in links]
-        self._links[0] = number(len(links)) + self._links[0]
-        self._parts = []
-        before = b"\0" + number(len(parts))
-        for categories, (first, *others) in parts:
-            before += array(map(number, categories))
-            wraps = number(1 + len(others)) + number(first) + b"\0"
-            self._parts.append((before, wraps, [number(link) for link in others]))
-            before = b""
+        boxes = [(c, [(first, 0), *((n, WRAPPED) for n in others)]) for c, (first, *others) in parts]
+        pieces, places = tagged_pieces((revision, source, schema_id, policy), links, boxes)
+        self._gaps = Gaps(pieces.made)
+        self._bodies = [body for body, _ in places]
 
     def encode(
         self,
@@ -64,19 +124,13 @@ class TaggedFrame:
         tagged_at: bytes,
         slot: int,
         handles: Sequence[bytes],
-        sealed: Sequence[tuple[bytes, Sequence[bytes]]],
+        sealed: Sequence[bytes],
     ) -> bytes:
         """Return the framed record; `tagged_at` is encoded already, `sealed` as a mould gives it."""
-        out = [self._begin, record_id, self._head, tagged_at, NUMBERS[slot]]
-        for link, handle in zip(self._links, handles, strict=True):
-            out += (link, handle)
-        for (before, wraps, others), (body, keys) in zip(self._parts, sealed, strict=True):
-            out += (before, number(len(body)), body, wraps)
-            for link, key in zip(others, keys, strict=True):
-                out += (link, _WRAPPED if len(key) == 40 else number(len(key)), key)
-            out.append(b"\0")
-        out.append(b"\0")
-        return _sized(b"".join(out), "RecordTagged")
+        values = [record_id, tagged_at, NUMBERS[slot], *handles, *sealed]
+        for at in self._bodies:
+            values[at] = data(values[at])
+        return _sized(self._gaps.filled(values), "RecordTagged")
 
 
 def _sized(framed: bytes, name: str) -> bytes:
@@ -107,40 +161,40 @@ class DeliveredFrame:
         grants: Sequence[FrameGrant],
         parts: Sequence[tuple[str, Sequence[int]]],
     ) -> None:
-        self._begin = framing.header(codec.schema_id(RecordDelivered))
-        self._head = number(revision) + string(source) + number(schema_id)
-        self._parts = []
-        before = number(len(parts)) if parts else b""
-        for category, opens in parts:
-            before += array([string(category)])
-            self._parts.append((before, number(len(opens)), [number(n) for n in opens]))
-            before = b""
-        self._grants = [
-            (string(g.purpose) + number(g.period) + number(g.terms), number(g.decided) + number(g.use_until))
-            for g in grants
-        ]
-        if grants:
-            self._grants[0] = (number(len(grants)) + self._grants[0][0], self._grants[0][1])
+        out = Pieces()
+        out.add(framing.header(codec.schema_id(RecordDelivered)))
+        out.gap()
+        out.gap()
+        out.add(number(revision), string(source), number(schema_id), number(len(parts)) if parts else b"")
+        self._bodies = list(_delivered_parts(out, parts))
+        out.add(b"\0", number(len(grants)) if grants else b"")
+        for grant in grants:
+            out.add(string(grant.purpose), number(grant.period), number(grant.terms))
+            out.gap()
+            out.add(number(grant.decided), number(grant.use_until))
+        out.add(b"\0")
+        self._gaps = Gaps(out.made)
 
     def encode(
-        self,
-        delivery_id: bytes,
-        subject_ref: bytes,
-        handles: Sequence[bytes],
-        sealed: Sequence[tuple[bytes, Sequence[bytes]]],
+        self, delivery_id: bytes, subject_ref: bytes, handles: Sequence[bytes], sealed: Sequence[bytes]
     ) -> bytes:
         """Return the framed record; `sealed` as a delivery mould gives it."""
-        out = [self._begin, delivery_id, subject_ref, self._head]
-        for (before, count, opens), (body, keys) in zip(self._parts, sealed, strict=True):
-            out += (before, number(len(body)), body, count)
-            for grant, key in zip(opens, keys, strict=True):
-                out += (grant, _WRAPPED if len(key) == 40 else number(len(key)), key)
-            out.append(b"\0")
-        out.append(b"\0")
-        for (before, after), handle in zip(self._grants, handles, strict=True):
-            out += (before, handle, after)
-        out.append(b"\0")
-        return _sized(b"".join(out), "RecordDelivered")
+        values = [delivery_id, subject_ref, *sealed, *handles]
+        for at in self._bodies:
+            values[at] = data(values[at])
+        return _sized(self._gaps.filled(values), "RecordDelivered")
+
+
+def _delivered_parts(out: Pieces, parts: Sequence[tuple[str, Sequence[int]]]) -> Iterator[int]:
+    """Lay compartments out; yields the gap of each one's sealed bytes."""
+    for category, opens in parts:
+        out.add(array([string(category)]))
+        yield out.gap()
+        out.add(number(len(opens)) if opens else b"")
+        for grant in opens:
+            out.add(number(grant), number(WRAPPED))
+            out.gap()
+        out.add(b"\0")
 
 
 class DecisionFrame:
@@ -148,24 +202,23 @@ class DecisionFrame:
 
     def __init__(self, entry: RecordDecided) -> None:
         """`entry` is one of them; another differs in record id, slot and handles."""
-        numbers = (entry.revision, string(entry.source), entry.policy, entry.control_offset, entry.state)
-        self._head = b"".join([n if isinstance(n, bytes) else number(n) for n in numbers])
-        self._head += number(entry.decided_at) + number(OUTCOMES.index(entry.outcome))
-        self._head += b"\0" if entry.code is None else number(1) + string(entry.code)
-        self._links = [
-            number(each.purpose) + number(each.period) + number(each.terms) for each in entry.links
-        ]
-        if self._links:
-            self._links[0] = number(len(self._links)) + self._links[0]
-        self._verdicts = b"\0" + array(map(_verdict, entry.verdicts))
+        out = Pieces()
+        out.gap()
+        out.add(number(entry.revision), string(entry.source))
+        out.add(*map(number, (entry.policy, entry.control_offset, entry.state, entry.decided_at)))
+        out.add(number(OUTCOMES.index(entry.outcome)))
+        out.add(b"\0" if entry.code is None else number(1) + string(entry.code))
+        out.gap()
+        out.add(number(len(entry.links)) if entry.links else b"")
+        for link in entry.links:
+            out.add(number(link.purpose), number(link.period), number(link.terms))
+            out.gap()
+        out.add(b"\0", array(map(_verdict, entry.verdicts)))
+        self._gaps = Gaps(out.made)
 
-    def encode(self, record_id: bytes, slot: int, links: Sequence[Link]) -> bytes:
+    def encode(self, record_id: bytes, slot: int, handles: Sequence[bytes]) -> bytes:
         """Return the entry's bytes, to be packed by `pack_decisions`."""
-        out = [record_id, self._head, NUMBERS[slot]]
-        for before, link in zip(self._links, links, strict=True):
-            out += (before, link.handle)
-        out.append(self._verdicts)
-        return b"".join(out)
+        return self._gaps.filled([record_id, NUMBERS[slot], *handles])
 
 
 def pack_decisions(entries: Sequence[bytes]) -> bytes:

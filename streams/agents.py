@@ -33,7 +33,8 @@ from streams.planbook import PlanBook
 from streams.ports import Chunk, Done, Outcome, Seek
 from streams.receipts import ReceiptWork, read_receipts
 from streams.routeout import RouteOutput
-from streams.routestage import Record, RouteWork
+from streams.routeplan import Record, RouteWork
+from streams.routestage import RecordReader
 from streams.signalout import SignalOutput
 from streams.signals import Said, SignalEntry, SignalJudge, SignalWork
 from streams.stage import Owing, Part, Quiet
@@ -100,15 +101,15 @@ class Tag(Owing[TagWork]):
 class Route(Quiet[RouteWork]):
     """Decides again under today's policy; destroys nothing and counts nothing."""
 
-    vault: Vault
     plans: PlanBook
+    reader: RecordReader
     output: RouteOutput
     crash: Crash
     entry: Any = None
 
     def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Record]]:
         """Decode our own records."""
-        return self.plans(), routestage.read_records(self.vault, part, spoilt)
+        return self.plans(), self.reader.part(part, spoilt)
 
     def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], _: object) -> RouteWork:
         """Commit 1: links followed, verdicts made, and written down who must be told of a lapse."""

@@ -46,6 +46,7 @@ from streams.poison import BugBudget
 from streams.ports import Sink
 from streams.restoring import CatchUp
 from streams.routeout import RouteOutput
+from streams.routestage import RecordReader
 from streams.scan import Scan
 from streams.signalout import SignalOutput
 from streams.signals import SignalJudge
@@ -182,7 +183,8 @@ def tag(around: Surroundings) -> Chunks[Any]:
 def route(around: Surroundings) -> Chunks[Any]:
     """The handle of every `records.<horizon>`."""
     output = RouteOutput(out=around.out, secrets=around.vault.secrets, draw=around.draw)
-    stage = Route(vault=around.vault, plans=PlanBook(around.vault), output=output, crash=around.crash)
+    reader = RecordReader(around.vault)
+    stage = Route(plans=PlanBook(around.vault), reader=reader, output=output, crash=around.crash)
     return _chunks(around, "route", stage)
 
 

@@ -15,7 +15,7 @@ from streams.out import DECISIONS, Out, packed
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
 from streams.routekind import RouteKind
-from streams.routestage import Routed, RouteWork, Spoilt, spoilt_entry
+from streams.routeplan import Routed, RouteWork, Spoilt, spoilt_entry
 from streams.stage import Part
 from vault.handles import delivery_id, handle_key, make_handles, subject_ref
 from vault.keys import Draw
@@ -32,11 +32,9 @@ class RouteOutput:
 
     async def send_decisions(self, part: Part, work: RouteWork) -> None:
         """Send what was decided for every record; returns once it is acknowledged."""
-        kinds = _kinds(work)
-        entries = [
-            kind.entry.encode(item.tagged.record_id, item.tagged.slot, item.tagged.links)
-            for item, kind in zip(work.items, kinds, strict=True)
-        ]
+        entries, kinds = [], _kinds(work)
+        for (tagged, _, _), kind in zip(work.items, kinds, strict=True):
+            entries.append(kind.entry.encode(tagged.record_id, tagged.slot, tagged.handles))
         counts = Counter((kind.outcome, kind.code) for kind in kinds)
         for spoilt in work.spoilt:
             entry = spoilt_entry(spoilt, work)
@@ -52,31 +50,42 @@ class RouteOutput:
 
     async def send_deliveries(self, work: RouteWork) -> None:
         """Send every delivery of the part, in the order of its records; returns once all are acknowledged."""
-        records, counts = [], Counter[str]()
-        handed = [
-            _Handed(item, kind) for item, kind in zip(work.items, _kinds(work), strict=True) if kind.granted
-        ]
+        handed = [(item, kind) for item, kind in zip(work.items, _kinds(work), strict=True) if kind.granted]
         names = _Names(self.secrets)
-        for each in handed:
-            each.ids = [
-                names.delivery(granted.name, each.item.tagged.record_id) for granted in each.kind.granted
-            ]
-        handles = _handles(handed)
-        for each in handed:
-            texts, slot = each.kind.open(each.item), each.item.tagged.slot
-            for granted, delivery in zip(each.kind.granted, each.ids, strict=True):
-                given = granted.given(tuple(texts))
-                keys = [each.item.links[link].key for link in granted.links]
-                own = [next(handles) for _ in granted.links]
-                ref = names.person(granted.name, each.number)
-                clear = [texts[category] for category in given.categories]
-                sealed = given.mould.seal(delivery, own, keys, clear, self.draw)
-                value = given.frame.encode(delivery, ref, own, sealed)
-                records.append(self.out.to_slot(granted.topic, slot, value, key=ref))
-                counts[granted.name] += 1
+        ids = [
+            [names.delivery(granted.name, item.tagged.record_id) for granted in kind.granted]
+            for item, kind in handed
+        ]
+        handles = _handles(handed, ids)
+        records: list[Outbound] = []
+        for (item, kind), own in zip(handed, ids, strict=True):
+            records += self._deliveries(item, kind, own, handles, names)
         await self.out.send(records)
-        for name, n in counts.items():
+        for name, n in Counter(granted.name for _, kind in handed for granted in kind.granted).items():
             metrics.DELIVERIES.labels(name).inc(n)
+
+    def _deliveries(
+        self,
+        item: Routed,
+        kind: RouteKind,
+        ids: Sequence[DeliveryId],
+        handles: Iterator[Handle],
+        names: _Names,
+    ) -> Iterator[Outbound]:
+        """Seal what each may have of one record."""
+        texts, slot, links = kind.open(item), item.tagged.slot, item.links
+        number = links[kind.granted[0].links[0]].usable.number
+        given = kind.given(texts)
+        drawn, at = self.draw(sum([mould.draws for mould, _, _ in given])), 0
+        for granted, (mould, frame, categories), delivery in zip(kind.granted, given, ids, strict=True):
+            keys = [links[link].key for link in granted.links]
+            own = [next(handles) for _ in keys]
+            clear = [texts[category] for category in categories]
+            sealed = mould.seal(delivery, own, keys, clear, drawn[at : at + mould.draws])
+            at += mould.draws
+            ref = names.person(granted.name, number)
+            value = frame.encode(delivery, ref, own, sealed)
+            yield self.out.to_slot(granted.topic, slot, value, key=ref)
 
     def _set_aside(self, part: Part, item: Spoilt, now: Micros) -> Outbound | None:
         raw = item.record.inbound.value
@@ -94,65 +103,56 @@ class RouteOutput:
         return set_aside(self.out, part, aside, raw, item.key, self.draw)
 
 
-@dataclass(slots=True)
-class _Handed:
-    """A record somebody may have, and its id towards each who may."""
-
-    item: Routed
-    kind: RouteKind
-    ids: Sequence[DeliveryId] = ()
-
-    @property
-    def number(self) -> SubjectNumber:
-        """Whose record it is."""
-        return self.item.links[self.kind.granted[0].links[0]].usable.number
-
-
 class _Names:
     """Ids and pseudonyms towards processors; a person's is made once a part."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
+        self._known: dict[str, bytes] = {}
         self._people: dict[tuple[str, SubjectNumber], SubjectRef] = {}
 
     def delivery(self, processor: str, record: RecordId) -> DeliveryId:
         """Name a record."""
-        return delivery_id(self._secrets.processor(processor), record)
+        return delivery_id(self._secret(processor), record)
 
     def person(self, processor: str, number: SubjectNumber) -> SubjectRef:
         """Name a person."""
         found = self._people.get((processor, number))
         if found is None:
-            found = subject_ref(self._secrets.processor(processor), number)
-            self._people[processor, number] = found
+            found = self._people[processor, number] = subject_ref(self._secret(processor), number)
+        return found
+
+    def _secret(self, processor: str) -> bytes:
+        found = self._known.get(processor)
+        if found is None:
+            found = self._known[processor] = self._secrets.processor(processor)
         return found
 
 
 def _kinds(work: RouteWork) -> list[RouteKind]:
-    """The kind of every record: make, decision, flag, and until when each link may be used.
+    """The kind of every record.
 
     They are worked out anew for each part, for they name its time and sequence number.
     """
-    if work.kinds is None:
-        known: dict[tuple[object, ...], RouteKind] = {}
-        work.kinds = []
-        for item in work.items:
-            name = (id(item.make), id(item.decision), item.flag, *[now.until for now in item.links])
-            kind = known.get(name)
-            if kind is None:
-                kind = known[name] = RouteKind(item, work)
-            work.kinds.append(kind)
-    return work.kinds
+    kinds = []
+    for item in work.items:
+        kind = item.alike.kind
+        if kind is None:
+            kind = item.alike.kind = RouteKind(item, work)
+        kinds.append(kind)
+    return kinds
 
 
-def _handles(handed: Sequence[_Handed]) -> Iterator[Handle]:
+def _handles(
+    handed: Sequence[tuple[Routed, RouteKind]], ids: Sequence[Sequence[DeliveryId]]
+) -> Iterator[Handle]:
     """The handle of every grant, in order: one block each, made bucket by bucket."""
     named: dict[bytes, list[tuple[SubjectNumber, int, bytes]]] = defaultdict(list)
     order = []
-    for each in handed:
-        for granted, delivery in zip(each.kind.granted, each.ids, strict=True):
+    for (item, kind), own in zip(handed, ids, strict=True):
+        for granted, delivery in zip(kind.granted, own, strict=True):
             for link in granted.links:
-                now = each.item.links[link]
+                now = item.links[link]
                 assert now.found.key is not None, "what opens has a bucket key"
                 named[now.found.key].append((now.usable.number, now.usable.generation, delivery))
                 order.append(now.found.key)

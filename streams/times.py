@@ -8,6 +8,7 @@ from schemas.ids import Micros
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=4096)
 def rfc3339(at: Micros) -> str:
     """The instant in RFC 3339, UTC, to the microsecond: `2026-11-22T17:00:00.000000Z`."""
     seconds, micros = divmod(at, 1_000_000)

@@ -5,6 +5,7 @@ handle is one AES-256 block. Pure: secrets are arguments. Layouts: docs/wire.md.
 """
 
 from collections.abc import Iterable, Sequence
+from struct import Struct
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -12,7 +13,6 @@ from schemas.ids import SLOTS, DeliveryId, EventId, Handle, RecordId, Slot, Subj
 from vault.keys import ID_BYTES, INFO_HANDLE, hkdf_expand, keyed
 
 _BLOCK = 16
-_LOW = 2**32 - 1
 
 
 def packed(text: str) -> bytes:
@@ -68,11 +68,10 @@ def handle_key(bucket_key: bytes) -> bytes:
 
 def make_handles(key: bytes, named: Iterable[tuple[SubjectNumber, int, bytes]]) -> list[Handle]:
     """Encrypt (number, generation, record or delivery id) in bulk: one block each."""
-    clear = b"".join(
-        ((number << 64 | generation << 32) ^ int.from_bytes(name, "big")).to_bytes(_BLOCK, "big")
-        for number, generation, name in named
-    )
-    out = _ecb(key).encryptor().update(clear)
+    named = list(named)
+    assert all(len(name) == ID_BYTES for _, _, name in named), "ids are 16 bytes"
+    clear = b"".join([_clear(number, generation, 0) for number, generation, _ in named])
+    out = _ecb(key).encryptor().update(_xor(clear, b"".join([name for _, _, name in named])))
     return [Handle(out[i : i + _BLOCK]) for i in range(0, len(out), _BLOCK)]
 
 
@@ -80,15 +79,25 @@ def read_handles(
     key: bytes, handles: Sequence[tuple[bytes, bytes]]
 ) -> list[tuple[SubjectNumber, int] | None]:
     """Decrypt (handle, id) pairs in bulk; None where the handle does not belong to the id or the bucket."""
-    clear = (
-        _ecb(key).decryptor().update(b"".join(h if len(h) == _BLOCK else bytes(_BLOCK) for h, _ in handles))
-    )
-    found: list[tuple[SubjectNumber, int] | None] = []
-    for i, (handle, name) in enumerate(handles):
-        block = int.from_bytes(clear[i * _BLOCK : (i + 1) * _BLOCK], "big") ^ int.from_bytes(name, "big")
-        fits = len(handle) == _BLOCK and len(name) == ID_BYTES and not block & _LOW
-        found.append((SubjectNumber(block >> 64), block >> 32 & _LOW) if fits else None)
-    return found
+    fits = {(len(handle), len(name)) for handle, name in handles} <= {(_BLOCK, ID_BYTES)}
+    if not fits:
+        return [read_handles(key, [pair])[0] if _fits(pair) else None for pair in handles]
+    clear = _ecb(key).decryptor().update(b"".join([handle for handle, _ in handles]))
+    blocks = _CLEAR.iter_unpack(_xor(clear, b"".join([name for _, name in handles])))
+    return [None if low else (SubjectNumber(number), generation) for number, generation, low in blocks]
+
+
+_CLEAR = Struct(">QII")
+"""What a handle hides before the id is mixed in: number, generation, zero."""
+_clear = _CLEAR.pack
+
+
+def _fits(pair: tuple[bytes, bytes]) -> bool:
+    return len(pair[0]) == _BLOCK and len(pair[1]) == ID_BYTES
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(len(one), "big")
 
 
 def _ecb(key: bytes) -> Cipher[modes.ECB]:

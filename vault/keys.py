@@ -37,10 +37,13 @@ def new_key(draw: Draw = random_bytes) -> bytes:
     return draw(KEY_BYTES)
 
 
-_INNER = bytes(x ^ 0x36 for x in range(256))
-_OUTER = bytes(x ^ 0x5C for x in range(256))
 _BLOCK = 64
-_INNER_REST, _OUTER_REST = b"\x36" * (_BLOCK - KEY_BYTES), b"\x5c" * (_BLOCK - KEY_BYTES)
+INNER = bytes(x ^ 0x36 for x in range(256))
+"""Translates a key to what HMAC hashes before the text (RFC 2104)."""
+OUTER = bytes(x ^ 0x5C for x in range(256))
+"""Translates a key to what HMAC hashes before the inner hash."""
+INNER_REST, OUTER_REST = b"\x36" * (_BLOCK - KEY_BYTES), b"\x5c" * (_BLOCK - KEY_BYTES)
+"""What fills a block behind a translated key of 32 bytes."""
 
 
 def hmac_sha256(key: bytes, text: bytes) -> bytes:
@@ -57,9 +60,9 @@ def hmac_blocks(key: bytes) -> tuple[bytes, bytes]:
     often.
     """
     if len(key) == KEY_BYTES:
-        return key.translate(_INNER) + _INNER_REST, key.translate(_OUTER) + _OUTER_REST
+        return key.translate(INNER) + INNER_REST, key.translate(OUTER) + OUTER_REST
     padded = (key if len(key) <= _BLOCK else sha256(key).digest()).ljust(_BLOCK, b"\0")
-    return padded.translate(_INNER), padded.translate(_OUTER)
+    return padded.translate(INNER), padded.translate(OUTER)
 
 
 class Keyed:

@@ -5,19 +5,22 @@ whose periods are the same, share everything but ids, handles, keys and clear by
 share, laid out once; what is left per compartment is two MACs, one encryption and the wraps.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from hmac import compare_digest
 from typing import NamedTuple
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from schemas.models import RecordTagged
 from vault.handles import packed
 from vault.keys import (
     INFO_CONTENT,
     INFO_K,
-    INFO_WRAP,
-    KEY_BYTES,
+    INNER,
+    INNER_REST,
+    OUTER,
+    OUTER_REST,
     Draw,
     Keyed,
     delivery_root,
@@ -27,7 +30,13 @@ from vault.keys import (
     unwrap,
     wrap,
 )
-from vault.sealing import COMMIT_BYTES, COMMIT_LABEL, NONCE_BYTES, bucket_bytes, unseal
+from vault.sealing import (
+    COMMIT_BYTES,
+    COMMIT_LABEL,
+    NONCE_BYTES,
+    OVERHEAD,
+    bucket_bytes,
+)
 
 
 class LinkKey:
@@ -67,11 +76,58 @@ MouldPart = tuple[Sequence[int], Sequence[int]]
 """Category numbers of a compartment, and the numbers of the links that justify it."""
 
 
+class Bound:
+    """What an AAD says of links or grants: pieces, a handle after each, and an end."""
+
+    def __init__(self, pieces: Sequence[bytes], end: bytes) -> None:
+        self._form = b"".join(piece.replace(b"%", b"%%") + b"%b" for piece in pieces)
+        self._form += end.replace(b"%", b"%%")
+
+    def with_handles(self, handles: Sequence[bytes]) -> bytes:
+        """Put the handles in; `TypeError` where there are not as many as pieces."""
+        return self._form % tuple(handles)
+
+
+def commitment(key: bytes, nonce: bytes) -> bytes:
+    """Return what `vault.sealing` puts before the nonce, for a key of 32 bytes."""
+    inner = sha256(key.translate(INNER) + _INNER_COMMIT + nonce).digest()
+    return sha256(key.translate(OUTER) + OUTER_REST + inner).digest()[:COMMIT_BYTES]
+
+
+_INNER_COMMIT = INNER_REST + COMMIT_LABEL
+
+
+def _open(key: bytes, sealed: bytes, aad: bytes) -> bytes | None:
+    """`vault.sealing.unseal`, for a key of 32 bytes."""
+    if len(sealed) < OVERHEAD:
+        return None
+    nonce = sealed[COMMIT_BYTES:_BODY]
+    if not compare_digest(commitment(key, nonce), sealed[:COMMIT_BYTES]):
+        return None
+    try:
+        return AESGCM(key).decrypt(nonce, sealed[_BODY:], aad)
+    except InvalidTag:
+        return None
+
+
+_BODY = COMMIT_BYTES + NONCE_BYTES
+
+
 class _Part(NamedTuple):
     middle: bytes
     info: bytes
     first: int
     others: Sequence[int]
+
+
+class Box(NamedTuple):
+    """One compartment to be opened: its number in the mould, its sealed bytes, and link and key of each wrap,
+    None where it is empty.
+    """
+
+    n: int
+    sealed: bytes
+    wraps: Sequence[tuple[int, bytes | None]]
 
 
 class RecordMould:
@@ -87,7 +143,9 @@ class RecordMould:
         parts: Sequence[MouldPart],
     ) -> None:
         number = revision.to_bytes(4, "big")
-        self._links = [purpose.to_bytes(2, "big") + bucket_bytes(*bucket) for purpose, *bucket in links]
+        self._links = Bound(
+            [purpose.to_bytes(2, "big") + bucket_bytes(*bucket) for purpose, *bucket in links], b""
+        )
         self._parts = []
         for n, (categories, (first, *others)) in enumerate(parts):
             place = n.to_bytes(2, "big")
@@ -102,129 +160,52 @@ class RecordMould:
         keys: Sequence[LinkKey],
         clear: Sequence[bytes],
         draw: Draw,
-    ) -> list[tuple[bytes, list[bytes]]]:
-        """Return per compartment its sealed bytes and the wraps of every link but the first."""
-        links = b"".join([part for pair in zip(self._links, handles, strict=True) for part in pair])
+    ) -> list[bytes]:
+        """Return per compartment its sealed bytes and the wraps of every link but the first, one after the
+        other.
+        """
+        links = self._links.with_handles(handles)
         begin, info = b"lapse/v1/record" + record_id, INFO_CONTENT + record_id
-        nonces = draw(NONCE_BYTES * len(clear))
-        sealed, at = [], 0
-        for part, text in zip(self._parts, clear, strict=True):
+        nonces, at = draw(NONCE_BYTES * len(clear)), 0
+        sealed = []
+        for (middle, place, first, others), text in zip(self._parts, clear, strict=True):
             nonce = nonces[at : at + NONCE_BYTES]
             at += NONCE_BYTES
-            k = keys[part.first]
-            key = sha256(k.outer + sha256(k.inner + info + part.info).digest()).digest()
-            inner, outer = hmac_blocks(key)
-            commitment = sha256(outer + sha256(inner + COMMIT_LABEL + nonce).digest()).digest()[:COMMIT_BYTES]
-            body = AESGCM(key).encrypt(nonce, text, begin + part.middle + links)
-            wraps = [wrap(keys[link].kek, key) for link in part.others]
-            sealed.append((commitment + nonce + body, wraps))
+            k = keys[first]
+            key = sha256(k.outer + sha256(k.inner + info + place).digest()).digest()
+            sealed.append(
+                commitment(key, nonce) + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + links)
+            )
+            for link in others:
+                sealed.append(wrap(keys[link].kek, key))
         return sealed
 
     def open(
         self,
-        record: RecordTagged,
+        record_id: bytes,
+        handles: Sequence[bytes],
         keys: Sequence[LinkKey | None],
-        wanted: Collection[int],
+        boxes: Iterable[Box],
     ) -> list[bytes | None]:
-        """Return the clear bytes of the wanted compartments of a record of this kind; None for those not
-        wanted, and where none of the keys opens one. `keys` are those of its links that may be used.
+        """Return the clear bytes of these compartments of a record of this kind; None where none of the keys
+        opens one. `keys` are those of its links that may be used.
         """
-        links = b"".join(
-            [
-                part
-                for pair in zip(self._links, record.links, strict=True)
-                for part in (pair[0], pair[1].handle)
-            ]
-        )
-        begin, info = b"lapse/v1/record" + record.record_id, INFO_CONTENT + record.record_id
-        opened: list[bytes | None] = [None] * len(self._parts)
-        for n in wanted:
-            part, box = self._parts[n], record.compartments[n]
-            aad = begin + part.middle + links
-            for each in box.wraps:
-                k = keys[each.link]
+        links = self._links.with_handles(handles)
+        begin, info = b"lapse/v1/record" + record_id, INFO_CONTENT + record_id
+        opened: list[bytes | None] = []
+        for n, sealed, wraps in boxes:
+            middle, place, _, _ = self._parts[n]
+            clear = None
+            for link, wrapped in wraps:
+                k = keys[link]
                 if k is None:
                     continue
-                if each.key:
-                    key = unwrap(k.kek, each.key)
+                if wrapped is None:
+                    key: bytes | None = sha256(k.outer + sha256(k.inner + info + place).digest()).digest()
                 else:
-                    key = sha256(k.outer + sha256(k.inner + info + part.info).digest()).digest()
-                opened[n] = None if key is None else unseal(key, box.sealed, aad)
-                if opened[n] is not None:
+                    key = unwrap(k.kek, wrapped)
+                clear = None if key is None else _open(key, sealed, begin + middle + links)
+                if clear is not None:
                     break
+            opened.append(clear)
         return opened
-
-
-class DeliveryMouldGrant(NamedTuple):
-    """One grant of a delivery mould, as `schemas.models.Grant` has it but for the handle."""
-
-    purpose: str
-    period: int
-    terms: int
-    decided: int
-    use_until: int
-
-
-class _DeliveredPart(NamedTuple):
-    middle: bytes
-    info: bytes
-    grants: Sequence[int]
-
-
-class DeliveryMould:
-    """What deliveries of one kind to one processor share when they are sealed."""
-
-    def __init__(
-        self,
-        *,
-        processor: str,
-        revision: int,
-        source: str,
-        grants: Sequence[DeliveryMouldGrant],
-        parts: Sequence[tuple[str, Sequence[int]]],
-    ) -> None:
-        self._processor = processor
-        self._before = [packed(g.purpose) + bucket_bytes(g.period, g.terms) for g in grants]
-        self._after = [
-            g.decided.to_bytes(8, "big") + g.use_until.to_bytes(8, "big", signed=True) for g in grants
-        ]
-        number = revision.to_bytes(4, "big")
-        self._parts = []
-        for n, (category, opens) in enumerate(parts):
-            place = n.to_bytes(2, "big")
-            middle = number + packed(source) + place + b"\x00\x01" + packed(category)
-            middle += len(grants).to_bytes(2, "big")
-            self._parts.append(
-                _DeliveredPart(middle, number + place + category.encode() + b"\x01", tuple(opens))
-            )
-
-    def seal(
-        self,
-        delivery_id: bytes,
-        handles: Sequence[bytes],
-        keys: Sequence[LinkKey],
-        clear: Sequence[bytes],
-        draw: Draw,
-    ) -> list[tuple[bytes, list[bytes]]]:
-        """Return per compartment its sealed bytes and the wrap of every grant it is given for."""
-        bound = b"".join(
-            [part for three in zip(self._before, handles, self._after, strict=True) for part in three]
-        )
-        begin, info = b"lapse/v1/delivery" + delivery_id, INFO_WRAP + delivery_id
-        roots = [key.root(self._processor) for key in keys]
-        drawn, at = draw((KEY_BYTES + NONCE_BYTES) * len(clear)), 0
-        sealed = []
-        for part, text in zip(self._parts, clear, strict=True):
-            key = drawn[at : at + KEY_BYTES]
-            nonce = drawn[at + KEY_BYTES : at + KEY_BYTES + NONCE_BYTES]
-            at += KEY_BYTES + NONCE_BYTES
-            place = info + part.info
-            wraps = []
-            for grant in part.grants:
-                inner, outer = roots[grant]
-                wraps.append(wrap(sha256(outer + sha256(inner + place).digest()).digest(), key))
-            inner, outer = hmac_blocks(key)
-            commitment = sha256(outer + sha256(inner + COMMIT_LABEL + nonce).digest()).digest()[:COMMIT_BYTES]
-            body = AESGCM(key).encrypt(nonce, text, begin + part.middle + bound)
-            sealed.append((commitment + nonce + body, wraps))
-        return sealed

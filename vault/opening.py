@@ -66,23 +66,32 @@ class Recipiency(NamedTuple):
 
 def find(tx: Tx, asks: Sequence[Ask]) -> list[Found]:
     """Read what decides each ask: bucket row and key, whom the handle names, their row; in bulk."""
-    ids = {ask.bucket for ask in asks if _storable(ask.bucket)}
+    asked: dict[BucketId, list[tuple[bytes, bytes]]] = {}
+    for ask in asks:
+        asked.setdefault(ask.bucket, []).append((ask.handle, ask.name))
+    found = {bucket: iter(each) for bucket, each in find_named(tx, asked).items()}
+    return [next(found[ask.bucket]) for ask in asks]
+
+
+def find_named(
+    tx: Tx, asked: Mapping[BucketId, Sequence[tuple[bytes, bytes]]]
+) -> dict[BucketId, list[Found]]:
+    """The same for pairs of handle and id under each bucket; those of one person share what is found."""
+    ids = {bucket for bucket in asked if _storable(bucket)}
     rows, keys = tx.buckets(ids), tx.bucket_keys(ids)
-    by_bucket: dict[BucketId, list[int]] = {}
-    for i, ask in enumerate(asks):
-        by_bucket.setdefault(ask.bucket, []).append(i)
-    named: dict[int, tuple[SubjectNumber, int]] = {}
-    for bucket, places in by_bucket.items():
-        if bucket in keys:
-            pairs = [(asks[i].handle, asks[i].name) for i in places]
-            read = read_handles(handle_key(keys[bucket]), pairs)
-            named.update({i: who for i, who in zip(places, read, strict=True) if who is not None})
-    people = tx.subjects({number for number, _ in named.values() if number < 2**63})
-    found = []
-    for i, ask in enumerate(asks):
-        number, generation = named.get(i, (None, 0))
-        subject = None if number is None else people.get(number)
-        found.append(Found(rows.get(ask.bucket), keys.get(ask.bucket), number, generation, subject))
+    named = {
+        bucket: read_handles(handle_key(keys[bucket]), pairs) if bucket in keys else [None] * len(pairs)
+        for bucket, pairs in asked.items()
+    }
+    people = tx.subjects({who[0] for each in named.values() for who in each if who and who[0] < 2**63})
+    found = {}
+    for bucket, each in named.items():
+        row, key = rows.get(bucket), keys.get(bucket)
+        alike = {
+            who: Found(row, key) if who is None else Found(row, key, *who, people.get(who[0]))
+            for who in set(each)
+        }
+        found[bucket] = [alike[who] for who in each]
     return found
 
 

@@ -63,7 +63,9 @@ def framed(record: RecordTagged) -> bytes:
         links=[(link.purpose, link.period, link.terms) for link in record.links],
         parts=[(box.categories, [wrap.link for wrap in box.wraps]) for box in record.compartments],
     )
-    sealed = [(box.sealed, [wrap.key for wrap in box.wraps[1:]]) for box in record.compartments]
+    sealed = [
+        part for box in record.compartments for part in (box.sealed, *(wrap.key for wrap in box.wraps[1:]))
+    ]
     handles = [link.handle for link in record.links]
     return frame.encode(record.record_id, number(record.tagged_at), record.slot, handles, sealed)
 
@@ -95,10 +97,11 @@ def test_a_record_too_large_is_refused_by_a_frame_too(encode: Callable[[RecordTa
 
 @given(records("RecordDelivered"), st.data())
 def test_a_delivered_frame_writes_what_the_codec_writes(raw: dict[str, Any], data: st.DataObject) -> None:
-    """Any grants, and compartments of one category each, which some grant opens."""
+    """Any grants, and compartments of one category each; a wrap has forty bytes."""
     for box in raw["compartments"]:
         box["categories"] = [data.draw(st.text(max_size=9))]
-        box["wraps"] = box["wraps"] or [{"grant": 0, "key": b"k"}]
+        for wrap in box["wraps"]:
+            wrap["key"] = data.draw(st.binary(min_size=40, max_size=40))
     record = msgspec.convert(raw, RecordDelivered, builtin_types=(bytes,))
     frame = DeliveredFrame(
         revision=record.revision,
@@ -111,7 +114,7 @@ def test_a_delivered_frame_writes_what_the_codec_writes(raw: dict[str, Any], dat
         record.delivery_id,
         record.subject_ref,
         [grant.handle for grant in record.grants],
-        [(box.sealed, [wrap.key for wrap in box.wraps]) for box in record.compartments],
+        [part for box in record.compartments for part in (box.sealed, *(wrap.key for wrap in box.wraps))],
     )
     assert found == codec.encode(record)
 
@@ -127,5 +130,5 @@ def test_decision_frames_write_what_the_codec_writes(raw: dict[str, Any], data: 
         slot = Slot(data.draw(st.integers(0, 255)))
         like = replace(entry, record_id=RecordId(data.draw(IDS)), slot=slot, links=links)
         entries.append(like)
-        encoded.append(frame.encode(like.record_id, like.slot, like.links))
+        encoded.append(frame.encode(like.record_id, like.slot, [link.handle for link in links]))
     assert pack_decisions(encoded) == codec.encode(DecisionBatch(entries=entries))

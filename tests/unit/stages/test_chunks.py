@@ -19,9 +19,9 @@ from streams.ports import Chunk, Done, Inbound, Outbound, Seek
 from streams.stage import Judged, Part
 from tests.unit.stages.world import World
 from vault import sealing
+from vault.deliverymoulds import DeliveryMould
 from vault.factory import memory_vault
 from vault.handles import delivery_id
-from vault.moulds import DeliveryMould
 from vault.port import Tx
 
 TOPIC = bytes(16)

@@ -1,0 +1,179 @@
+"""Reading our own records by their layout: many are alike, and differ in a few places that are known.
+
+The first record of a layout is decoded by the codec, and how it lay is kept; of the next ones the bytes that
+must be the same are compared and the others cut out, all in C. What fits no layout goes by way of the codec,
+so a layout can only ever read what the codec reads (a property test holds the two together).
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import NamedTuple
+
+from schemas import codec
+from schemas.avrobytes import NUMBERS, number, read_number
+from schemas.frames import tagged_pieces
+from schemas.ids import SLOTS, Handle, Micros, Period, RecordId, Slot, Terms
+from schemas.models import Compartment, Link, RecordTagged, Wrap
+
+_ALIKE = 8
+"""Layouts of one length kept in hand."""
+_ID, _AT, _SLOT, _HANDLES = range(4)
+"""Where in a record's cells its id, time and slot stand, and the first of its handles."""
+_KNOWN_SLOTS = {NUMBERS[slot]: Slot(slot) for slot in range(SLOTS)}
+
+
+class TaggedMake(NamedTuple):
+    """What records of one make have in common; `boxes` as `schemas.frames.TaggedBox`."""
+
+    policy: int
+    source: str
+    schema_id: int
+    revision: int
+    links: tuple[tuple[int, int, int], ...]
+    boxes: tuple[tuple[tuple[int, ...], tuple[tuple[int, int], ...]], ...]
+
+
+class TaggedCells(NamedTuple):
+    """A `RecordTagged` cut up: its make, and what it does not share, in the order of the wire.
+
+    Records read by one reader have the same `make` when theirs are equal.
+    """
+
+    make: TaggedMake
+    cells: Sequence[bytes]
+
+    @property
+    def record_id(self) -> RecordId:
+        """Its id."""
+        return RecordId(self.cells[_ID])
+
+    @property
+    def slot(self) -> Slot:
+        """The virtual partition of its person."""
+        known = _KNOWN_SLOTS.get(self.cells[_SLOT])
+        return Slot(read_number(self.cells[_SLOT])) if known is None else known
+
+    @property
+    def handles(self) -> Sequence[bytes]:
+        """The handle of each of its links."""
+        return self.cells[_HANDLES : _HANDLES + len(self.make.links)]
+
+    def record(self) -> RecordTagged:
+        """Return it as the model has it."""
+        make, cells = self.make, iter(self.cells[_HANDLES + len(self.make.links) :])
+        links = [
+            Link(purpose=purpose, period=Period(period), terms=Terms(terms), handle=Handle(handle))
+            for (purpose, period, terms), handle in zip(make.links, self.handles, strict=True)
+        ]
+        boxes = [
+            Compartment(
+                categories=list(categories),
+                sealed=next(cells),
+                wraps=[Wrap(link=link, key=next(cells) if length else b"") for link, length in wraps],
+            )
+            for categories, wraps in make.boxes
+        ]
+        return RecordTagged(
+            record_id=self.record_id,
+            revision=make.revision,
+            source=make.source,
+            schema_id=make.schema_id,
+            policy=make.policy,
+            tagged_at=Micros(read_number(self.cells[_AT])),
+            slot=self.slot,
+            links=links,
+            compartments=boxes,
+        )
+
+
+def cut(record: RecordTagged) -> TaggedCells:
+    """Cut a record up that was decoded by the codec."""
+    make = TaggedMake(
+        record.policy,
+        record.source,
+        record.schema_id,
+        record.revision,
+        tuple((link.purpose, link.period, link.terms) for link in record.links),
+        tuple(
+            (tuple(box.categories), tuple((wrap.link, len(wrap.key)) for wrap in box.wraps))
+            for box in record.compartments
+        ),
+    )
+    cells = [record.record_id, number(record.tagged_at), number(record.slot)]
+    cells += [link.handle for link in record.links]
+    for box in record.compartments:
+        cells += (box.sealed, *(wrap.key for wrap in box.wraps if wrap.key))
+    return TaggedCells(make, tuple(cells))
+
+
+def places(make: TaggedMake) -> list[tuple[int, list[int | None]]]:
+    """Return per compartment where in the cells its sealed bytes and its wraps stand; None: it is empty."""
+    at, found = _HANDLES + len(make.links), []
+    for _, wraps in make.boxes:
+        body, keys = at, list[int | None]()
+        at += 1
+        for _, length in wraps:
+            keys.append(at if length else None)
+            at += 1 if length else 0
+        found.append((body, keys))
+    return found
+
+
+class _Layout:
+    """Where everything lies in records of one make whose cells are as long as this one's."""
+
+    __slots__ = ("_fixed", "_last", "_more", "_unpack", "make", "size")
+
+    def __init__(self, like: TaggedCells) -> None:
+        make, cells = self.make, _ = like
+        head = (make.revision, make.source, make.schema_id, make.policy)
+        pieces, bodies = tagged_pieces(head, make.links, make.boxes)
+        fixed = pieces.made
+        for body, _ in bodies:
+            fixed[body] += number(len(cells[body]))
+        widths = [len(cell) for cell in cells]
+        text = "".join(f"{len(piece)}s{width}s" for piece, width in zip(fixed, widths, strict=False))
+        layout = Struct(f">{text}{len(fixed[-1])}s")
+        self._unpack, self.size, self._fixed = layout.unpack, layout.size, tuple(fixed)
+        # A number ends with its first byte under 128: all but the last must be over it.
+        self._more = int.from_bytes(b"\x80" * widths[_AT], "big")
+        self._last = self._more - 0x80
+
+    def read(self, data: bytes) -> TaggedCells | None:
+        """Cut up a record as long as this layout; None where it lies in another way."""
+        found = self._unpack(data)
+        cells = found[1::2]
+        if found[::2] != self._fixed or cells[_SLOT] not in _KNOWN_SLOTS:
+            return None
+        if int.from_bytes(cells[_AT], "big") & self._more != self._last:
+            return None
+        return TaggedCells(self.make, cells)
+
+
+class TaggedReader:
+    """Reads `RecordTagged`; keeps the layouts it has met. Not for several threads at once."""
+
+    def __init__(self, most: int = 4096) -> None:
+        """At most so many layouts: strangers can vary which fields they fill in and how long they are."""
+        self._most = most
+        self._layouts: dict[int, list[_Layout]] = {}
+        self._makes: dict[TaggedMake, TaggedMake] = {}
+
+    def read(self, data: bytes) -> TaggedCells:
+        """Return the record cut up; `Rejected` as `codec.decode_as`."""
+        for layout in self._layouts.get(len(data), ()):
+            found = layout.read(data)
+            if found is not None:
+                return found
+        return self._learn(data)
+
+    def _learn(self, data: bytes) -> TaggedCells:
+        found = cut(codec.decode_as(RecordTagged, data))
+        if max(len(self._makes), len(self._layouts)) >= self._most:
+            self._makes.clear()
+            self._layouts.clear()
+        found = found._replace(make=self._makes.setdefault(found.make, found.make))
+        layout = _Layout(found)
+        if layout.size == len(data) and layout.read(data) == found:
+            self._layouts[len(data)] = [layout, *self._layouts.get(len(data), ())][:_ALIKE]
+        return found

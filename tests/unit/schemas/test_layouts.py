@@ -1,0 +1,98 @@
+"""Records read by their layout are what the codec decodes, or are not read by it at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from schemas import codec
+from schemas.errors import Rejected
+from schemas.ids import Micros, RecordId, Slot
+from schemas.layouts import TaggedReader, cut, places
+from schemas.models import RecordTagged
+from tests.unit.schemas.avro_values import records
+
+
+def record(raw: dict[str, Any]) -> RecordTagged:
+    """A record of generated values."""
+    return msgspec.convert(raw, RecordTagged, builtin_types=(bytes,))
+
+
+@given(st.lists(records("RecordTagged"), min_size=1, max_size=3), st.data())
+def test_a_reader_reads_what_the_codec_decodes(raws: list[dict[str, Any]], data: st.DataObject) -> None:
+    """Whatever the record, the first time and later, also beside others that differ in what is cut out."""
+    reader = TaggedReader()
+    for raw in raws:
+        first = record(raw)
+        id_, slot = st.binary(min_size=16, max_size=16), st.integers(0, 255)
+        others = [
+            replace(first, record_id=RecordId(data.draw(id_)), slot=Slot(data.draw(slot))) for _ in range(3)
+        ]
+        for each in (first, *others, first):
+            found = reader.read(codec.encode(each))
+            assert found.record() == each
+            assert (found.record_id, found.slot) == (each.record_id, each.slot)
+            assert list(found.handles) == [link.handle for link in each.links]
+            assert found == cut(each)
+
+
+@given(records("RecordTagged"), st.data())
+def test_a_reader_refuses_what_the_codec_refuses(raw: dict[str, Any], data: st.DataObject) -> None:
+    """One byte changed anywhere: what it reads is what the codec reads, and what it does not is not read."""
+    reader, written = TaggedReader(), bytearray(codec.encode(record(raw)))
+    reader.read(bytes(written))
+    written[data.draw(st.integers(0, len(written) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        expected = codec.decode_as(RecordTagged, bytes(written))
+    except Rejected as rejected:
+        with pytest.raises(Rejected, match=rejected.code):
+            reader.read(bytes(written))
+    else:
+        assert reader.read(bytes(written)).record() == expected
+
+
+@given(records("RecordTagged"))
+def test_places_say_where_every_compartment_lies(raw: dict[str, Any]) -> None:
+    """Sealed bytes and wraps, None where a wrap is empty."""
+    made = record(raw)
+    found = cut(made)
+    for box, (sealed, keys) in zip(made.compartments, places(found.make), strict=True):
+        assert found.cells[sealed] == box.sealed
+        assert [b"" if key is None else found.cells[key] for key in keys] == [w.key for w in box.wraps]
+
+
+def test_records_of_one_make_share_it(tagged: RecordTagged) -> None:
+    """So that what is worked out for a make is found by identity."""
+    reader = TaggedReader()
+    later = replace(tagged, tagged_at=Micros(tagged.tagged_at + 1), slot=Slot(200))
+    assert reader.read(codec.encode(tagged)).make is reader.read(codec.encode(later)).make
+
+
+def test_a_reader_keeps_no_more_layouts_than_it_may(tagged: RecordTagged) -> None:
+    """Strangers choose which fields they fill in: what they vary is forgotten and learnt again."""
+    reader = TaggedReader(most=4)
+    for n in (*range(9), *range(9)):
+        each = replace(tagged, source="x" * n)
+        assert reader.read(codec.encode(each)).make.source == each.source
+    assert len(reader._layouts) <= 4 and len(reader._makes) <= 4  # noqa: SLF001 - the bound is the point
+
+
+@pytest.fixture
+def tagged() -> RecordTagged:
+    """A small record."""
+    return RecordTagged(
+        record_id=RecordId(bytes(16)),
+        revision=1,
+        source="cookie",
+        schema_id=3,
+        policy=1,
+        tagged_at=Micros(1_700_000_000_000_000),
+        slot=Slot(3),
+        links=[],
+        compartments=[],
+    )

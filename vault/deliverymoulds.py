@@ -1,0 +1,119 @@
+"""Sealing many deliveries alike for one processor, byte for byte as `vault.sealing` does one.
+
+`vault.moulds` does the same for records. A delivered compartment costs an encryption, two MACs and a wrap for
+each grant, and hardly more.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vault.handles import packed
+from vault.keys import INFO_WRAP, KEY_BYTES, wrap
+from vault.moulds import Bound, LinkKey, commitment
+from vault.sealing import NONCE_BYTES, Clear, bucket_bytes, size_class
+
+DRAWN = KEY_BYTES + NONCE_BYTES
+"""Random bytes a delivered compartment takes."""
+
+
+class DeliveryMouldGrant(NamedTuple):
+    """One grant of a delivery mould, as `schemas.models.Grant` has it but for the handle."""
+
+    purpose: str
+    period: int
+    terms: int
+    decided: int
+    use_until: int
+
+
+class _DeliveredPart(NamedTuple):
+    middle: bytes
+    info: bytes
+    grants: Sequence[int]
+
+
+class DeliveryMould:
+    """What deliveries of one kind to one processor share when they are sealed."""
+
+    def __init__(
+        self,
+        *,
+        processor: str,
+        revision: int,
+        source: str,
+        grants: Sequence[DeliveryMouldGrant],
+        parts: Sequence[tuple[str, Sequence[int]]],
+    ) -> None:
+        self._processor = processor
+        pieces, end = [], b""
+        for g in grants:
+            pieces.append(end + packed(g.purpose) + bucket_bytes(g.period, g.terms))
+            end = g.decided.to_bytes(8, "big") + g.use_until.to_bytes(8, "big", signed=True)
+        self._bound = Bound(pieces, end)
+        number = revision.to_bytes(4, "big")
+        self._parts = []
+        for n, (category, opens) in enumerate(parts):
+            place = n.to_bytes(2, "big")
+            middle = number + packed(source) + place + b"\x00\x01" + packed(category)
+            middle += len(grants).to_bytes(2, "big")
+            self._parts.append(
+                _DeliveredPart(middle, number + place + category.encode() + b"\x01", tuple(opens))
+            )
+        self.draws = DRAWN * len(self._parts)
+        """Random bytes one delivery takes."""
+
+    def seal(
+        self,
+        delivery_id: bytes,
+        handles: Sequence[bytes],
+        keys: Sequence[LinkKey],
+        clear: Sequence[bytes],
+        drawn: bytes,
+    ) -> list[bytes]:
+        """Return per compartment its sealed bytes and the wrap of every grant it is given for, one after the
+        other; `drawn` are `draws` random bytes, never used before.
+        """
+        bound, begin = self._bound.with_handles(handles), b"lapse/v1/delivery" + delivery_id
+        label, heads, at = INFO_WRAP + delivery_id, [], 0
+        for k in keys:
+            inner, outer = k.root(self._processor)
+            heads.append((inner + label, outer))
+        sealed = []
+        for (middle, place, grants), text in zip(self._parts, clear, strict=True):
+            key, nonce = drawn[at : at + KEY_BYTES], drawn[at + KEY_BYTES : at + DRAWN]
+            at += DRAWN
+            sealed.append(
+                commitment(key, nonce) + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + bound)
+            )
+            for grant in grants:
+                inner, outer = heads[grant]
+                sealed.append(wrap(sha256(outer + sha256(inner + place).digest()).digest(), key))
+        return sealed
+
+
+class FieldsText:
+    """A delivered compartment's clear text, byte for byte as `vault.sealing.encode_delivered` writes it.
+
+    `fields` are place and name of each field among a record's values; `last` names the time, which follows.
+    """
+
+    def __init__(self, fields: Sequence[tuple[int, str]], last: str) -> None:
+        self._fields = [(at, _json(name) + b":") for at, name in fields]
+        self._last = _json(last).replace(b"%", b"%%") + b':"%b"}'
+
+    def text(self, values: Sequence[Clear], when: bytes) -> bytes | None:
+        """Return the padded object of the fields that are there, None where none is; `when` is written as
+        it is.
+        """
+        out = [name + _json(str(values[at])) for at, name in self._fields if values[at] is not None]
+        if not out:
+            return None
+        clear = b"{" + b",".join((*out, self._last % when))
+        return clear.ljust(size_class(len(clear)))
+
+
+_json = msgspec.json.Encoder().encode
