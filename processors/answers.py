@@ -48,6 +48,8 @@ class Retry:
     """Whether the call may have taken effect: false only where the recipient said that it did nothing."""
     tries: int | None = None
     """After so many failures in a row it counts as `Permanent`; None: as often as it takes."""
+    well: bool = False
+    """The recipient is well and only this object has to wait: no failure that could open the circuit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ little.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -24,6 +25,7 @@ from processors.objects import (
     remove_ended,
     stays,
     strongest,
+    woken,
 )
 from schemas.ids import Micros
 from schemas.models import Cause, ReceiptOutcome
@@ -31,6 +33,7 @@ from schemas.models import Cause, ReceiptOutcome
 TEMPORARY = frozenset({"hidden", "suspended", "not_approved", "assurance_ended", "restricted"})
 """Closed codes after which the same delivery may open again later; every other one is final."""
 
+_T = TypeVar("_T")
 OpenedPart = Mapping[str, str] | str
 """The fields of a compartment, or the code that keeps it closed."""
 Opened = Mapping[bytes, tuple[OpenedPart, ...]]
@@ -48,6 +51,10 @@ class Write:
     blank: tuple[str, ...]
     purposes: tuple[tuple[str, Micros], ...]
     """What the object may be used for from now on, each with its last moment."""
+    also: tuple[str, ...] = ()
+    """Other names under which it may stand (`recipient.Names`): to be moved or removed by this call."""
+    again: bool = False
+    """Whether the recipient had only overwritten it at an earlier end, and it is wanted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,8 @@ class Erase:
     vendor_id: str | None
     version: int
     cause: Cause
+    also: tuple[str, ...] = ()
+    """Other names under which it may stand (`recipient.Names`), to be erased as well."""
 
 
 Call = Write | Erase
@@ -70,6 +79,7 @@ class Attempt:
     call: Call | None
     version: int
     before: Mapping[str, tuple[bytes, ...]]
+    also: tuple[str, ...]
     touched: bool
     carried: frozenset[tuple[bytes, int]]
     """Deliveries (and revisions) the call carries whole."""
@@ -101,7 +111,17 @@ def wanted(doc: Document) -> tuple[Copy, ...]:
     return owed[:1] if doc.one_by_one else owed
 
 
-def plan(doc: Document, opened: Opened) -> tuple[Document, Attempt, tuple[Told, ...]]:
+Named = Callable[[Mapping[str, str]], str | None]
+"""Says under which name a recipient will have an object with these values (`recipient.Names`)."""
+
+
+def nameless(_: Mapping[str, str]) -> None:
+    """The recipient names its objects itself."""
+
+
+def plan(
+    doc: Document, opened: Opened, named: Named = nameless
+) -> tuple[Document, Attempt, tuple[Told, ...]]:
     """Return the document as it must be stored before the call, the attempt, and deliveries that never
     open.
     """
@@ -119,6 +139,7 @@ def plan(doc: Document, opened: Opened) -> tuple[Document, Attempt, tuple[Told, 
             vendor_id=doc.vendor_id,
             version=doc.version,
             cause=strongest(e.cause for e in doc.endings),
+            also=doc.also,
         )
     elif values or blank or (doc.settling and doc.touched):
         call = Write(
@@ -128,12 +149,15 @@ def plan(doc: Document, opened: Opened) -> tuple[Document, Attempt, tuple[Told, 
             set={name: value for name, (_, value) in values.items()},
             blank=blank,
             purposes=_purposes(living),
+            also=doc.also,
+            again=any(c.rests for c in doc.copies),
         )
     writers = {name: copy.delivery_id for name, (copy, _) in values.items()}
     attempt = Attempt(
         call=call,
         version=doc.version,
         before=doc.wrote,
+        also=doc.also,
         touched=doc.touched,
         carried=frozenset((c.delivery_id, c.revision) for c in doc.copies if c.delivery_id in opened),
         waits=frozenset(c.delivery_id for c in living if bare or _waits(c, opened)),
@@ -144,7 +168,9 @@ def plan(doc: Document, opened: Opened) -> tuple[Document, Attempt, tuple[Told, 
     )
     if call is not None:
         entered = {name: _also(doc.wrote.get(name, ()), writer) for name, writer in writers.items()}
-        doc = replace(doc, wrote={**doc.wrote, **entered}, touched=True)
+        name = named(call.set) if isinstance(call, Write) else None
+        also = doc.also if name is None or name == doc.vendor_id else _also(doc.also, name)
+        doc = replace(doc, wrote={**doc.wrote, **entered}, also=also, touched=True)
     return doc, attempt, never
 
 
@@ -226,28 +252,32 @@ def _purposes(living: tuple[Copy, ...]) -> tuple[tuple[str, Micros], ...]:
     return tuple(sorted(until.items()))
 
 
-def _also(writers: tuple[bytes, ...], writer: bytes) -> tuple[bytes, ...]:
-    return writers if writer in writers else (*writers, writer)
+def _also(several: tuple[_T, ...], one: _T) -> tuple[_T, ...]:
+    return several if one in several else (*several, one)
 
 
 # ---- finishing
 # ----------------------------------------------------------------------------------------------------
 def _restore(doc: Document, attempt: Attempt) -> Document:
     """The recipient did nothing: what it holds is what it held."""
-    return replace(doc, wrote=dict(attempt.before), touched=attempt.touched)
+    return replace(doc, wrote=dict(attempt.before), also=attempt.also, touched=attempt.touched)
 
 
 def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tuple[Told, ...]]:
     told: list[Told] = []
-    if isinstance(attempt.call, Erase):
-        doc = replace(doc, wrote={}, touched=False, vendor_id=None)
+    rests = isinstance(attempt.call, Erase) and answer.outcome == "overwritten_only"
+    if rests:
+        doc = replace(doc, wrote={})
+    elif isinstance(attempt.call, Erase):
+        doc = woken(replace(doc, wrote={}, touched=False, vendor_id=None, also=()))
         if answer.awaited is not None:
             lapses = tuple(e.lapse for e in doc.endings)
             doc = replace(doc, awaited=(*doc.awaited, Awaited(request=answer.awaited, lapses=lapses)))
     elif isinstance(attempt.call, Write):
         kept = {name: w for name, w in attempt.before.items() if name not in attempt.call.blank}
         wrote = {**kept, **{name: (writer,) for name, writer in attempt.writers.items()}}
-        doc = replace(doc, wrote=wrote, touched=True, vendor_id=answer.vendor_id or doc.vendor_id)
+        name = answer.vendor_id or doc.vendor_id
+        doc = woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=()))
     copies = []
     for copy in doc.copies:
         carried = (copy.delivery_id, copy.revision) in attempt.carried
@@ -268,7 +298,7 @@ def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tupl
         attempts=0,
         one_by_one=doc.one_by_one and still_owed,
     )
-    return remove_ended(doc, attempt.ended), tuple(told)
+    return remove_ended(doc, attempt.ended, rest=rests), tuple(told)
 
 
 def _wrote_any(copy: Copy, attempt: Attempt) -> bool:

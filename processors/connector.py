@@ -300,7 +300,7 @@ class Connector:
         except TimeoutError:
             answer = Retry(code="vendor_timeout")
         wall = self._around.wall()
-        if isinstance(answer, Done | Permanent):
+        if isinstance(answer, Done | Permanent) or (isinstance(answer, Retry) and answer.well):
             self.gate.succeeded()
         elif isinstance(answer, Pause):
             self.gate.pause(wall, answer.code, answer.after)

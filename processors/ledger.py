@@ -14,11 +14,12 @@ from msgspec.structs import replace
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
 from processors.awaiting import Awaiting
-from processors.calls import Attempt, Opened, OpenedPart, finish, plan, wanted
+from processors.calls import Attempt, Opened, OpenedPart, finish, nameless, plan, wanted
 from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
 from processors.pruning import pruned
-from processors.recipient import Recipient
+from processors.recipient import Names, Recipient
 from processors.scopes import holdings, reach, reached_objects
+from processors.shown import Compose, asking, resting, shown
 from processors.telling import Teller, cancelled
 from processors.values import Answered, Claim, Opener, Place, Timing
 from schemas.codec import decode_as
@@ -32,7 +33,9 @@ PAGE = 500
 
 
 class Ledger:
-    """The vault side of one connector; `secret` keys the references of its objects."""
+    """The vault side of one connector; `secret` keys the references of its objects, `pulled` says that
+    deliveries wait until the recipient asks for them (`Manifest.pulled`).
+    """
 
     def __init__(
         self,
@@ -43,9 +46,11 @@ class Ledger:
         secret: bytes,
         receipt_partitions: int,
         timing: Timing,
+        pulled: bool = False,
     ) -> None:
         self._processor, self._recipient, self._opener = processor, recipient, opener
-        self._secret, self._timing = secret, timing
+        self._secret, self._timing, self._pulled = secret, timing, pulled
+        self._named = recipient.named if isinstance(recipient, Names) else nameless
         self._awaiting = Awaiting(processor)
         self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
         # What waits only for something closed to open again sleeps here, and does not count as waiting.
@@ -72,6 +77,8 @@ class Ledger:
             before = doc = _document(row) if row.document else Document(key=key)
             for delivery, sealed in entries:
                 doc = register(doc, delivery, sealed)
+            if self._pulled and doc is not before:
+                doc = resting(doc)
             parked = before.works and row.due is not None and row.due > wall
             if doc.works and not parked:
                 work.append(ref)
@@ -103,20 +110,38 @@ class Ledger:
         self._teller.put(tx, lref, counted, wall)
         return [row.ref for row in rows], onward
 
+    # ---- what is asked for
+    # ---------------------------------------------------------------------------------------
+    def show(self, tx: Tx, key: str, compose: Compose, wall: Micros) -> bytes:
+        """Answer a recipient that asks for an object: the copy is entered here, before it gets anything.
+
+        Nothing is shown of what is unknown, closed, or being taken back.
+        """
+        ref = self.ref(key)
+        row = tx.objects(self._processor, [ref]).get(ref)
+        doc = _document(row) if row else None
+        if row is None or doc is None or doc.works or _leased(row, wall):
+            return compose({})
+        opened = self._open(tx, {ref: asking(doc)})
+        after, body, told = shown(doc, opened[ref], compose)
+        self._teller.tell(tx, told)
+        self._store(tx, [_row(row, replace(after, version=tx.seq), due=row.due)])
+        return body
+
     # ---- attempts
     # -------------------------------------------------------------------------------------------
     def claim(self, tx: Tx, refs: Sequence[bytes], wall: Micros, owners: Iterator[bytes]) -> list[Claim]:
         """Open what these objects need and take their leases; what needs no call is finished on the spot."""
         free = [r for r in tx.objects(self._processor, refs).values() if not _leased(r, wall)]
         docs = {row.ref: _document(row) for row in free}
-        opened = self._open(tx, docs)
+        opened = {ref: {} for ref in docs} if self._pulled else self._open(tx, docs)
         claims, stored = [], []
         for row in free:
             doc = docs[row.ref]
             if not doc.works:
                 stored.append(_released(row, doc, due=None))
                 continue
-            doc, attempt, never = plan(doc, opened[row.ref])
+            doc, attempt, never = plan(doc, opened[row.ref], self._named)
             self._teller.tell(tx, never)
             if attempt.call is None:
                 nothing = Done(outcome="not_applicable")

@@ -30,6 +30,8 @@ class Manifest:
     """Whether what was erased can never be written again through the interface."""
     readable: bool = False
     """Whether `present` can tell what stands there."""
+    pulled: bool = False
+    """Whether the vendor asks for the fields when it needs them (`Heard.wants`); nothing is sent unasked."""
     hears: bool = False
     """Whether the vendor calls us (`POST /in/<processor>`)."""
     in_flight: int = 16

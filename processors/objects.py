@@ -3,7 +3,8 @@
 A recipient's copy is an object, not a record: several deliveries may write the same fields. A `Document` says
 
 - `copies`: the deliveries on the object, sealed as they came, with their grants. A grant is *held* until a
-  lapse marks it *ending*; it is *gone* once the recipient has answered. Nothing opened is ever kept here.
+  lapse marks it *ending*; it is *gone* once the recipient has answered, or *rests* where the recipient only
+  overwrote the object: a later lapse asks again. Nothing opened is ever kept here.
 - `wrote`: per field every delivery that may have written it last: one, or several while an answer is missing.
 - `touched`: whether a call may have reached the recipient since it last held nothing.
 
@@ -25,7 +26,7 @@ from processors.answers import worst
 from schemas.ids import Micros, Period, Sequence, Terms
 from schemas.models import Cause, Grant, ReceiptOutcome, RecordDelivered
 
-State = Literal["held", "ending", "gone"]
+State = Literal["held", "ending", "rest", "gone"]
 
 
 class HeldGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,7 +39,7 @@ class HeldGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     use_until: Micros
     state: State = "held"
     lapse: bytes = b""
-    """Reference of the lapse that ends it, while it is ending."""
+    """Reference of the lapse that ends it, while it is ending; the lapse's id, while it rests."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,11 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
         return all(grant.state == "gone" for grant in self.grants)
 
     @property
+    def rests(self) -> bool:
+        """Whether the recipient has only overwritten what it stood for."""
+        return any(grant.state == "rest" for grant in self.grants)
+
+    @property
     def held_fields(self) -> frozenset[str]:
         """The fields that a held grant justifies, as far as they were ever seen."""
         return frozenset(name for part in self.parts if self.holds(part) for name in part.fields)
@@ -111,6 +117,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, tag="object", tag_fiel
 
     key: str
     vendor_id: str | None = None
+    also: tuple[str, ...] = ()
+    """Other names under which the recipient may have it, while an answer is missing (`recipient.Names`)."""
     version: int = 0
     wrote: dict[str, tuple[bytes, ...]] = {}
     touched: bool = False
@@ -177,7 +185,8 @@ def end(doc: Document, ending: Ending, reached: Reached) -> Document:
 
     def mark(copy: Copy, grant: HeldGrant) -> HeldGrant:
         nonlocal hit
-        if grant.state != "held" or not reached(copy, grant):
+        asked = grant.state == "held" or (grant.state == "rest" and grant.lapse != ending.lapse_id)
+        if not asked or not reached(copy, grant):
             return grant
         hit = True
         return replace(grant, state="ending", lapse=ending.lapse)
@@ -187,6 +196,16 @@ def end(doc: Document, ending: Ending, reached: Reached) -> Document:
         return doc
     endings = (*(e for e in doc.endings if e.lapse != ending.lapse), ending)
     return replace(doc, copies=copies, endings=endings, attempts=0)
+
+
+def woken(doc: Document) -> Document:
+    """What rested is gone: the object was erased whole, or stands for something living again."""
+
+    def wake(copy: Copy) -> Copy:
+        grants = (replace(g, state="gone") if g.state == "rest" else g for g in copy.grants)
+        return replace(copy, grants=tuple(grants)) if copy.rests else copy
+
+    return replace(doc, copies=tuple(c for c in map(wake, doc.copies) if not c.over))
 
 
 def ending_grants(doc: Document) -> frozenset[tuple[bytes, int, int]]:
@@ -199,14 +218,23 @@ def ending_grants(doc: Document) -> frozenset[tuple[bytes, int, int]]:
     )
 
 
-def remove_ended(doc: Document, ended: frozenset[tuple[bytes, int, int]]) -> Document:
-    """After the recipient's answer: these grants are gone, copies without any grant and lapses done with
-    them.
+def remove_ended(doc: Document, ended: frozenset[tuple[bytes, int, int]], *, rest: bool = False) -> Document:
+    """After the recipient's answer: these grants are gone (or rest, where something of the copy was written),
+    copies without any grant and lapses done with them.
     """
 
+    named = {e.lapse: e.lapse_id for e in doc.endings}
+
     def settle(copy: Copy) -> Copy:
+        rests = rest and not (copy.owed and not copy.maybe)
+
+        def over(grant: HeldGrant) -> HeldGrant:
+            if rests:
+                return replace(grant, state="rest", lapse=named.get(grant.lapse, b""))
+            return replace(grant, state="gone", lapse=b"")
+
         grants = tuple(
-            replace(grant, state="gone", lapse=b"")
+            over(grant)
             if (copy.delivery_id, copy.revision, n) in ended and grant.state == "ending"
             else grant
             for n, grant in enumerate(copy.grants)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from processors.answers import Answer
 from processors.calls import Call
@@ -41,6 +41,18 @@ class Recipient(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class Names(Protocol):
+    """A recipient where an object's name follows from its values, as where the address is the name.
+
+    The name is entered before the call that uses it, in the transaction that opens: without that a lost
+    answer would leave an object that nobody can find again.
+    """
+
+    def named(self, values: Mapping[str, str]) -> str | None:
+        """Return the name of an object with these values, None where they do not say."""
 
 
 # ---- what comes back (`POST /in/<processor>`) -----

@@ -310,6 +310,61 @@ async def test_a_bucket_of_many_objects_is_answered_when_the_last_one_is(bench: 
     assert outcomes(bench.vault, id16("l1")) == ["overwritten_only"]
 
 
+async def test_what_was_only_overwritten_is_still_reached_by_a_later_lapse(bench: Bench) -> None:
+    """A withdrawal that leaves an address behind: the same lapse on another partition asks no more, an
+    erasure does, with its own cause, and ends it.
+    """
+    first = delivery("d1", parts=[EMAIL])
+    await bench.take(first)
+    bench.die(first, "p")
+    bench.vendor.answers = [Done(outcome="overwritten_only", vendor_id="there")]
+    withdrawal = lapse("l1", of_subject("ann", "p"), cause="withdrawal")
+    await bench.take(withdrawal)
+    await bench.take(withdrawal, partition=1)
+    assert outcomes(bench.vault, id16("l1")) == ["overwritten_only", "not_applicable"]
+    assert bench.connector.waiting() == 0
+    await bench.take(lapse("l2", of_subject("ann", "p"), cause="erasure"))
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Erase)
+    assert last.cause == "erasure"
+    assert len(outcomes(bench.vault, id16("l2"))) == 1
+    with bench.vault.transaction(write=False) as tx:
+        assert tx.objects_of_processor(NAME) == []
+
+
+async def test_what_was_overwritten_and_is_wanted_again_is_said_to_the_recipient(bench: Bench) -> None:
+    """A new consent after a withdrawal: the write says that the end before it was ours."""
+    first = delivery("d1", parts=[EMAIL])
+    await bench.take(first)
+    bench.die(first, "p")
+    bench.vendor.answers = [Done(outcome="overwritten_only")]
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
+    await bench.take(delivery("d2", parts=[EMAIL], decided=2000))
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Write)
+    assert last.again
+    await bench.take(delivery("d3", parts=[EMAIL], decided=2001))
+    assert not bench.vendor.calls[-1].again  # type: ignore[union-attr]  # a Write, as the one before
+
+
+async def test_a_name_that_follows_from_the_values_is_known_before_the_call(bench: Bench) -> None:
+    """An answer that is lost leaves no object that an erasure cannot name; nor does a changed address."""
+    bench.vendor.named = lambda values: values.get("email")  # type: ignore[attr-defined]  # a `Names`
+    bench.connector = bench.build()
+    first = delivery("d1", parts=[EMAIL])
+    bench.vendor.answers = [Retry(code="vendor_timeout")]
+    await bench.take(first)
+    bench.vendor.answers = [Done(outcome="delivered", vendor_id="one"), Retry(code="vendor_timeout")]
+    await bench.later()
+    await bench.take(delivery("d2", parts=[({"email": "two"}, ["p"])]))
+    lost = bench.vendor.calls[-1]
+    assert (lost.vendor_id, lost.also) == ("one", ())
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="erasure"))
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Erase)
+    assert (last.vendor_id, last.also) == ("one", ("two",))
+
+
 async def test_a_recall_read_twice_reaches_what_was_read_again_between(bench: Bench) -> None:
     """Deliveries that a redelivered chunk enters anew are taken back by the redelivered recall."""
     first, event = delivery("d1", parts=[EMAIL]), lapse("l1", ProcessorScope(), cause="recall")
