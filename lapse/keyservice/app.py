@@ -4,8 +4,10 @@
 |---|---|---|
 | `POST /v1/keys` | a processor | keys of its deliveries, or why they are closed |
 | `POST /v1/receipts` | a processor | 202 once its receipts are durable |
-| `POST /v1/callbacks/{processor}/{object}` | a business partner, by signature | 202; 403 for a wrong
-signature | | `GET /healthz` | anyone | 200 while the vault answers |
+| `POST /v1/callbacks/{processor}/{object}` | a business partner, by signature | 202; 403 if it is wrong |
+| `POST /in/{processor}` | a recipient, as its vendor signs | 200 with its answer, or 202; 403, 404 |
+| `GET /in/{processor}` | a vendor that probes | 200 where a recipient is listened to |
+| `GET /healthz` | anyone | 200 while the vault answers |
 | `GET /openapi.json` | anyone | this, for machines |
 | `GET /schemas/ids/{id}` | anyone | an Avro schema in the shape of Confluent's registry |
 
@@ -15,14 +17,11 @@ get the same answer after the same work: each wrap costs one block of AES and on
 
 from __future__ import annotations
 
-import asyncio
 import json
-import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -31,32 +30,27 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lapse.keyservice.desk import Desk
+from lapse.keyservice import inbound
+from lapse.keyservice.desk import Desk, Locked
+from lapse.keyservice.http import PRIVATE, Answer, problem, read_body
+from lapse.keyservice.inbound import Ears, Inbound, Publish
 from lapse.keyservice.openapi import document
 from lapse.keyservice.rates import Rates
 from lapse.keyservice.shapes import BODY_BYTES, TooMany, read_keys, read_receipts
 from processors.messages import Secrets, read_status
 from processors.opening import PlansIn
+from processors.recipient import Post
 from schemas import codec
-from schemas.errors import BadInput, LapseError, Unavailable
+from schemas.errors import BadInput, LapseError, Refused, Unavailable
 from schemas.ids import Micros
+from schemas.models import SignalReceived
 from vault.port import Vault
 
-BODY_SECONDS = 30.0
-"""A body that is not whole by then is not waited for."""
 CALLBACK_BYTES = 64 * 1024
 """Largest callback read: its sender is unknown until the signature over the whole body is checked."""
 REGISTRY_JSON = "application/vnd.schemaregistry.v1+json"
 PartnerSecrets = Callable[[str], Secrets | None]
 """Returns the webhook secrets of a business partner, None where there is no such partner."""
-
-
-class _Answer(Exception):
-    """A whole-request answer."""
-
-    def __init__(self, status: int, code: str, detail: str, *, pointer: str = "", wait: float = 0.0) -> None:
-        super().__init__(code)
-        self.status, self.code, self.detail, self.pointer, self.wait = status, code, detail, pointer, wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +60,12 @@ class _Endpoint:
     desk: Desk
     rates: Rates
     partners: PartnerSecrets
+    inbound: Inbound
+    publish: Publish
+
+
+async def _nowhere(_signals: Sequence[SignalReceived]) -> None:
+    raise Unavailable("broker", "there is no way to the log from here", "intake.signal", "start it: lapse up")
 
 
 def create_app(
@@ -74,17 +74,24 @@ def create_app(
     *,
     receipt_partitions: int = 4,
     partners: PartnerSecrets = lambda _name: None,
+    ears: Ears = lambda _plan: None,
+    publish: Publish = _nowhere,
     rates: Rates | None = None,
     wall: Callable[[], Micros] = lambda: Micros(time.time_ns() // 1000),
 ) -> Starlette:
     """Return the app. `plans` gives every published policy as of a transaction; it is called from several
-    threads, one at a time. `partners` reads the webhook secrets with which callbacks are checked.
+    threads, one at a time. `partners` reads the webhook secrets with which callbacks are checked; `ears` says
+    which recipients are listened to, and `publish` puts what they say on `intake.signal`.
     """
-    desk = Desk(vault=vault, plans=plans, receipt_partitions=receipt_partitions, wall=wall)
-    endpoint = _Endpoint(desk, rates or Rates(clock=time.monotonic), partners)
+    locked = Locked.around(plans)
+    desk = Desk(vault=vault, plans=locked, receipt_partitions=receipt_partitions, wall=wall)
+    said = Inbound(vault=vault, plans=locked, ears=ears, receipt_partitions=receipt_partitions, wall=wall)
+    endpoint = _Endpoint(desk, rates or Rates(clock=time.monotonic), partners, said, publish)
 
-    def route(path: str, handler: Callable[[_Endpoint, Request], Awaitable[Response]], method: str) -> Route:
-        return Route(path, partial(_guarded, endpoint, handler), methods=[method])
+    def route(
+        path: str, handler: Callable[[_Endpoint, Request], Awaitable[Response]], *methods: str
+    ) -> Route:
+        return Route(path, partial(_guarded, endpoint, handler), methods=list(methods))
 
     app = Starlette(
         exception_handlers={404: _no_route, 405: _no_route},
@@ -92,6 +99,7 @@ def create_app(
             route("/v1/keys", _keys, "POST"),
             route("/v1/receipts", _receipts, "POST"),
             route("/v1/callbacks/{processor}/{object}", _callback, "POST"),
+            route("/in/{processor}", _in, "POST", "GET"),
             route("/healthz", _health, "GET"),
             route("/openapi.json", _openapi, "GET"),
             route("/schemas/ids/{id}", _schema, "GET"),
@@ -104,8 +112,8 @@ def create_app(
 async def _no_route(_request: Request, error: Exception) -> Response:
     """What no route takes, in the one shape of errors."""
     allow = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    answer = _Answer(405, "bad_method", "this address does not take this method")
-    response = _problem(answer if allow else _Answer(404, "not_found", "there is no such address here"))
+    answer = Answer(405, "bad_method", "this address does not take this method")
+    response = problem(answer if allow else Answer(404, "not_found", "there is no such address here"))
     response.headers.update(allow)
     return response
 
@@ -115,49 +123,79 @@ async def _guarded(
 ) -> Response:
     try:
         return await handler(endpoint, request)
-    except _Answer as answer:
-        return _problem(answer)
+    except Answer as answer:
+        return problem(answer)
     except TooMany as error:
-        return _problem(_Answer(413, error.code, error.what, pointer=error.where))
+        return problem(Answer(413, error.code, error.what, pointer=error.where))
     except BadInput as error:
-        return _problem(_Answer(400, error.code, error.what, pointer=error.where))
+        return problem(Answer(400, error.code, error.what, pointer=error.where))
     except Unavailable as error:
-        return _problem(_Answer(503, error.code, "the vault does not answer; try again", wait=1.0))
+        return problem(Answer(503, error.code, "the vault does not answer; try again", wait=1.0))
     except ClientDisconnect:
         return Response(status_code=400)
     except LapseError as error:
-        return _problem(_Answer(500, error.code, "this request met a fault of ours"))
+        return problem(Answer(500, error.code, "this request met a fault of ours"))
 
 
 async def _keys(endpoint: _Endpoint, request: Request) -> Response:
     processor = await _authenticated(endpoint, request)
-    asked = read_keys(await _body(request))
-    return JSONResponse(await run_in_threadpool(endpoint.desk.keys, processor, asked), headers=_PRIVATE)
+    asked = read_keys(await read_body(request, BODY_BYTES))
+    return JSONResponse(await run_in_threadpool(endpoint.desk.keys, processor, asked), headers=PRIVATE)
 
 
 async def _receipts(endpoint: _Endpoint, request: Request) -> Response:
     processor = await _authenticated(endpoint, request)
-    given = read_receipts(await _body(request))
+    given = read_receipts(await read_body(request, BODY_BYTES))
     ids = await run_in_threadpool(endpoint.desk.receive, processor, given)
-    return JSONResponse({"receipt_ids": ids}, status_code=202, headers=_PRIVATE)
+    return JSONResponse({"receipt_ids": ids}, status_code=202, headers=PRIVATE)
 
 
 async def _callback(endpoint: _Endpoint, request: Request) -> Response:
     processor = request.path_params["processor"]
     secrets = await run_in_threadpool(endpoint.partners, processor)
-    body = await _body(request, CALLBACK_BYTES)
+    body = await read_body(request, CALLBACK_BYTES)
     if secrets is None or not secrets.verified(body, request.headers):
-        raise _Answer(403, "unauthorized", "the signature is missing, wrong or older than five minutes")
+        raise Answer(403, "unauthorized", "the signature is missing, wrong or older than five minutes")
     status = read_status(body)
     if status is None:
-        raise _Answer(400, "malformed", "not an OpenDSR status")
+        raise Answer(400, "malformed", "not an OpenDSR status")
     try:
         ref = bytes.fromhex(request.path_params["object"])
     except ValueError:
         ref = b""
     if not await run_in_threadpool(endpoint.desk.report, processor, ref, status, body):
-        raise _Answer(404, "not_found", "no such request is awaited, or it has ended already")
+        raise Answer(404, "not_found", "no such request is awaited, or it has ended already")
     return Response(status_code=202)
+
+
+async def _in(endpoint: _Endpoint, request: Request) -> Response:
+    """What is said is durable before it is answered; nothing of an unknown sender is believed.
+
+    Vendors that look whether an address is there before they use it (Mailchimp) get a plain yes.
+    """
+    name, into = request.path_params["processor"], endpoint.inbound
+    found = await run_in_threadpool(into.listener, name)
+    if found is None:
+        raise Answer(404, "not_found", "nobody is listened to under this name")
+    if request.method != "POST":
+        return Response(status_code=200, headers=PRIVATE)
+    plan, ear = found
+    body = await read_body(request, inbound.BODY_BYTES)
+    post = Post(headers=dict(request.headers), query=dict(request.query_params), body=body)
+    try:
+        heard = await run_in_threadpool(into.heard, ear, post)
+    except Refused:
+        raise Answer(403, "unauthorized", "this is not from the recipient of this name") from None
+    wait = endpoint.rates.wait(f"in/{name}")
+    if wait:
+        raise Answer(429, "rate_limited", "too many requests", wait=wait)
+    await endpoint.publish(into.signals(name, plan, heard, post))
+    known = await run_in_threadpool(into.ends, name, heard.said, body)
+    if not known and ear.asks_again:
+        raise Answer(404, "not_found", "no such request is awaited, or it has ended already")
+    answer = await run_in_threadpool(into.answer, ear, heard)
+    media = "application/json" if answer else None
+    return Response(answer, status_code=200 if answer else 202, media_type=media, headers=PRIVATE)
 
 
 async def _health(endpoint: _Endpoint, _request: Request) -> Response:
@@ -174,14 +212,11 @@ async def _schema(_endpoint: _Endpoint, request: Request) -> Response:
         # From a registry, where one is used: the first look at an id is a call to it.
         schema = await run_in_threadpool(codec.schema, int(request.path_params["id"]))
     except Unavailable as error:
-        raise _Answer(503, error.code, "the schema registry does not answer") from None
+        raise Answer(503, error.code, "the schema registry does not answer") from None
     except (LapseError, ValueError):
         missing = {"error_code": 40403, "message": "Schema not found"}
         return JSONResponse(missing, status_code=404, media_type=REGISTRY_JSON)
     return JSONResponse({"schema": json.dumps(schema, separators=(",", ":"))}, media_type=REGISTRY_JSON)
-
-
-_PRIVATE = {"Cache-Control": "no-store"}
 
 
 async def _authenticated(endpoint: _Endpoint, request: Request) -> str:
@@ -189,54 +224,8 @@ async def _authenticated(endpoint: _Endpoint, request: Request) -> str:
     known = scheme.lower() == "bearer" and bool(token)
     processor = await run_in_threadpool(endpoint.desk.who, token.strip()) if known else None
     if processor is None:
-        raise _Answer(401, "unauthorized", "the bearer token is missing or not valid")
+        raise Answer(401, "unauthorized", "the bearer token is missing or not valid")
     wait = endpoint.rates.wait(processor)
     if wait:
-        raise _Answer(429, "rate_limited", "too many requests", wait=wait)
+        raise Answer(429, "rate_limited", "too many requests", wait=wait)
     return processor
-
-
-async def _body(request: Request, most: int = BODY_BYTES) -> bytes:
-    """Read the body up to its limits of size and time; a longer one is not read to its end."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > most:
-                    raise _Answer(413, "too_large", f"the body is larger than {most} bytes")
-    except TimeoutError:
-        raise _Answer(400, "timeout", "the body did not come in time") from None
-    return bytes(body)
-
-
-_TITLES: Mapping[int, str] = {
-    400: "Bad request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not found",
-    405: "Method not allowed",
-    413: "Too large",
-    429: "Too many requests",
-    500: "Internal error",
-    503: "Unavailable",
-}
-
-
-def _problem(answer: _Answer) -> Response:
-    body: dict[str, Any] = {
-        "type": f"urn:lapse:error:{answer.code}",
-        "title": _TITLES[answer.status],
-        "status": answer.status,
-        "detail": answer.detail,
-    }
-    if answer.pointer:
-        body["pointer"] = answer.pointer
-    headers = dict(_PRIVATE)
-    if answer.wait:
-        headers["Retry-After"] = str(max(1, math.ceil(answer.wait)))
-    if answer.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(
-        body, status_code=answer.status, media_type="application/problem+json", headers=headers
-    )

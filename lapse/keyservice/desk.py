@@ -54,7 +54,7 @@ class Desk:
     def __init__(
         self, *, vault: Vault, plans: PlansIn, receipt_partitions: int, wall: Callable[[], Micros]
     ) -> None:
-        self._vault, self._plans, self._wall = vault, Locked.around(plans), wall
+        self._vault, self._plans, self._wall = vault, plans, wall
         self._partitions = receipt_partitions
 
     def alive(self) -> None:

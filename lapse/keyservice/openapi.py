@@ -108,6 +108,25 @@ def document() -> Part:
                 security=[],
                 parameters=[in_path("processor", {"type": "string"}), in_path("object", {"type": "string"})],
             ),
+            "/in/{processor}": {
+                **operation(
+                    "post",
+                    "A recipient says something, authenticated as its vendor does it",
+                    problems(_ABOUT, 400, 403, 404, 413, 429, 503)
+                    | {
+                        "200": {"description": "Heard; the answer the vendor asked for, as JSON."},
+                        "202": {"description": "Heard, and durable."},
+                    },
+                    security=[],
+                    parameters=[in_path("processor", {"type": "string"})],
+                    requestBody={"content": {"*/*": {}}},
+                ),
+                **_get(
+                    "Is this recipient listened to",
+                    problems(_ABOUT, 404, 503) | {"200": {"description": "It is."}},
+                    parameters=[in_path("processor", {"type": "string"})],
+                ),
+            },
             "/healthz": _get(
                 "Does the vault answer", problems(_ABOUT, 503) | {"200": answer("Health", "It does.")}
             ),

@@ -331,7 +331,7 @@ def test_a_callback_is_small_until_its_sender_is_known(client: Client) -> None:
 
 async def test_a_body_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sender that stalls holds its connection no longer than the limit."""
-    monkeypatch.setattr("lapse.keyservice.app.BODY_SECONDS", 0.05)
+    monkeypatch.setattr("lapse.keyservice.http.BODY_SECONDS", 0.05)
     world, sent = World(), []
 
     async def receive() -> dict[str, Any]:
