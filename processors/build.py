@@ -22,12 +22,12 @@ from processors.credentials import (
 from processors.ledger import Ledger
 from processors.opening import PlansIn, VaultOpener
 from processors.plain import Plain
-from processors.recipient import Recipient
+from processors.recipient import Hears, Recipient
 from processors.registry import Vendor, opens_here, vendor
 from processors.said import BASE_URL, fields_of, own, played
 from processors.values import Timing
 from processors.webhook import Webhook, WebhookSettings
-from schemas.errors import BadInput
+from schemas.errors import BadInput, Bug
 from schemas.ids import Micros
 from schemas.plan import ProcessorPlan
 from vault.faults import Crash, never
@@ -101,14 +101,7 @@ def connector(plan: ProcessorPlan, around: Around) -> Handler:
             crash=around.crash,
         )
     party = recipient(plan, around)
-    ledger = Ledger(
-        processor=plan.name,
-        recipient=party,
-        opener=opener,
-        secret=around.vault.secrets.processor(plan.name),
-        receipt_partitions=around.receipt_partitions,
-        timing=around.timing,
-    )
+    ledger = _ledger(plan, around, party, opener)
     if isinstance(party, Webhook):
         party.refer(ledger.ref)
     return Connector(
@@ -134,6 +127,32 @@ def recipient(plan: ProcessorPlan, around: Around) -> Recipient:
     if plan.connector == "webhook":
         return Webhook(processor=plan.name, settings=_webhook(plan, around), wall=wall)
     raise BadInput("bad_argument", "nobody is called here", f"processors.{plan.name}.connector")
+
+
+def listener(plan: ProcessorPlan, around: Around) -> tuple[Hears, Ledger] | None:
+    """Return what reads a vendor's calls to us, and the ledger its answers are entered in; None where the
+    vendor makes none. `BadInput` says which setting or secret is missing.
+    """
+    offered = vendor(plan.connector)
+    if offered is None or not offered.manifest.hears:
+        return None
+    party = recipient(plan, around)
+    if not isinstance(party, Hears):
+        raise Bug("bug", "its manifest says that it hears", plan.connector)
+    return party, _ledger(plan, around, party, VaultOpener(plan.name, around.plans))
+
+
+def _ledger(plan: ProcessorPlan, around: Around, party: Recipient, opener: VaultOpener) -> Ledger:
+    offered = vendor(plan.connector)
+    return Ledger(
+        processor=plan.name,
+        recipient=party,
+        opener=opener,
+        secret=around.vault.secrets.processor(plan.name),
+        receipt_partitions=around.receipt_partitions,
+        timing=around.timing,
+        pulled=offered is not None and offered.manifest.pulled,
+    )
 
 
 def _limits(plan: ProcessorPlan, around: Around) -> Limits:

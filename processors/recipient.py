@@ -111,6 +111,7 @@ class Heard:
     """The object (by `key`) whose live fields belong into the answer."""
 
 
+@runtime_checkable
 class Hears(Protocol):
     """A recipient that calls us, authenticated as its vendor does it."""
 
