@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from processors.objects import Awaited, Pending, pack, unpack
 from schemas.ids import Micros
 from vault.port import Tx
@@ -19,17 +21,18 @@ class Awaiting:
     def __init__(self, processor: str) -> None:
         self._shelf = f"{processor}#awaited"
 
-    def put(self, tx: Tx, ref: bytes, entries: Iterable[Awaited], ask_at: Micros) -> None:
-        """Enter that these ends are awaited of an object."""
-        tx.put_objects(
-            VendorObject(
-                processor=self._shelf,
-                ref=_name(entry.request),
-                document=pack(Pending(object=ref, request=entry.request)),
-                due=ask_at,
-            )
-            for entry in entries
-        )
+    def put(
+        self, tx: Tx, ref: bytes, entries: Iterable[Awaited], ask_at: Micros, by: Micros | None = None
+    ) -> None:
+        """Enter that these ends are awaited of an object, until `by` on the vault's clock."""
+        for entry in entries:
+            self.keep(tx, Pending(object=ref, request=entry.request, answer_by=by), ask_at)
+
+    def keep(self, tx: Tx, pending: Pending, ask_at: Micros) -> None:
+        """Enter how far one of them has come, and when to look at it again."""
+        name = _name(pending.request)
+        row = VendorObject(processor=self._shelf, ref=name, document=pack(pending), due=ask_at)
+        tx.put_objects([row])
 
     def drop(self, tx: Tx, request: str) -> None:
         """Forget one: its end was entered."""
@@ -41,10 +44,19 @@ class Awaiting:
         doc = unpack(row.document) if row else None
         return doc.object if isinstance(doc, Pending) else None
 
-    def due(self, tx: Tx, wall: Micros, limit: int) -> list[Pending]:
-        """Return what it is time to ask about."""
+    def any_due(self, tx: Tx, wall: Micros) -> bool:
+        """Return whether it is time to ask about any: a read, for a loop that looks often."""
+        return bool(tx.objects_due(self._shelf, wall, 1))
+
+    def take(self, tx: Tx, wall: Micros, limit: int, until: Micros) -> list[Pending]:
+        """Return what it is time to ask about; nobody else takes it before `until`."""
         rows = tx.objects(self._shelf, tx.objects_due(self._shelf, wall, limit)).values()
+        tx.put_objects([replace(row, due=until) for row in rows])
         return [doc for row in rows if isinstance(doc := unpack(row.document), Pending)]
+
+    def count(self, tx: Tx) -> int:
+        """Return how many ends are awaited."""
+        return tx.objects_waiting(self._shelf)
 
 
 def _name(request: str) -> bytes:

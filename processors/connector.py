@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,6 +22,7 @@ from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
 from processors.backoff import seconds
 from processors.calls import Call, Erase
 from processors.faults import ANSWERED, CALLED, CLAIMED, DONE, ENTERED, FINISHED, MARKED
+from processors.following import Following
 from processors.gate import Gate
 from processors.ledger import Ledger
 from processors.recipient import Recipient
@@ -120,6 +121,16 @@ class Connector:
         self.gate = gate or Gate()
         self._crash = crash
         self._slots = asyncio.Semaphore(self._limits.in_flight)
+        self.following = Following(
+            name=name,
+            vault=vault,
+            recipient=recipient,
+            reports=ledger.reports,
+            ask=self._followed,
+            wall=around.wall,
+            draw=around.random.random,
+            timing=ledger.timing,
+        )
 
     # ---- the topic
     # ----------------------------------------------------------------------------------------------
@@ -191,10 +202,13 @@ class Connector:
     # ---- what waits
     # -----------------------------------------------------------------------------------------------
     async def run(self) -> None:
-        """Attempt for ever what is due; cancel it to stop."""
+        """Attempt for ever what is due, and ask about what was accepted; cancel it to stop."""
+        await asyncio.gather(self._repeat(self.tick), self._repeat(self.following.tick))
+
+    async def _repeat(self, look: Callable[[], Awaitable[int]]) -> None:
         while True:
             try:
-                busy = await self.tick()
+                busy = await look()
             except Unavailable as error:
                 log.warning(
                     "connector waits for the vault", extra={"processor": self._name, "code": error.code}
@@ -299,6 +313,10 @@ class Connector:
                 answer = await self._ask(call)
         except TimeoutError:
             answer = Retry(code="vendor_timeout")
+        self._noted(answer)
+        return answer
+
+    def _noted(self, answer: Answer) -> None:
         wall = self._around.wall()
         if isinstance(answer, Done | Permanent) or (isinstance(answer, Retry) and answer.well):
             self.gate.succeeded()
@@ -308,6 +326,25 @@ class Connector:
         elif isinstance(answer, Retry):
             self.gate.failed(wall, answer.code)
         metrics.CALLS.labels(self._name, type(answer).__name__.lower()).inc()
+
+    async def _followed(self, ask: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
+        """Ask how something stands, within the same budget and deadline as a call."""
+        async with self._slots:
+            wall = self._around.wall()
+            if (opens_at := self.gate.opens_at(wall)) > wall:
+                return Retry(code="vendor_down", after=Micros(min(opens_at - wall, self._limits.look_again)))
+            try:
+                async with asyncio.timeout(self._deadline):
+                    answer = await ask()
+                    if isinstance(answer, Refresh):
+                        await self._recipient.refresh()
+                        answer = await ask()
+            except TimeoutError:
+                answer = Retry(code="vendor_timeout")
+        if isinstance(answer, Refresh):
+            answer = Pause(code=answer.code)
+        if answer is not None and not isinstance(answer, Retry):
+            self._noted(answer)  # that something is not done yet is no failure
         return answer
 
     async def _ask(self, call: Call) -> Answer:

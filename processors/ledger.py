@@ -18,6 +18,7 @@ from processors.calls import Attempt, Opened, OpenedPart, finish, nameless, plan
 from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
 from processors.pruning import pruned
 from processors.recipient import Names, Recipient
+from processors.reporting import Reports
 from processors.scopes import holdings, reach, reached_objects
 from processors.shown import Compose, asking, resting, shown
 from processors.telling import Teller, cancelled
@@ -53,6 +54,8 @@ class Ledger:
         self._named = recipient.named if isinstance(recipient, Names) else nameless
         self._awaiting = Awaiting(processor)
         self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
+        self.timing = timing
+        self.reports = Reports(processor=processor, receipt_partitions=receipt_partitions)
         # What waits only for something closed to open again sleeps here, and does not count as waiting.
         self._asleep = f"{processor}#asleep"
 
@@ -94,7 +97,7 @@ class Ledger:
         """Mark one page of what a lapse reaches; return its objects and where to go on, None when all are."""
         lref, progress = self._teller.lapse(tx, lapse, place)
         refs = reached_objects(tx, self._processor, lapse, after, PAGE)
-        ending = Ending(lapse=lref, lapse_id=lapse.lapse_id, cause=lapse.cause)
+        ending = Ending(lapse=lref, lapse_id=lapse.lapse_id, cause=lapse.cause, answer_by=lapse.answer_by)
         rows, fresh = [], 0
         for row in tx.objects(self._processor, refs).values():
             before = _document(row)
@@ -212,7 +215,8 @@ class Ledger:
             answer, later = Permanent(code=answer.code), Micros(wall + self._timing.refused)
         after, told = finish(doc, attempt, answer)
         fresh = [entry for entry in after.awaited if entry not in doc.awaited]
-        self._awaiting.put(tx, row.ref, fresh, Micros(wall + self._timing.follow))
+        by = min((e.answer_by for e in doc.endings if e.answer_by is not None), default=None)
+        self._awaiting.put(tx, row.ref, fresh, Micros(wall + self._timing.follow.first), by)
         self._teller.tell(tx, [*told, *cancelled(doc, after)])
         self._teller.settled(tx, doc, after, answer, wall)
         if isinstance(answer, Done | Permanent):

@@ -26,5 +26,12 @@ PAUSED = Gauge(
     registry=None,
 )
 
-ALL = (CALLS, WAITING, PAUSED)
+AWAITED = Gauge(
+    "lapse_connector_awaited",
+    "Erasures accepted by a recipient, or to be done by hand there, whose end is not known.",
+    ["processor"],
+    registry=None,
+)
+
+ALL = (CALLS, WAITING, PAUSED, AWAITED)
 """What a process with connectors registers."""

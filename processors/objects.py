@@ -98,6 +98,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     lapse_id: bytes
     cause: Cause
     told: bool = False
+    answer_by: Micros | None = None
+    """Until when the recipient has to have done it (`Depersonalized.answer_by`)."""
 
 
 class Awaited(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,6 +295,12 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending", tag_fiel
 
     object: bytes
     request: str
+    answer_by: Micros | None = None
+    """Until when it has to have come, by the vault's clock."""
+    asked: int = 0
+    """How often the recipient was asked how it stands."""
+    late: bool = False
+    """Its time is over, and was told to be."""
 
 
 Kept = Document | LapseDocument | Pending

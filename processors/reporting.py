@@ -28,6 +28,14 @@ class Reports:
         ref = self._awaiting.of(tx, request)
         return ref is not None and self.reported(tx, ref, request, answer, wall)
 
+    def late(self, tx: Tx, ref: bytes, request: str, wall: Micros) -> None:
+        """Say that an end did not come in time: somebody has to look, until it comes after all."""
+        row = tx.objects(self._processor, [ref]).get(ref)
+        doc = unpack(row.document) if row else None
+        entries = doc.awaited if isinstance(doc, Document) else ()
+        for lref in (lref for entry in entries if entry.request == request for lref in entry.lapses):
+            self._teller.worsen(tx, lref, "manual_required", "vendor_late", wall)
+
     def reported(self, tx: Tx, ref: bytes, request: str, answer: Done | Permanent, wall: Micros) -> bool:
         """Enter that an accepted erasure has ended; False where no such one is awaited of this object."""
         row = tx.objects(self._processor, [ref]).get(ref)

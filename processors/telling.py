@@ -60,7 +60,8 @@ class Teller:
         outcome = doc.to_answer
         if outcome is not None:
             place = Place(topic_id=doc.topic_id, partition=doc.partition)
-            told = Told(about=doc.lapse_id, outcome=outcome, code=doc.code, evidence=doc.evidence)
+            code = None if outcome in ("completed", "already_absent") else doc.code
+            told = Told(about=doc.lapse_id, outcome=outcome, code=code, evidence=doc.evidence)
             self.tell(tx, [told], place.bytes)
             doc = replace(doc, answered=outcome)
         over = doc.answered is not None and not doc.remaining and not doc.awaiting
@@ -109,6 +110,12 @@ class Teller:
             code=told.code or doc.code,
         )
         self.put(tx, ref, folded, wall)
+
+    def worsen(self, tx: Tx, ref: bytes, outcome: ReceiptOutcome, code: str, wall: Micros) -> None:
+        """Say that what a lapse still awaits is worth no more than this by now."""
+        doc = self._known(tx, ref)
+        if doc is not None and doc.awaiting:
+            self.put(tx, ref, replace(doc, pending=worst(doc.pending, outcome), code=doc.code or code), wall)
 
     def _known(self, tx: Tx, ref: bytes) -> LapseDocument | None:
         row = tx.objects(self._lapses, [ref]).get(ref)

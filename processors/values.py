@@ -41,8 +41,10 @@ class Timing:
     """The same while the whole processor is suspended: a resumption must be felt at once."""
     refused: Micros = seconds(24 * 3600)
     """How soon a lapse that the recipient refused for good is asked of it again."""
-    follow: Micros = seconds(60)
-    """How soon a recipient is asked how an erasure it accepted stands."""
+    follow: Backoff = field(
+        default_factory=lambda: Backoff(first=seconds(2), longest=seconds(6 * 3600), least=seconds(1))
+    )
+    """How soon, and how often, a recipient is asked how an erasure it accepted stands."""
     backoff: Backoff = field(default_factory=Backoff)
 
     def __post_init__(self) -> None:

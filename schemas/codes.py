@@ -316,6 +316,9 @@ vendor_answer: error
 vendor_kept: error
     The recipient reports an erasure, but the object can still be read there.
     Nothing; it is asked again.
+vendor_late: error
+    The recipient accepted an erasure and had not ended it by the time the policy gives it.
+    Ask the recipient; the receipt follows if it ends after all.
 vendor_refused: error
     The recipient refuses this object for good.
     Look at the receipt's evidence; a refused erasure is asked again every day.

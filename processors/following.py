@@ -1,0 +1,109 @@
+"""Erasures a recipient has accepted and not yet done: asked about until they end, and told to be late after
+their time.
+
+When to ask stands in the vault, so a restart forgets nothing and several workers do not ask twice. `follow`
+decides, the rest is I/O.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from processors import metrics
+from processors.answers import Answer, Done, Permanent, Retry
+from processors.awaiting import Awaiting
+from processors.backoff import seconds
+from processors.objects import Pending
+from processors.recipient import Recipient
+from processors.reporting import Reports
+from processors.values import Timing
+from schemas.ids import Micros
+from vault.port import Vault
+
+AT_ONCE = 20
+"""Asked about in one look: what a large recall left open must not crowd out what waits to be written."""
+BY_ITSELF = seconds(24 * 3600)
+"""How soon one is looked at again whose recipient reports by itself."""
+
+Ask = Callable[[Callable[[], Awaitable[Answer | None]]], Awaitable[Answer | None]]
+"""Asks within the connector's deadline and tells its gate how it went; `Retry` where nothing may be asked."""
+
+
+class Next(NamedTuple):
+    """What follows from one look: the end that came, or how it stands, when to look again, and whether to
+    tell that it is late.
+    """
+
+    end: Done | Permanent | None
+    pending: Pending
+    due: Micros
+    late: bool
+
+
+def follow(
+    pending: Pending, answer: Answer | None, *, now: Micros, wall: Micros, draw: float, timing: Timing
+) -> Next:
+    """Decide what an answer means; `now` is the vault's clock, `wall` the machine's."""
+    if isinstance(answer, Permanent) or (isinstance(answer, Done) and answer.outcome != "accepted_async"):
+        return Next(answer, pending, wall, late=False)
+    by = pending.answer_by
+    late = by is not None and now >= by and not pending.late
+    asked = replace(pending, asked=pending.asked + 1, late=pending.late or late)
+    wish = answer.after if isinstance(answer, Retry) else None
+    wait = BY_ITSELF if answer is None else timing.follow.wait(asked.asked, draw, wish)
+    if by is not None and not asked.late:
+        wait = Micros(min(wait, max(by - now, timing.follow.least)))
+    return Next(None, asked, Micros(wall + wait), late)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """The loop of one connector that asks."""
+
+    name: str
+    vault: Vault
+    recipient: Recipient
+    reports: Reports
+    ask: Ask
+    wall: Callable[[], Micros]
+    draw: Callable[[], float]
+    timing: Timing
+
+    async def tick(self) -> int:
+        """Ask about what is due, once; return how many were asked about."""
+        awaiting, wall = Awaiting(self.name), self.wall()
+        with self.vault.transaction(write=False) as tx:
+            due = awaiting.any_due(tx, wall)
+            metrics.AWAITED.labels(self.name).set(awaiting.count(tx))
+        if not due:
+            return 0
+        with self.vault.transaction() as tx:
+            taken = awaiting.take(tx, wall, AT_ONCE, Micros(wall + self.timing.lease))
+        answers = await asyncio.gather(*(self.ask(partial(self._asked, each.request)) for each in taken))
+        for pending, answer in zip(taken, answers, strict=True):
+            self._enter(awaiting, pending, answer)
+        return len(taken)
+
+    async def _asked(self, request: str) -> Answer | None:
+        return await self.recipient.follow(request)
+
+    def _enter(self, awaiting: Awaiting, pending: Pending, answer: Answer | None) -> None:
+        wall = self.wall()
+        with self.vault.transaction() as tx:
+            if awaiting.of(tx, pending.request) is None:
+                return  # it was reported meanwhile
+            then = follow(pending, answer, now=tx.now, wall=wall, draw=self.draw(), timing=self.timing)
+            if then.end is not None:
+                known = self.reports.reported(tx, pending.object, pending.request, then.end, wall)
+                if not known:
+                    awaiting.drop(tx, pending.request)
+                return
+            awaiting.keep(tx, then.pending, then.due)
+            if then.late:
+                self.reports.late(tx, pending.object, pending.request, wall)
