@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -48,9 +49,14 @@ TOGETHER = 100
 
 def read_clocks(now: Micros) -> Reading:
     """Both clocks of this machine; the steady one counts sleep too."""
+    return Reading(wall=now, steady=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot=_boot())
+
+
+@cache
+def _boot() -> str:
+    """The name of this machine's present boot: no process outlives it."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    name = boot.read_text(encoding="ascii").strip() if boot.exists() else "unknown"
-    return Reading(wall=now, steady=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot=name)
+    return boot.read_text(encoding="ascii").strip() if boot.exists() else "unknown"
 
 
 def confirm(tx: Tx) -> None:
