@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from processors.addresses import AddressRefused, check_url, guarded_socket
-from processors.answers import Pause, Retry
+from processors.answers import Answer, Pause, Retry
 from processors.backoff import SECOND
 from schemas.ids import Micros
 
@@ -26,6 +26,14 @@ ANSWER_BYTES = 262_144
 """More of an answer is never read."""
 LOOK_AGAIN = Micros(600 * SECOND)
 """How long a vendor with a wrong login or a redirect is left alone."""
+
+
+class Stopped(Exception):
+    """A step was answered so that the call is over; `answer` is what the connector is told."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(type(answer).__name__)
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     kind: FaultKind
     times: int = 1
+    skip: int = 0
+    """So many calls are let through before it strikes."""
     seed: int = 0
     seconds: float | None = None
     """How slow `slow` is; drawn from the seed, up to 2 s, if not stated."""
@@ -37,18 +39,22 @@ class Faults:
     """The fault in force at one fake and how often it still strikes."""
 
     fault: Fault | None = None
+    skipping: int = 0
     left: int = 0
     struck: int = 0
     _draws: random.Random = random.Random(0)  # noqa: S311, RUF009  # replaced at every order; repeatable on purpose
 
     def order(self, fault: Fault) -> None:
         """Misbehave so from the next call on."""
-        self.fault, self.left = fault, fault.times
+        self.fault, self.left, self.skipping = fault, fault.times, fault.skip
         self._draws = random.Random(fault.seed)  # noqa: S311  # a seed makes misbehaviour repeatable
 
     async def meet(self, request: web.Request, work: Work) -> web.StreamResponse:
         """Do the work, or what the fault makes of it."""
         if self.fault is None or self.left <= 0:
+            return await work(request)
+        if self.skipping > 0:
+            self.skipping -= 1
             return await work(request)
         self.left -= 1
         self.struck += 1
