@@ -17,6 +17,7 @@ import structlog
 from lapse import gauges
 from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
+from lapse.connecting import surroundings
 from lapse.initialise import signing_key
 from lapse.layout import Layout
 from lapse.main import Installation
@@ -25,7 +26,6 @@ from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
 from processors.build import Around, Handler, connector
 from processors.credentials import changed_at
-from processors.fakes import EVENTS
 from schemas.errors import BadInput, LapseError, Unavailable
 from schemas.ids import Micros
 from schemas.plan import Plans, ProcessorPlan
@@ -150,29 +150,11 @@ async def _gauges(bench: Bench, engine: Engine) -> None:
 
 
 def _connect(bench: Bench, engine: Engine) -> None:
-    layout, runtime = bench.here.layout, bench.here.runtime
-    user = bench.here.user("connect")
-    around = Around(
-        vault=bench.vault,
-        plans=bench.plans.within,
-        secrets_dir=layout.keys / "processors",
-        kafka=bench.here.address.aiokafka(user) | tls(bench.here.address),
-        receipt_partitions=bench.partitions,
-        fake_urls=stand_ins(bench.here, bench.plans()),
-        callback_url=f"https://{runtime.host}:{runtime.ports.keys}/v1/callbacks",
-        allow_private=runtime.allow_private_webhooks,
-        crash=bench.here.crash,
-    )
-    for plan in recipients(bench.plans(), layout):
+    here = bench.here
+    kafka = here.address.aiokafka(here.user("connect")) | tls(here.address)
+    around = surroundings(here, bench.plans.within, bench.plans(), kafka=kafka)
+    for plan in recipients(bench.plans(), here.layout):
         _connected(engine, plan, around)
-
-
-def stand_ins(here: Installation, plans: Plans) -> dict[str, str]:
-    """Where the recipients are called that stand-ins play: a partner takes events under an address of its
-    own.
-    """
-    partners = {p.name for plan in plans for p in plan.processors if p.connector == "webhook"}
-    return {name: url + EVENTS * (name in partners) for name, url in here.runtime.fakes.items()}
 
 
 def horizons(plans: Plans) -> list[str]:

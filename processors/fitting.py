@@ -76,8 +76,8 @@ def _address(value: str | int | bool, connector: str) -> bool:
 
 
 def _required(policy: Policy, name: str, processor: Processor, offered: Vendor) -> Iterator[Fault]:
-    mapped, granted = fields_of(offered.manifest, processor.settings), _granted(policy, processor)
-    filled = {mapped[field] for field in granted if field in mapped}
+    mapped = fields_of(offered.manifest, processor.settings)
+    filled = {mapped[field] for field in granted(policy, processor) if field in mapped}
     for ours in sorted(offered.manifest.required):
         theirs = offered.manifest.fields.get(ours, ours)
         if theirs not in filled:
@@ -89,7 +89,7 @@ def _required(policy: Policy, name: str, processor: Processor, offered: Vendor) 
 
 def _homeless(policy: Policy, name: str, processor: Processor, offered: Vendor) -> Iterator[Fault]:
     mapped = fields_of(offered.manifest, processor.settings)
-    for field in sorted(_granted(policy, processor) - mapped.keys()):
+    for field in sorted(granted(policy, processor) - mapped.keys()):
         if processor.settings.get(f"{FIELD}{field}") is False:
             continue  # the policy says so itself
         why = f"{processor.connector} has no place for `{field}`: it is never sent"
@@ -97,7 +97,7 @@ def _homeless(policy: Policy, name: str, processor: Processor, offered: Vendor) 
         yield Fault(("processors", name, "grants"), why, do)
 
 
-def _granted(policy: Policy, processor: Processor) -> set[str]:
+def granted(policy: Policy, processor: Processor) -> set[str]:
     """Return the fields of all sources that the grants may bring to a processor."""
     rules, states = field_rules(policy), stated(policy)
     return {

@@ -270,6 +270,9 @@ class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_
     lapse_id: bytes
     topic_id: bytes
     partition: int
+    effective_at: Micros | None = None
+    answer_by: Micros | None = None
+    """When it took effect, and until when the recipient has to have done it."""
     marking: bool = True
     remaining: int = 0
     awaiting: int = 0
@@ -288,6 +291,11 @@ class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_
             return None
         outcome = worst(self.outcome, self.pending) if self.awaiting else self.outcome
         return outcome if outcome != self.answered else None
+
+    @property
+    def over(self) -> bool:
+        """Whether it was answered and nothing of it is still to come."""
+        return self.answered is not None and not self.remaining and not self.awaiting
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending", tag_field="is"):

@@ -24,6 +24,8 @@ from schemas.models import Depersonalized, ReceiptOutcome
 from vault.port import Tx
 from vault.values import VendorObject
 
+PAGE = 500
+"""Lapses read at a time."""
 GRACE = seconds(3600)
 """How long an answered lapse is remembered, so that a redelivery does not answer it anew."""
 
@@ -52,8 +54,24 @@ class Teller:
         """
         ref = lapse_ref(lapse.lapse_id, place.topic_id, place.partition)
         known = self._known(tx, ref)
-        fresh = LapseDocument(lapse_id=lapse.lapse_id, topic_id=place.topic_id, partition=place.partition)
+        fresh = LapseDocument(
+            lapse_id=lapse.lapse_id,
+            topic_id=place.topic_id,
+            partition=place.partition,
+            effective_at=lapse.effective_at,
+            answer_by=lapse.answer_by,
+        )
         return ref, known or fresh
+
+    def open_lapses(self, tx: Tx) -> list[LapseDocument]:
+        """Return the lapses that this recipient has not answered whole, the oldest first."""
+        found: list[LapseDocument] = []
+        after = b""
+        while page := tx.objects_of_processor(self._lapses, after=after, limit=PAGE):
+            after = page[-1]
+            docs = (unpack(row.document) for row in tx.objects(self._lapses, page).values())
+            found += [doc for doc in docs if isinstance(doc, LapseDocument) and not doc.over]
+        return sorted(found, key=lambda doc: doc.effective_at or 0)
 
     def put(self, tx: Tx, ref: bytes, doc: LapseDocument, wall: Micros) -> None:
         """Keep how far a lapse has come; answer it if nothing remains."""
@@ -64,8 +82,7 @@ class Teller:
             told = Told(about=doc.lapse_id, outcome=outcome, code=code, evidence=doc.evidence)
             self.tell(tx, [told], place.bytes)
             doc = replace(doc, answered=outcome)
-        over = doc.answered is not None and not doc.remaining and not doc.awaiting
-        due = Micros(wall + GRACE) if over else None
+        due = Micros(wall + GRACE) if doc.over else None
         tx.put_objects([VendorObject(processor=self._lapses, ref=ref, document=pack(doc), due=due)])
 
     def forget(self, tx: Tx, wall: Micros, limit: int) -> None:

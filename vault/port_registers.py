@@ -152,6 +152,10 @@ class RecipientTx(Protocol):
         """Return refs with `due` <= `now` (wall time), by due."""
         ...
 
+    def objects_held(self, processor: str) -> tuple[int, int]:
+        """Return how many objects there are, and how many holdings on them."""
+        ...
+
     def objects_waiting(self, processor: str) -> int:
         """Return how many objects have a `due`."""
         ...

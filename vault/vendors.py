@@ -108,6 +108,11 @@ class VendorRows(Base):
         )
         return [row[1] for row in rows]
 
+    def objects_held(self, processor: str) -> tuple[int, int]:
+        """Return how many objects there are, and how many holdings on them."""
+        of: Where = [("processor", "=", processor)]
+        return self.rows.count(OBJECT, of), self.rows.count(HOLDING, of)
+
     def objects_waiting(self, processor: str) -> int:
         """Return how many objects have a `due`."""
         return self.rows.count(OBJECT, [("processor", "=", processor), ("due", "set", None)])

@@ -14,9 +14,11 @@ from lapse.visible import visible
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
-    from lapse import main, recipients
+    from lapse import connecting, main, recipients, showing
 else:
-    main, recipients = lazily("lapse.main", "lapse.recipients")
+    connecting, main, recipients, showing = lazily(
+        "lapse.connecting", "lapse.main", "lapse.recipients", "lapse.showing"
+    )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A processor the policy names.")]
 
@@ -26,6 +28,8 @@ def register(app: typer.Typer) -> None:
     processor = typer.Typer(no_args_is_help=True, help="The recipients the policy approves.")
     for name, verb in (
         ("list", processor_list),
+        ("show", processor_show),
+        ("check", processor_check),
         ("approve", processor_approve),
         ("suspend", processor_suspend),
         ("resume", processor_resume),
@@ -42,6 +46,25 @@ def processor_list(data: Data = None, _output: Format = Output.TABLE) -> None:
         rows = recipients.listed(here)
     columns = ("processor", "state", "since", "assurance_until", "connector", "calls", "region", "purposes")
     show_rows("processors", columns, rows, empty="The policy names no processor.")
+
+
+def processor_show(name: Name, data: Data = None, _output: Format = Output.TABLE) -> None:
+    """Show all that is known of a recipient: what it may have and under which names, where it is and to whom
+    it passes data on, what its interface can erase, what it holds, and the lapse that is open longest.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        show(showing.shown(here, name))
+
+
+def processor_check(
+    name: Name, data: Data = None, timeout: Timeout = 20.0, _output: Format = Output.TABLE
+) -> None:
+    """Prove the credentials of a recipient that we call; nothing of anybody is sent or read.
+
+    Ends with 0 if they hold, 3 if it refuses them, 5 if it does not answer, 2 if something is missing here.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        show(connecting.check(here, name, timeout))
 
 
 def processor_approve(

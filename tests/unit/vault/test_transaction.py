@@ -448,6 +448,7 @@ def test_objects_are_kept_whole_and_found_by_what_they_hold(world: World) -> Non
         assert tx.objects_of_processor("crm", after=b"1") == [b"2"]
         assert tx.objects_due("crm", START, 9) == [b"1"] and tx.objects_due("crm", Micros(START - 1), 9) == []
         assert tx.objects_waiting("crm") == 1
+        assert tx.objects_held("crm") == (2, 3) and tx.objects_held("nobody") == (0, 0)
         tx.put_objects([replace(one, holdings=(holding(2, ending=True),), due=None)])
         assert tx.objects_of_bucket("crm", bucket(), Sequence(9)) == []
         assert tx.objects_of_delivery("crm", DeliveryId(bytes([1]) * 16)) == []
