@@ -14,6 +14,7 @@ import msgspec
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
 from processors.backoff import retry_after
+from processors.choices import Said, text, words
 from processors.http import LOOK_AGAIN, Http, Reply
 from schemas.errors import BadInput
 from schemas.ids import Micros
@@ -34,8 +35,8 @@ class MailchimpSettings:
     audience: str
     """Id of the audience that is written to."""
     base_url: str
-    also_erase_in: str = ""
-    """Ids, separated by blanks, of audiences where a person may sit, too: never written to, but erased in."""
+    also_erase_in: tuple[str, ...] = ()
+    """Ids of audiences where a person may sit, too: never written to, but erased in."""
     status_if_new: str = "subscribed"
     """What a new member becomes: `subscribed`, or `pending`, which sends a mail to confirm."""
     at_end: str = "delete"
@@ -48,7 +49,7 @@ class MailchimpSettings:
     @property
     def audiences(self) -> tuple[str, ...]:
         """Every audience, the one that is written to first."""
-        return tuple(dict.fromkeys((self.audience, *self.also_erase_in.split())))
+        return tuple(dict.fromkeys((self.audience, *self.also_erase_in)))
 
 
 class Api:
@@ -147,33 +148,23 @@ def final(reply: Answer | Reply) -> Answer:
 # -------------------------------------------------------------------------------------------------
 _AUDIENCE = re.compile("[A-Za-z0-9]{1,32}")
 _CENTRE = re.compile("[a-z]{2,3}[0-9]{1,3}")
-_WORDS = {"status_if_new": ("subscribed", "pending"), "at_end": ("delete", "unsubscribe")}
 
 
-def read_settings(said: Mapping[str, str | int | bool], secrets: Mapping[str, str]) -> MailchimpSettings:
+def read_settings(said: Said, secrets: Mapping[str, str]) -> MailchimpSettings:
     """Read what a policy and the credentials file say; `BadInput` names what is missing."""
-    key, texts = secrets.get("api_key", ""), {n: str(v) for n, v in said.items() if n != "allow_private"}
+    key = secrets.get("api_key", "")
     if not key:
         raise BadInput("bad_argument", "no api_key", "credentials", "put Mailchimp's key into the file")
-    for name in (texts.get("audience", ""), *texts.get("also_erase_in", "").split()):
-        if not _AUDIENCE.fullmatch(name):
-            do = "name the audience's id, as its settings page shows it"
-            raise BadInput("bad_policy", "an audience is missing or no id", "settings.audience", do)
-    for name, words in _WORDS.items():
-        if texts.get(name, words[0]) not in words:
-            raise BadInput(
-                "bad_policy", "not a word taken here", f"settings.{name}", f"use {' or '.join(words)}"
-            )
-    if "base_url" not in texts:
-        centre = key.rpartition("-")[2]
-        if not _CENTRE.fullmatch(centre):
-            do = "take the whole key, or state base_url"
-            raise BadInput(
-                "bad_argument", "the key does not end in its data centre", "credentials.api_key", do
-            )
-        texts["base_url"] = f"https://{centre}.api.mailchimp.com/3.0"
+    centre = key.rpartition("-")[2]
+    if "base_url" not in said and not _CENTRE.fullmatch(centre):
+        what, do = "the key does not end in its data centre", "take the whole key, or state base_url"
+        raise BadInput("bad_argument", what, "credentials.api_key", do)
     return MailchimpSettings(
-        **texts,
+        audience=text(said, "audience", None, _AUDIENCE),
+        base_url=text(said, "base_url", f"https://{centre}.api.mailchimp.com/3.0"),
+        also_erase_in=words(said, "also_erase_in", (), _AUDIENCE),
+        status_if_new=text(said, "status_if_new", "subscribed", re.compile("pending")),
+        at_end=text(said, "at_end", "delete", re.compile("unsubscribe")),
         api_key=key,
         hook_secret=secrets.get("hook_secret", ""),
         allow_private=bool(said.get("allow_private")),

@@ -186,7 +186,7 @@ async def test_an_erasure_deletes_in_every_audience_and_for_good(account: Accoun
     """Then it is absent; and whatever comes late is refused, not retried."""
     other = account.connector(audience=OTHER)
     await written(other, write({"email": ANN}))
-    one = account.connector(also_erase_in=f"{OTHER} {'0' * 10}")
+    one = account.connector(also_erase_in=f"{OTHER}, {'0' * 10}")
     name = await written(one, write({"email": ANN, "name": "Ann"}))
     answer = await one.call(erase(cause, name))
     assert isinstance(answer, Done)
@@ -483,7 +483,7 @@ def test_the_base_follows_from_the_key() -> None:
         ({"audience": MAIN}, {"api_key": "nodash"}, "credentials"),
         ({}, {"api_key": KEY}, "audience"),
         ({"audience": "a/b"}, {"api_key": KEY}, "audience"),
-        ({"audience": MAIN, "also_erase_in": "x ?"}, {"api_key": KEY}, "audience"),
+        ({"audience": MAIN, "also_erase_in": "x, ?"}, {"api_key": KEY}, "also_erase_in"),
         ({"audience": MAIN, "at_end": "archive"}, {"api_key": KEY}, "at_end"),
         ({"audience": MAIN, "status_if_new": "unsubscribed"}, {"api_key": KEY}, "status_if_new"),
     ],
@@ -491,8 +491,7 @@ def test_the_base_follows_from_the_key() -> None:
 def test_settings_that_cannot_be_name_the_place(
     said: dict[str, str | int | bool], secrets: dict[str, str], where: str
 ) -> None:
-    """And what would mend it."""
+    """In the file or in the policy."""
     with pytest.raises(BadInput) as caught:
         Mailchimp.settings(said, secrets)
     assert where in caught.value.where
-    assert caught.value.do
