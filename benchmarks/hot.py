@@ -31,6 +31,7 @@ from schemas import framing
 from schemas.policy import compile_plan, load
 from streams import building
 from streams.chunks import Chunks
+from streams.collecting import collect_less
 from streams.ports import Chunk, Done, Inbound, Outbound, Placed
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
@@ -257,6 +258,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Bench(Path(folder)), arguments.events, arguments.profile)
+        collect_less()
         for _ in range(arguments.rounds):
             run.round()
         for line in run.report():

@@ -81,7 +81,7 @@ class Tag(Owing[TagWork]):
         self, tx: Tx, part: Part, read: tuple[Plans, list[Arrived]], planned: Mapping[int, Entry] | None
     ) -> TagWork:
         """Commit 1: consent folded, purposes decided, keys and buckets made, the plan kept."""
-        plans, arrived = read[0], [each for each in read[1] if part.holds(each.record)]
+        plans, arrived = read[0], part.still(read[1])
         if planned is None:
             return self.judge_.decide(tx, arrived, plans)
         return self.judge_.repeat(tx, arrived, planned, plans)
@@ -113,7 +113,7 @@ class Route(Quiet[RouteWork]):
 
     def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], _: object) -> RouteWork:
         """Commit 1: links followed, verdicts made, and written down who must be told of a lapse."""
-        return routestage.decide(tx, [each for each in read[1] if part.holds(each.inbound)], read[0])
+        return routestage.decide(tx, part.still(read[1]), read[0])
 
     async def produce(self, part: Part, work: RouteWork) -> None:
         """The decision is acknowledged before the delivery it allows."""
@@ -142,7 +142,7 @@ class GovernSignals(Owing[SignalWork]):
         self, tx: Tx, part: Part, read: tuple[Plans, list[Said]], planned: Mapping[int, SignalEntry] | None
     ) -> SignalWork:
         """Commit 1: statements folded, keys destroyed, requests kept."""
-        plans, said = read[0], [each for each in read[1] if part.holds(each.record)]
+        plans, said = read[0], part.still(read[1])
         if planned is None:
             return self.judge_.apply(tx, said, plans)
         return self.judge_.repeat(tx, said, planned, plans)

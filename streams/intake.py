@@ -7,9 +7,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -22,9 +22,11 @@ from streams import tagging
 from streams.chunks import POISON
 from streams.ports import Inbound
 from streams.stage import Part, is_tick
-from vault.handles import alias_hash, record_id
+from vault.handles import alias_names, packed, record_id, record_names
 from vault.identity import normalise
+from vault.keys import ID_BYTES, Keyed
 from vault.port import Vault
+from vault.progress import content_digest
 from vault.tokens import PixelKeys
 from vault.tokens import read as read_token
 
@@ -38,8 +40,7 @@ PRIMARY = ("email", "account", "phone", "cookie", "token")
 """Which identifier stands for the person where links between identifiers have no purpose of their own."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Arrived:
+class Arrived(msgspec.Struct, kw_only=True, gc=False):
     """One intake record, read; `event` None where it cannot be, then `code` says why and `path` where.
 
     `source` and `given` are the event's source and clear fields; `hashes` are of the person's identifiers,
@@ -55,7 +56,7 @@ class Arrived:
     path: str | None = None
     schema_id: int | None = None
     source: str = ""
-    given: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = {}
     policy: PolicyPlan | None = None
     when: tagging.Moment | None = None
     digest: bytes = b""
@@ -63,14 +64,43 @@ class Arrived:
     released: bool = False
 
 
-class _Reading(NamedTuple):
+class _Reading:
     """What the records of a part have in common while they are read; `hashes` are those made so far."""
 
-    part: Part
-    plans: Plans
-    now: Micros
-    manual: bool
-    hashes: dict[tagging.Identity, bytes | None]
+    def __init__(self, part: Part, plans: Plans, vault: Vault) -> None:
+        self.part, self.plans = part, plans
+        self.now, self.manual = vault.clock.now(), vault.clock.mode == "manual"
+        self.hashes: dict[tagging.Identity, bytes | None] = {}
+        self._record, self._alias = vault.secrets.record, vault.secrets.alias
+        self._seen = vault.secrets.named("seen")
+        self._names: dict[tuple[str, str], Keyed] = {}
+        self._aliases: dict[str, Keyed] = {}
+
+    def record_id(self, event: tagging.Event) -> RecordId:
+        """The id of an event's record (`vault.handles.record_id`)."""
+        of = event.site, tagging.kind_of(event)
+        names = self._names.get(of)
+        if names is None:
+            names = self._names[of] = record_names(self._record, *of)
+        return RecordId(names.digest(event.event_id)[:ID_BYTES])
+
+    def hash(self, named: tagging.Identity) -> bytes | None:
+        """The keyed hash of an identifier; an empty or unreadable one names nobody."""
+        if named in self.hashes:
+            return self.hashes[named]
+        kind, value = named
+        names = self._aliases.get(kind)
+        if names is None:
+            names = self._aliases[kind] = alias_names(self._alias, kind)
+        found = None
+        with suppress(Rejected):
+            found = names.digest(packed(normalise(kind, value)))[:ID_BYTES]
+        self.hashes[named] = found
+        return found
+
+    def digest(self, event: tagging.Event) -> bytes:
+        """The digest by which a second content under one id is recognised."""
+        return content_digest(self._seen, content(event))
 
     def received(self, record: Inbound) -> Micros:
         """When a record was received (`received_at`)."""
@@ -88,10 +118,10 @@ class IntakeReader:
         """Read a part's records; those that a bug was bisected to keep their id if it can be had, and nothing
         else.
         """
-        reading = _Reading(part, plans, self.vault.clock.now(), self.vault.clock.mode == "manual", {})
+        reading = _Reading(part, plans, self.vault)
         found = []
         for record in part.records:
-            if is_tick(record):
+            if record.value is None and is_tick(record):
                 continue
             if record.offset in spoilt:
                 found.append(self._spoilt(reading, record))
@@ -135,11 +165,9 @@ class IntakeReader:
         return arrived
 
     def _know(self, reading: _Reading, arrived: Arrived, event: tagging.Event) -> None:
-        secrets = self.vault.secrets
         arrived.event = event
         arrived.source, arrived.given = tagging.source_of(event), tagging.clear_fields(event)
-        arrived.record_id = record_id(secrets.record, event.site, tagging.kind_of(event), event.event_id)
-        arrived.digest = self.vault.content_digest(content(event))
+        arrived.record_id, arrived.digest = reading.record_id(event), reading.digest(event)
         arrived.when = tagging.moment(event.collected_at, arrived.received)
         policy = arrived.policy = reading.plans.in_force(arrived.when.at)
         token = self._token(arrived, event) if type(event) is EmailOpened else None
@@ -147,19 +175,8 @@ class IntakeReader:
         named = tagging.identities(event, source, token)
         if len(named) > 1:
             named = tuple(sorted(named, key=lambda named: PRIMARY.index(named[0])))
-        hashes = [hash_ for each in named if (hash_ := self._hash(reading, each)) is not None]
+        hashes = [hash_ for each in named if (hash_ := reading.hash(each)) is not None]
         arrived.hashes = tuple(hashes) if len(hashes) < 2 else tuple(dict.fromkeys(hashes))
-
-    def _hash(self, reading: _Reading, named: tagging.Identity) -> bytes | None:
-        """The keyed hash of an identifier; an empty or unreadable one names nobody."""
-        if named in reading.hashes:
-            return reading.hashes[named]
-        kind, value = named
-        found = None
-        with suppress(Rejected):
-            found = alias_hash(self.vault.secrets.alias, kind, normalise(kind, value))
-        reading.hashes[named] = found
-        return found
 
     def _token(self, arrived: Arrived, event: EmailOpened) -> str | None:
         sites = arrived.policy.sites if arrived.policy else ()
@@ -209,23 +226,28 @@ def topic_of(event: tagging.Event) -> str:
 
 def content(event: tagging.Event) -> bytes:
     """What makes two events of one id the same: all but what a publisher's retry stamps anew."""
-    kind = tagging.kind_of(event)
-    match event:
-        case FormSubmitted():
-            same: Sequence[object] = (
-                event.form,
-                sorted((i.kind, i.value) for i in event.identifiers),
-                sorted(event.fields.items()),
-                sorted((c.purpose, c.granted) for c in event.consents),
-                event.notice,
-            )
-        case EmailOpened():
-            same = (event.token,)
-        case CookieObserved():
-            same = (
-                (event.cookie_id, event.name, event.url, event.referrer),
-                sorted(event.properties.items()),
-                sorted((c.purpose, c.granted) for c in event.consents),
-                event.notice,
-            )
-    return msgspec.msgpack.encode((kind, event.site, same))
+    if isinstance(event, FormSubmitted):
+        same: Sequence[object] = (
+            event.form,
+            _sorted([(i.kind, i.value) for i in event.identifiers]),
+            sorted(event.fields.items()),
+            _sorted([(c.purpose, c.granted) for c in event.consents]),
+            event.notice,
+        )
+    elif isinstance(event, EmailOpened):
+        same = (event.token,)
+    else:
+        same = (
+            (event.cookie_id, event.name, event.url, event.referrer),
+            _sorted(list(event.properties.items())),
+            _sorted([(c.purpose, c.granted) for c in event.consents]),
+            event.notice,
+        )
+    return _pack((tagging.kind_of(event), event.site, same))
+
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def _sorted(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return pairs if len(pairs) < 2 else sorted(pairs)

@@ -88,7 +88,7 @@ class RouteOutput:
             yield self.out.to_slot(granted.topic, slot, value, key=ref)
 
     def _set_aside(self, part: Part, item: Spoilt, now: Micros) -> Outbound | None:
-        raw = item.record.inbound.value
+        raw = item.record.record.value
         if raw is None or not keepable(raw):
             return None
         aside = Aside(

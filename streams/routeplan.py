@@ -27,7 +27,7 @@ class Record(NamedTuple):
     it.
     """
 
-    inbound: Inbound
+    record: Inbound
     tagged: TaggedCells | None
     place: bytes = b""
     flag: str | None = None

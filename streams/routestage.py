@@ -32,7 +32,11 @@ class RecordReader:
 
     def part(self, part: Part, spoilt: frozenset[int]) -> list[Record]:
         """Read the records of a part, in order."""
-        return [self._read(part, record, spoilt) for record in part.records if not is_tick(record)]
+        return [
+            self._read(part, record, spoilt)
+            for record in part.records
+            if record.value is not None or not is_tick(record)
+        ]
 
     def _read(self, part: Part, inbound: Inbound, spoilt: frozenset[int]) -> Record:
         flag = None

@@ -14,6 +14,7 @@ TICK = "lapse-tick"
 """Header of a record that only rolls a segment: no value, no meaning, no entry."""
 
 Work = TypeVar("Work", bound="Judged")
+Read = TypeVar("Read", bound="HasRecord")
 T = TypeVar("T")
 
 
@@ -107,6 +108,15 @@ class Owing(Quiet[Work]):
         await self.drained()
 
 
+class HasRecord(Protocol):
+    """What was read of one record."""
+
+    @property
+    def record(self) -> Inbound:
+        """The record."""
+        ...
+
+
 class Part(NamedTuple):
     """Records of one partition done under one plan, and where they end."""
 
@@ -132,9 +142,10 @@ class Part(NamedTuple):
         """Where it lies, for findings."""
         return f"{self.topic}/{self.partition} {self.start}-{self.next - 1}"
 
-    def holds(self, record: Inbound) -> bool:
-        """Whether the record lies in this part, which may have been cut since the record was read."""
-        return self.start <= record.offset < self.next
+    def still(self, read: Sequence[Read]) -> list[Read]:
+        """Those of what was read that lie in this part, which may have been cut since."""
+        start, end = self.start, self.next
+        return [each for each in read if start <= each.record.offset < end]
 
     def halves(self) -> tuple[Part, Part]:
         """Both halves; only for two records or more."""

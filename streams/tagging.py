@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from schemas.ids import Micros, SubjectNumber
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted, IdentifierKind
@@ -154,9 +154,12 @@ def clear_fields(event: Event) -> dict[str, str]:
             "referrer": event.referrer,
             "ip": event.ip,
             "user_agent": event.user_agent,
-            **{f"properties.{name}": value for name, value in event.properties.items()},
         }
-    return {name: value for name, value in given.items() if value is not None}
+        for name, value in event.properties.items():
+            given[f"properties.{name}"] = value
+    if None in given.values():
+        return {name: value for name, value in given.items() if value is not None}
+    return cast(dict[str, str], given)
 
 
 def statements(event: Event, policy: PolicyPlan, at: Micros) -> tuple[Statement, ...]:

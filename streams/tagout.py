@@ -4,13 +4,13 @@ ends here.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from schemas.avrobytes import number
 from schemas.frames import TaggedFrame
-from schemas.ids import Handle, Micros, Slot, SubjectNumber
+from schemas.ids import Handle, Micros, RecordId, Slot, SubjectNumber
 from schemas.models import Link, Outcome, RecordDecided
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics, tagging
@@ -69,22 +69,25 @@ class TagOutput:
     def _sealed(self, work: TagWork) -> list[Outbound]:
         """Every accepted record, sealed, for the topic of its horizon."""
         accepted = [item for item in work.items if item.entry.fate == "tagged" and item.keys]
-        tagged_at, handles = number(work.now), iter(_handles(accepted))
+        tagged_at, near = number(work.now), dict[tuple[object, ...], _Kind]()
         slots: dict[SubjectNumber, Slot] = {}
         topics: dict[tuple[int, Micros], str] = {}
         records = []
-        for item in accepted:
-            entry, event = item.entry, item.arrived.event
-            assert event is not None and entry.subject is not None
-            slot = slots.get(entry.subject)
+        for item, own in zip(accepted, _handles(accepted), strict=True):
+            arrived, entry, keys = item
+            subject, given = entry.subject, arrived.given
+            assert subject is not None, "what is tagged is about somebody"
+            slot = slots.get(subject)
             if slot is None:
-                slot = slots[entry.subject] = slot_of(self._slot_key, entry.subject)
-            given = item.arrived.given
-            kind, own = self._kind(item, given, work.plans), next(handles)
+                slot = slots[subject] = slot_of(self._slot_key, subject)
+            name = (id(entry.links), len(keys), arrived.schema_id, arrived.source, *given)
+            kind = near.get(name) if len(keys) == len(entry.links) else None
+            if kind is None:
+                kind = near[name] = self._kind(item, given, work.plans)
             clear = [encode_fields([*map(given.get, names), entry.at]) for names in kind.fields]
-            sealed = kind.mould.seal(entry.record_id, own, [key.k for key in item.keys], clear, self._draw)
+            sealed = kind.mould.seal(entry.record_id, own, [key.k for key in keys], clear, self._draw)
             value = kind.frame.encode(entry.record_id, tagged_at, slot, own, sealed)
-            due = max([key.due for key in item.keys])
+            due = max([key.due for key in keys])
             topic = topics.get((entry.policy, due))
             if topic is None:
                 horizon = work.plans.version(entry.policy).horizon(due - work.now)
@@ -181,17 +184,34 @@ def _ending(item: Item) -> tuple[Outcome | None, str | None]:
             return None, None
 
 
-def _handles(items: Sequence[Item]) -> Iterator[list[Handle]]:
-    """The handles of every item's links: one block each, made bucket by bucket."""
-    named: dict[bytes, list[tuple[SubjectNumber, int, bytes]]] = defaultdict(list)
-    for item in items:
-        entry = item.entry
-        assert entry.subject is not None
-        for key in item.keys:
-            named[key.bucket.key].append((entry.subject, key.link.generation, entry.record_id))
-    made = {bucket: iter(make_handles(handle_key(bucket), each)) for bucket, each in named.items()}
-    for item in items:
-        yield [next(made[key.bucket.key]) for key in item.keys]
+def _handles(items: Sequence[Item]) -> list[tuple[Handle, ...]]:
+    """The handles of every item's links: one block each, made link by link for items with the same ones."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for at, (_, entry, keys) in enumerate(items):
+        # Entries share their links; of those that have lost one, people share their keys.
+        name = (id(entry.links), 0) if len(keys) == len(entry.links) else (0, id(keys))
+        places = alike.get(name)
+        if places is None:
+            places = alike[name] = []
+        places.append(at)
+    found: list[tuple[Handle, ...]] = [()] * len(items)
+    for places in alike.values():
+        columns = [
+            make_handles(handle_key(key.bucket.key), _named(items, places, key.link.generation))
+            for key in items[places[0]].keys
+        ]
+        for at, own in zip(places, zip(*columns, strict=True), strict=True):
+            found[at] = own
+    return found
+
+
+def _named(
+    items: Sequence[Item], places: Sequence[int], generation: int
+) -> Iterator[tuple[SubjectNumber, int, RecordId]]:
+    for at in places:
+        entry = items[at].entry
+        assert entry.subject is not None, "what is tagged is about somebody"
+        yield entry.subject, generation, entry.record_id
 
 
 def _kind(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from schemas.ids import Micros, Period, RecordId, SubjectNumber, Terms
-from schemas.plan import Plans, PolicyPlan
+from schemas.plan import Plans, PolicyPlan, ResiduePlan
 from streams import residue
 from streams.intake import Arrived
 from streams.leaves import leaf
@@ -165,12 +165,26 @@ def settle(tx: Tx, work: TagWork) -> None:
     tallies: Counter[BucketId] = Counter()
     for bucket, same in buckets_of([item.entry for item in accepted], plans):
         tallies[bucket] += len(same)
-    counts: Counter[tuple[str, SubjectNumber | None]] = Counter()
-    for item in accepted:
-        label = plan.residue.label(item.arrived.source, item.arrived.given)
-        counts[label, item.entry.subject] += 1
+    label = _labels(plan.residue)
+    counts = Counter([(label(item.arrived), item.entry.subject) for item in accepted])
     tx.add_tally(tallies)
     tx.count_residue(
-        ResidueEntry(period=period, label=label, subject=subject, events=n)
-        for (label, subject), n in counts.items()
+        ResidueEntry(period=period, label=cell, subject=subject, events=n)
+        for (cell, subject), n in counts.items()
     )
+
+
+def _labels(plan: ResiduePlan) -> Callable[[Arrived], str]:
+    """What says in which cell an arrival counts; those alike are worked out once."""
+    fields = [plan.dimensions[name][0] for name in plan.by if name != "source"]
+    known: dict[tuple[str | None, ...], str] = {}
+
+    def label(arrived: Arrived) -> str:
+        given = arrived.given
+        name = (arrived.source, *[given.get(field) for field in fields])
+        found = known.get(name)
+        if found is None:
+            found = known[name] = plan.label(arrived.source, given)
+        return found
+
+    return label

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import uvloop
 from faust.worker import Worker
 
+from streams.collecting import collect_less
 from streams.engine import Engine
 from streams.engine.logs import quieten
 
@@ -60,7 +60,7 @@ def run(
     asyncio.set_event_loop(loop)
     engine = build()
     quieten(level)
-    _collect_less()
+    collect_less()
     watching = None if watch is None else loop.create_task(_watched(engine, watch))
     code = 0
     try:
@@ -77,12 +77,3 @@ async def _watched(engine: Engine, watch: Callable[[Engine], Coroutine[Any, Any,
         await watch(engine)
     except Exception as error:  # noqa: BLE001 - whatever it was, Faust ends the worker for it and says so
         await engine.app.crash(error)
-
-
-def _collect_less() -> None:
-    """A chunk makes ten thousands of objects that die with it and form no cycles: looking among them for
-    cycles as often as Python does by itself costs a twentieth of the worker's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)

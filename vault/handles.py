@@ -10,7 +10,7 @@ from struct import Struct
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from schemas.ids import SLOTS, DeliveryId, EventId, Handle, RecordId, Slot, SubjectNumber, SubjectRef
-from vault.keys import ID_BYTES, INFO_HANDLE, hkdf_expand, keyed
+from vault.keys import ID_BYTES, INFO_HANDLE, Keyed, hkdf_expand, keyed
 
 _BLOCK = 16
 
@@ -28,6 +28,11 @@ def _name(key: bytes, label: bytes, rest: bytes) -> bytes:
 def record_id(key: bytes, site: str, kind: str, event_id: EventId) -> RecordId:
     """Name the record of an event; `kind` is the source kind (form, email-open, cookie, signal)."""
     return RecordId(_name(key, b"lapse/v1/record-id", packed(site) + packed(kind) + event_id))
+
+
+def record_names(key: bytes, site: str, kind: str) -> Keyed:
+    """Return what names the records of one site and source kind: the digest of an event id, cut to 16."""
+    return Keyed(key, b"lapse/v1/record-id" + packed(site) + packed(kind))
 
 
 def delivery_id(processor_secret: bytes, record: RecordId) -> DeliveryId:
@@ -49,6 +54,11 @@ def lifecycle_tag(lifecycle_key: bytes, number: SubjectNumber, purpose: str, gen
 def alias_hash(alias_key: bytes, kind: str, value: str) -> bytes:
     """Name a normalised identifier inside the vault and on `control` (16 bytes)."""
     return _name(alias_key, b"lapse/v1/alias", packed(kind) + packed(value))
+
+
+def alias_names(alias_key: bytes, kind: str) -> Keyed:
+    """Return what names identifiers of one kind: the digest of a packed normalised value, cut to 16."""
+    return Keyed(alias_key, b"lapse/v1/alias" + packed(kind))
 
 
 def slot_of(slot_key: bytes, number: SubjectNumber) -> Slot:
