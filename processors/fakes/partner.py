@@ -177,11 +177,14 @@ class Partner:
         return web.json_response({"asynchronous": self._asynchronous})
 
     async def _show(self, _request: web.Request) -> web.Response:
-        objects = [
+        return web.json_response({"objects": self.objects()})
+
+    def objects(self) -> list[dict[str, Any]]:
+        """Return every object held: its fields, and what it may be used for."""
+        return [
             {"id": key, "fields": held.fields, "purposes": held.purposes}
             for key, held in sorted(self.held.items())
         ]
-        return web.json_response({"objects": objects})
 
     async def _show_counts(self, _request: web.Request) -> web.Response:
         return web.json_response({**self.counts, "faults": self.faults.struck})
@@ -282,4 +285,4 @@ async def start(
     """Serve a partner that shares this secret; its URL for events is `<url>/events`."""
     trusted = ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
     partner = Partner(secret, asynchronous=asynchronous, trusted=trusted)
-    return await serve(partner.app(), host=host, port=port, state=partner)
+    return await serve(partner.app(), host=host, port=port, state=partner, held=partner.objects)

@@ -1,13 +1,26 @@
-"""How every fake is served: on a port of this machine, inside the caller's event loop."""
+"""How every fake is served: on a port of this machine, inside the caller's event loop, with a page that shows
+its shelf.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from processors.fakes.page import HEADERS, Called, Mark, page, part
 from schemas.errors import Unavailable
+
+CALLS, MARKS = 20, 400
+"""Calls, and moments of the curve, that are remembered."""
+MARK_SECONDS = 0.25
+Held = Callable[[], Sequence[dict[str, Any]]]
+"""Returns what a fake holds: `{id, fields, ...}` each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +36,60 @@ class Running:
         await self.runner.cleanup()
 
 
-async def serve(app: web.Application, *, host: str, port: int, state: Any) -> Running:
-    """Serve an application; port 0 takes a free one."""
+@dataclass(slots=True)
+class Shop:
+    """What a fake's page shows besides the shelf: who called, and how many objects there were when."""
+
+    name: str
+    held: Held
+    calls: deque[Called] = field(default_factory=lambda: deque(maxlen=CALLS))
+    marks: deque[Mark] = field(default_factory=lambda: deque(maxlen=MARKS))
+
+    def open(self, app: web.Application) -> None:
+        """Watch every call, and show the page at `/`."""
+        app.middlewares.append(self._watching())
+        app.router.add_get("/", self._show)
+
+    def _watching(self) -> Any:
+        @web.middleware
+        async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            status = 500
+            try:
+                answer = await handler(request)
+                status = answer.status
+                return answer
+            except web.HTTPException as error:
+                status = error.status
+                raise
+            finally:
+                if request.path != "/" and not request.path.startswith("/_"):
+                    self.calls.appendleft(Called(time.monotonic(), request.method, request.path, status))
+                self._mark()
+
+        return watch
+
+    def _mark(self) -> None:
+        now = time.monotonic()
+        if self.marks and now - self.marks[-1].at < MARK_SECONDS:
+            return  # a large shelf is not counted at every call
+        objects = len(self.held())
+        if not self.marks or self.marks[-1].objects != objects:
+            self.marks.append(Mark(now, objects))
+
+    async def _show(self, request: web.Request) -> web.Response:
+        self._mark()
+        inner = part(self.held(), self.marks, self.calls, time.monotonic())
+        text = inner if "part" in request.query else page(self.name, inner)
+        return web.Response(text=text, content_type="text/html", headers=HEADERS)
+
+
+async def serve(
+    app: web.Application, *, host: str, port: int, state: Any, held: Held | None = None
+) -> Running:
+    """Serve an application; port 0 takes a free one. The page shows what `held` (`state.held`) returns."""
+    shelf = held or getattr(state, "held", None)
+    if shelf is not None:
+        Shop(type(state).__module__.rpartition(".")[2], shelf).open(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, host, port)
