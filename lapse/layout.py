@@ -11,6 +11,8 @@ from typing import Any
 
 ROLES = ("broker", "collector", "tag", "route", "govern", "expire", "connect", "keys")
 """The processes the supervisor keeps running, in the order they start."""
+FAKES = "fakes"
+"""The role that plays every recipient whose policy says `fake:`: one process, for each is a small one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from lapse import logs, main
-from lapse.layout import Layout, read_json
+from lapse.layout import FAKES, Layout, read_json
 from lapse.main import Installation
 from lapse.rolestate import RoleState
 from schemas.errors import LapseError, Unavailable
@@ -24,8 +24,6 @@ from streams.planbook import PlanBook
 
 Role = Callable[[Installation, RoleState], int]
 
-FAKE = "fake."
-"""Roles that play a recipient, on test data: `fake.<processor>`."""
 PLAN_SECONDS = 1.0
 """How old the collector's knowledge of the policy may be."""
 FORMS_A_SECOND, FORM_BURST = 100.0, 1000
@@ -49,14 +47,14 @@ def play(name: str, folder: Path) -> int:
 
 def role_of(name: str) -> str:
     """The role that a process plays: `route` for `route` and `route.2`."""
-    return name if name.startswith(FAKE) else name.partition(".")[0]
+    return name.partition(".")[0]
 
 
 def _runner(name: str) -> tuple[Role, Callable[[], CollectorRegistry]]:
     if name == "collector":
         return _collector, _collector_registry
-    if name.startswith(FAKE):
-        return _fake, CollectorRegistry
+    if name == FAKES:
+        return _fakes, CollectorRegistry
     if name == "keys":
         from lapse import endpoints  # each role imports only what it plays: a worker needs no web server
 
@@ -145,20 +143,21 @@ def _collector(here: Installation, state: RoleState) -> int:
     )
 
 
-def _fake(here: Installation, state: RoleState) -> int:
+def _fakes(here: Installation, state: RoleState) -> int:
     from processors import fakes
     from processors.credentials import stand_in_file
 
-    name = state.role.removeprefix(FAKE)
-    port = urlsplit(here.runtime.fakes[name]).port
-    plan = {p.name: p for version in here.plans for p in version.processors}[name]
-    fakes.serve(
-        fakes.name_of(plan.connector),
-        port=port or 0,
-        secret_file=stand_in_file(here.layout.keys / "processors", plan),
-        ca_file=here.layout.ca,
-        announce=lambda _url: state.ready(),
-    )
+    plans = {p.name: p for version in here.plans for p in version.processors}
+    players = [
+        fakes.Player(
+            name=fakes.name_of(plans[name].connector),
+            secret_file=stand_in_file(here.layout.keys / "processors", plans[name]),
+            port=urlsplit(url).port or 0,
+            ca_file=here.layout.ca,
+        )
+        for name, url in here.runtime.fakes.items()
+    ]
+    fakes.serve(players, announce=lambda _urls: state.ready())
     return 0
 
 

@@ -25,7 +25,7 @@ from lapse.cli.output import say
 from lapse.cluster import Reached
 from lapse.commands import SERVICE, approve_first
 from lapse.initialise import Marker, initialise, read_marker, signing_key
-from lapse.layout import Layout, write_json
+from lapse.layout import FAKES, Layout, write_json
 from lapse.main import (
     Installation,
     certificate_hosts,
@@ -84,7 +84,7 @@ def run(wanted: Wanted, settings: Settings) -> None:
         hire = _hiring(layout)
         supervisor = Supervisor(
             layout,
-            [hire(name) for name in (*(f"fake.{name}" for name in runtime.fakes), *WORKERS)],
+            [hire(name) for name in (*([FAKES] if runtime.fakes else []), *WORKERS)],
             hire=hire,
             broker=broker,
             crash=faults.armed(settings.fault if marker.test else None, layout),

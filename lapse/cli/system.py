@@ -219,9 +219,10 @@ def run_fake(
     ] = None,
 ) -> None:
     """Run a stateful stand-in of a recipient: holds what it is sent, misbehaves on request (PUT /_fault)."""
-    from processors.fakes import serve  # ships with the product, runs only when asked for
+    from processors.fakes import Player, serve  # ships with the product, runs only when asked for
 
-    serve(name, port=port, secret_file=secret_file, announce=lambda url: say(f"{name} listens on {url}"))
+    player = Player(name=name, port=port, secret_file=secret_file)
+    serve([player], announce=lambda urls: say(f"{name} listens on {urls[0]}"))
 
 
 def run_role(name: str, data: Data = None) -> int:

@@ -1,9 +1,9 @@
 """Stand-ins for recipients that ship with Lapse: stateful, strict about what they are sent, unpleasant on
 request.
 
-`NAMES` are the fakes there are; `start` runs one inside an event loop, `serve` until a signal ends it. A
-vendor's fake is `processors.fakes.<kind>` with `start(host=, port=, credentials=)`; where random words will
-not do as its credentials, it has `credentials()`, too.
+`NAMES` are the fakes there are; `start` runs one inside an event loop, `serve` several until a signal ends
+them. A vendor's fake is `processors.fakes.<kind>` with `start(host=, port=, credentials=)`; where random
+words will not do as its credentials, it has `credentials()`, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,27 +97,42 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def serve(
-    name: str,
-    *,
-    port: int,
-    secret_file: Path | None,
-    announce: Callable[[str], None],
-    host: str = "127.0.0.1",
-    ca_file: Path | None = None,
-) -> None:
-    """Run a fake until SIGTERM or SIGINT; `announce` is given its URL once it answers."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    """One fake to run: its name, the file of what both sides share, and where."""
+
+    name: str
+    secret_file: Path | None
+    host: str = "127.0.0.1"
+    port: int = 0
+    ca_file: Path | None = None
+
+
+def serve(players: Sequence[Player], *, announce: Callable[[Sequence[str]], None]) -> None:
+    """Run fakes until SIGTERM or SIGINT; `announce` is given their addresses once all answer."""
 
     async def run() -> None:
-        running = await start(name, secret_file=secret_file, host=host, port=port, ca_file=ca_file)
-        stopped = asyncio.Event()
+        stopped, running = asyncio.Event(), list[Running]()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        announce(running.url)
-        await stopped.wait()
-        await running.stop()
+        try:
+            for one in players:
+                running.append(
+                    await start(
+                        one.name,
+                        secret_file=one.secret_file,
+                        host=one.host,
+                        port=one.port,
+                        ca_file=one.ca_file,
+                    )
+                )
+            announce([each.url for each in running])
+            await stopped.wait()
+        finally:
+            for each in running:
+                await each.stop()
 
     asyncio.run(run())
 
 
-__all__ = ["EVENTS", "NAMES", "Running", "credentials", "name_of", "serve", "start"]
+__all__ = ["EVENTS", "NAMES", "Player", "Running", "credentials", "name_of", "serve", "start"]

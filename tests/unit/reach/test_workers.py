@@ -96,12 +96,8 @@ def test_waiting_for_workers_ends_when_each_says_that_it_is_ready(layout: Layout
 
 
 def test_a_worker_plays_the_role_before_the_dot(layout: Layout) -> None:
-    """A stand-in's name has a dot of its own."""
-    assert [role_of(name) for name in ("route", "route.2", "fake.partner")] == [
-        "route",
-        "route",
-        "fake.partner",
-    ]
+    """The first worker has the role's own name."""
+    assert [role_of(name) for name in ("route", "route.2", "fakes")] == ["route", "route", "fakes"]
     assert (crew.named("route", 1), crew.named("route", 2)) == ("route", "route.2")
 
 
