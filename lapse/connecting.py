@@ -9,6 +9,7 @@ from typing import Any
 from lapse.main import Installation
 from lapse.recipients import NOT_CONFIGURED, calls
 from processors.build import Around, recipient
+from processors.credentials import lacking
 from processors.fakes import EVENTS
 from processors.opening import PlansIn
 from processors.registry import opens_here
@@ -48,8 +49,8 @@ def check(here: Installation, name: str, timeout: float) -> dict[str, Any]:
         what, do = "nobody is called here", "its own consumer has credentials: lapse processor onboard"
         raise BadInput("bad_argument", what, f"processors.{name}.connector", do)
     if calls(plan, here.layout) == NOT_CONFIGURED:
-        what, do = "no address to call, or no credentials", f"see lapse processor show {name}"
-        raise BadInput("not_configured", what, name, do)
+        what = lacking(here.layout.keys / "processors", plan) or NOT_CONFIGURED
+        raise BadInput("not_configured", what, name, f"see lapse processor show {name}")
     around = surroundings(here, PlanBook(here.vault).within, here.plans, kafka={})
 
     async def ask() -> None:

@@ -17,7 +17,7 @@ from lapse.commands import command, order
 from lapse.initialise import TOKEN_BYTES, new_processor_token
 from lapse.layout import Layout, read_json, write_atomically, write_json
 from lapse.main import Installation
-from processors.credentials import configured
+from processors.credentials import lacking
 from processors.onboarding import Onboarding, guide
 from processors.registry import opens_here
 from processors.tokens import register_token
@@ -33,7 +33,7 @@ NOT_CONFIGURED = "not configured"
 
 def opened_here(plan: ProcessorPlan, layout: Layout) -> bool:
     """Whether a connector of ours opens its deliveries; one that has nobody to call stands aside."""
-    return opens_here(plan.connector) and configured(layout.keys / "processors", plan)
+    return opens_here(plan.connector) and lacking(layout.keys / "processors", plan) is None
 
 
 def listed(here: Installation) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ from lapse.recipients import listed
 from lapse.topics import words
 from processors import fitting
 from processors.awaiting import Awaiting
-from processors.credentials import credentials_file, kafka_login_file, webhook_secret_file
+from processors.credentials import credentials_file, kafka_login_file, lacking, webhook_secret_file
 from processors.registry import kind, vendor
 from processors.said import BASE_URL, fields_of, played
 from processors.telling import Teller
@@ -88,6 +88,7 @@ def _reached(here: Installation, plan: ProcessorPlan) -> dict[str, Any]:
     }.get(plan.connector, credentials_file(folder, plan) if kind(plan.connector).vendor else None)
     said = plan.settings.get(BASE_URL) if plan.webhook is None else plan.webhook.url
     return {
+        "lacks": lacking(folder, plan),
         "address": said,
         "played_by_a_stand_in": played(plan),
         "credentials_file": None if secrets is None else str(secrets),

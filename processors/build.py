@@ -13,10 +13,8 @@ from typing import Any, Protocol
 from processors.clear import PlainSettings
 from processors.connector import ChunkLike, Connector, Limits, Surroundings
 from processors.credentials import (
-    credentials_file,
     kafka_login_file,
-    read_credentials,
-    stand_in_file,
+    settings_of,
     webhook_secret_file,
 )
 from processors.ledger import Ledger
@@ -24,7 +22,7 @@ from processors.opening import PlansIn, VaultOpener
 from processors.plain import Plain
 from processors.recipient import Hears, Recipient
 from processors.registry import Vendor, opens_here, vendor
-from processors.said import BASE_URL, fields_of, own, played
+from processors.said import fields_of, played
 from processors.values import Timing
 from processors.webhook import Webhook, WebhookSettings
 from schemas.errors import BadInput, Bug
@@ -163,14 +161,8 @@ def _limits(plan: ProcessorPlan, around: Around) -> Limits:
 
 
 def _vendor(plan: ProcessorPlan, around: Around, offered: Vendor) -> Recipient:
-    said, private = own(plan.settings), around.allow_private
-    if played(plan):
-        # A stand-in lives on loopback; that must not open this host to the other recipients.
-        said, private = {**said, BASE_URL: _stand_in(plan, around)}, True
-        path = stand_in_file(around.secrets_dir, plan)
-    else:
-        path = credentials_file(around.secrets_dir, plan)
-    settings = offered.make.settings({**said, "allow_private": private}, read_credentials(path))
+    where = {"stand_in": _stand_in(plan, around)} if played(plan) else {}
+    settings = settings_of(around.secrets_dir, plan, offered, private=around.allow_private, **where)
     fields = fields_of(offered.manifest, plan.settings)
     return offered.make(processor=plan.name, settings=settings, fields=fields, wall=wall)
 

@@ -5,11 +5,12 @@ folder, 0600.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from processors.registry import kind, vendor
-from processors.said import played
+from processors.registry import Vendor, kind, vendor
+from processors.said import BASE_URL, own, played
 from schemas.errors import BadInput
 from schemas.plan import ProcessorPlan
 
@@ -38,18 +39,43 @@ def stand_in_file(secrets_dir: Path, plan: ProcessorPlan) -> Path:
     return secrets_dir / f"{plan.name}.{plan.connector}.fake"
 
 
-def configured(secrets_dir: Path, plan: ProcessorPlan) -> bool:
-    """Return whether a recipient can be called: it has an address and, where it is a vendor's, credentials.
+def lacking(secrets_dir: Path, plan: ProcessorPlan) -> str | None:
+    """Return what is missing to call a recipient, None where nothing is.
 
-    Nothing is opened for one that cannot: its deliveries stay sealed on its topic.
+    Nothing is opened for one that cannot be called: its deliveries stay sealed on its topic.
     """
     if plan.connector == "webhook":
-        return bool(plan.webhook and plan.webhook.url)
-    if not kind(plan.connector).vendor:
-        return True
-    return vendor(plan.connector) is not None and (
-        played(plan) or credentials_file(secrets_dir, plan).is_file()
-    )
+        return None if plan.webhook and plan.webhook.url else "no address to call"
+    offered = vendor(plan.connector)
+    if offered is None:
+        return "no connector for it" if kind(plan.connector).vendor else None
+    if not (stand_in_file if played(plan) else credentials_file)(secrets_dir, plan).is_file():
+        return "no credentials"
+    try:
+        settings_of(secrets_dir, plan, offered)
+    except BadInput as error:
+        return f"{error.what} ({error.where})"
+    return None
+
+
+def settings_of(
+    secrets_dir: Path,
+    plan: ProcessorPlan,
+    offered: Vendor,
+    *,
+    stand_in: str = "http://127.0.0.1",
+    private: bool = False,
+) -> Any:
+    """Return a vendor's settings; `stand_in` is the address of the one that plays it, if one does.
+
+    `BadInput` says which setting or secret is missing or wrong.
+    """
+    said = own(plan.settings)
+    if played(plan):
+        # A stand-in lives on loopback; that must not open this host to the other recipients.
+        said, private = {**said, BASE_URL: stand_in}, True
+    path = (stand_in_file if played(plan) else credentials_file)(secrets_dir, plan)
+    return offered.make.settings({**said, "allow_private": private}, read_credentials(path))
 
 
 def changed_at(secrets_dir: Path, plan: ProcessorPlan) -> float | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from processors import fakes
 from processors.registry import Vendor, vendor
-from processors.said import BASE_URL, FIELD, GENERAL, UNMAPPED, fields_of
+from processors.said import BASE_URL, FIELD, GENERAL, UNMAPPED, fields_of, own
+from schemas.errors import BadInput
 from schemas.policy.compiling import field_rules, stated
 from schemas.policy.faults import Fault, dotted, nearest
 from schemas.policy.model import Policy
@@ -24,6 +26,7 @@ def faults(policy: Policy, offers: Offers = vendor) -> Iterator[Fault]:
     """Yield what cannot be: settings there are not, mappings of fields nobody has, required fields empty."""
     for name, processor, offered in _served(policy, offers):
         yield from _settings(policy, name, processor, offered)
+        yield from _read(name, processor, offered)
         yield from _required(policy, name, processor, offered)
         if processor.settings.get(UNMAPPED) == "refuse":
             yield from _homeless(policy, name, processor, offered)
@@ -62,6 +65,26 @@ def _settings(policy: Policy, name: str, processor: Processor, offered: Vendor) 
         elif setting == BASE_URL and not _address(value, processor.connector):
             why = "this is not an https address"
             yield Fault(where, why, f"write https://host/path, or {FAKE} for the stand-in that ships")
+
+
+def _read(name: str, processor: Processor, offered: Vendor) -> Iterator[Fault]:
+    """Let the connector itself read what is stated, beside credentials of the right form; what is not stated
+    may come later: the recipient is not configured until then.
+    """
+    said = own(processor.settings)
+    if str(said.get(BASE_URL, "")).startswith(FAKE):
+        said[BASE_URL] = "https://vendor.invalid"
+    try:
+        offered.make.settings(said, fakes.credentials(processor.connector))
+    except BadInput as error:
+        if error.where.removeprefix(SETTINGS) in said:
+            path = ("processors", name, *error.where.split(".", 1))
+            yield Fault(
+                path, f"{error.where.removeprefix(SETTINGS)}: {error.what}", error.do or "see its docs"
+            )
+
+
+SETTINGS = "settings."
 
 
 def _address(value: str | int | bool, connector: str) -> bool:

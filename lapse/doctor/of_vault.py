@@ -16,7 +16,7 @@ from lapse.layout import read_json
 from lapse.main import Installation
 from lapse.reading import read
 from lapse.recipients import NOT_CONFIGURED, calls
-from processors.credentials import credentials_file
+from processors.credentials import credentials_file, lacking
 from schemas.errors import LapseError
 from schemas.models import CheckpointSigned
 from schemas.plan import ProcessorPlan
@@ -127,12 +127,14 @@ def _unconfigured(here: Installation, processor: ProcessorPlan) -> tuple[str, st
     held_there = (
         f"; what it holds ({held}{'+' * (held == MOST_HELD)} objects) cannot be erased" if held else ""
     )
+    folder = here.layout.keys / "processors"
+    figure = (
+        f"not configured: {lacking(folder, processor)}; its deliveries stay sealed on its topic{held_there}"
+    )
     if processor.connector == "webhook":
-        do = "name its address in the policy: webhook: {url: https://...}"
-        return f"not configured: no address to call{held_there}", do
-    path = credentials_file(here.layout.keys / "processors", processor)
-    do = f"put its credentials into {path} (docs/processors.md), or: lapse processor suspend {processor.name}"
-    return f"not configured: no credentials; its deliveries stay sealed on its topic{held_there}", do
+        return figure, "name its address in the policy: webhook: {url: https://...}"
+    path = credentials_file(folder, processor)
+    return figure, f"put its credentials into {path}, its settings into the policy (docs/processors.md)"
 
 
 MOST_HELD = 1000

@@ -15,6 +15,7 @@ from processors.fakes.page import HEADERS, MOST, Called, Mark, page, part
 from processors.registry import vendor
 
 HERE = [name for name in fakes.NAMES if name == "partner" or vendor(name) is not None]
+SAID = {"mailchimp": {"audience": "0123456789"}}
 NASTY = "<script>alert(1)</script>\"'&\u202e"
 
 
@@ -81,4 +82,5 @@ def test_a_fake_makes_credentials_its_connector_takes(name: str) -> None:
     made = fakes.credentials(name)
     assert made.keys() <= offered.secrets
     said: dict[str, str | int | bool] = {"base_url": "http://127.0.0.1:9", "allow_private": True}
+    said |= SAID.get(name, {})
     offered.make.settings(said, made)

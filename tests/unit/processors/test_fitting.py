@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,8 +24,23 @@ MANIFEST = Manifest(
     evidence="the answer",
     source="https://vendor.example/docs",
 )
+
+
+class Shop:
+    """A vendor's class as far as a policy is judged by it."""
+
+    @classmethod
+    def settings(cls, said: Mapping[str, str | int | bool], secrets: Mapping[str, str]) -> None:
+        """Insist on a region, and on its form where one is stated."""
+        if not str(said.get("region", "")).isalpha():
+            raise BadInput("bad_argument", "this text is not of its form", "settings.region", "see the docs")
+
+
 OFFERED = Vendor(
-    manifest=MANIFEST, make=cast(Make, None), said=frozenset({"base_url", "api"}), secrets=frozenset({"key"})
+    manifest=MANIFEST,
+    make=cast(Make, Shop),
+    said=frozenset({"base_url", "api", "region"}),
+    secrets=frozenset({"key"}),
 )
 TEXT = (Path(__file__).parents[3] / "policies" / "demo.yaml").read_text()
 CRM = "    connector: pull\n    grants:\n      answer_request: [user.contact, user.name, user.content]\n"
@@ -56,6 +72,7 @@ def refused(settings: str = "", **more: Any) -> list[str]:
         ("{apj: v1}", "`apj` is no setting of connector stripe; did you mean `api`?"),
         ("{field.emial: email}", "no source has a field `emial`; did you mean `email`?"),
         ("{field.email: true}", "this is no name of a field"),
+        ("{region: e1}", "region: this text is not of its form; see the docs"),
         ("{unmapped: perhaps}", "write leave_out or refuse"),
         ('{base_url: "ftp://x.example"}', "this is not an https address"),
         ('{base_url: "http://x.example"}', "this is not an https address"),
