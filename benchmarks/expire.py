@@ -24,7 +24,7 @@ import msgspec
 from benchmarks import keys
 from benchmarks.child import Child
 from benchmarks.figures import Figure, Meter, run
-from benchmarks.hot import CHUNK, PARTITIONS, Bench
+from benchmarks.hot import CHUNK, PARTITIONS, Bench, ListSink
 from benchmarks.load import Server
 from benchmarks.traffic import POLICY
 from schemas.ids import Micros, Period, Sequence, Terms
@@ -157,7 +157,7 @@ def _expanded(vault: Vault, log: MemoryLog, bucket: BucketId, what: str, wanted:
     async def work(read: Callable[[], list[Outbound]]) -> list[Outbound]:
         return read()
 
-    out = Out(sink=MemorySink(log), partitions=lambda _topic: PARTITIONS)
+    out = Out(sink=ListSink(), partitions=lambda _topic: PARTITIONS)
     expander = Expander(vault=vault, out=out, scan=partial(scan_memory, log), work=work)
     plans, meter = PlanBook(vault)(), Meter()
     for _ in range(ROUNDS):

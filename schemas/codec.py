@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Record)
 Raw = dict[str, Any]
 """A record as plain dicts, lists, str, int, bool and bytes, a union's branch named by the key `type`."""
 
-_UNREADABLE = (
+UNREADABLE = (
     EOFError,
     ValueError,
     IndexError,
@@ -34,6 +34,7 @@ _UNREADABLE = (
     MemoryError,
     fastavro.read.SchemaResolutionError,
 )
+"""What fastavro raises on bytes that do not fit their schema."""
 _PATH = re.compile(r"`(\$[^`]*)`$")
 
 
@@ -152,7 +153,7 @@ class Codec:
             raw = fastavro.schemaless_reader(
                 body, reader.writer, reader.reader, return_record_name=True, return_record_name_override=True
             )
-        except _UNREADABLE:
+        except UNREADABLE:
             raw = None
         if raw is None:
             where = fault_path(reader.writer, data[framing.HEADER :])

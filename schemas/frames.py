@@ -13,9 +13,11 @@ from schemas.avrobytes import NUMBERS, array, data, number, string
 from schemas.errors import BadInput
 from schemas.models import (
     DecisionBatch,
+    Depersonalized,
     Outcome,
     RecordDecided,
     RecordDelivered,
+    RecordScope,
     RecordTagged,
     Verdict,
 )
@@ -197,33 +199,61 @@ def _delivered_parts(out: Pieces, parts: Sequence[tuple[str, Sequence[int]]]) ->
         out.add(b"\0")
 
 
+def decision_pieces(entry: RecordDecided) -> Pieces:
+    """Lay an entry of a `DecisionBatch` out; gaps are the record's id, the control offset, the time, the slot
+    and each handle.
+    """
+    out = Pieces()
+    out.gap()
+    out.add(number(entry.revision), string(entry.source), number(entry.policy))
+    out.gap()
+    out.add(number(entry.state))
+    out.gap()
+    out.add(number(OUTCOMES.index(entry.outcome)))
+    out.add(b"\0" if entry.code is None else number(1) + string(entry.code))
+    out.gap()
+    out.add(number(len(entry.links)) if entry.links else b"")
+    for link in entry.links:
+        out.add(number(link.purpose), number(link.period), number(link.terms))
+        out.gap()
+    out.add(b"\0", array(map(_verdict, entry.verdicts)))
+    return out
+
+
 class DecisionFrame:
-    """An entry of a `DecisionBatch`, for records of one make that are decided alike."""
+    """An entry of a `DecisionBatch`, for records of one make that are decided alike at one time."""
 
     def __init__(self, entry: RecordDecided) -> None:
         """`entry` is one of them; another differs in record id, slot and handles."""
-        out = Pieces()
-        out.gap()
-        out.add(number(entry.revision), string(entry.source))
-        out.add(*map(number, (entry.policy, entry.control_offset, entry.state, entry.decided_at)))
-        out.add(number(OUTCOMES.index(entry.outcome)))
-        out.add(b"\0" if entry.code is None else number(1) + string(entry.code))
-        out.gap()
-        out.add(number(len(entry.links)) if entry.links else b"")
-        for link in entry.links:
-            out.add(number(link.purpose), number(link.period), number(link.terms))
-            out.gap()
-        out.add(b"\0", array(map(_verdict, entry.verdicts)))
-        self._gaps = Gaps(out.made)
+        self._gaps = Gaps(decision_pieces(entry).made)
+        self._when = number(entry.control_offset), number(entry.decided_at)
 
     def encode(self, record_id: bytes, slot: int, handles: Sequence[bytes]) -> bytes:
         """Return the entry's bytes, to be packed by `pack_decisions`."""
-        return self._gaps.filled([record_id, NUMBERS[slot], *handles])
+        return self._gaps.filled([record_id, *self._when, NUMBERS[slot], *handles])
 
 
 def pack_decisions(entries: Sequence[bytes]) -> bytes:
     """Return the framed `DecisionBatch` of these entries."""
     return framing.header(codec.schema_id(DecisionBatch)) + array(entries)
+
+
+class LapseFrame:
+    """`Depersonalized` of many deliveries, alike but for their ids."""
+
+    def __init__(self, like: Depersonalized) -> None:
+        """`like` is one of them, about one delivery (`RecordScope`)."""
+        assert isinstance(like.scope, RecordScope), "of each delivery"
+        whole, id_bytes = codec.encode(like), len(like.lapse_id)
+        first = framing.HEADER + id_bytes
+        # Between the ids stand the cause and the branch of the scope, a byte each.
+        second = first + 2 + len(like.scope.delivery_id)
+        self._pieces = whole[: framing.HEADER], whole[first : first + 2], whole[second:]
+
+    def encode(self, lapse_id: bytes, delivery_id: bytes) -> bytes:
+        """Return the framed record."""
+        begin, middle, end = self._pieces
+        return begin + lapse_id + middle + delivery_id + end
 
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)

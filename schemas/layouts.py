@@ -22,6 +22,12 @@ _ID, _AT, _SLOT, _HANDLES = range(4)
 _KNOWN_SLOTS = {NUMBERS[slot]: Slot(slot) for slot in range(SLOTS)}
 
 
+def slot_in(cell: bytes) -> Slot:
+    """Return the slot that a cell holds."""
+    known = _KNOWN_SLOTS.get(cell)
+    return Slot(read_number(cell)) if known is None else known
+
+
 class TaggedMake(NamedTuple):
     """What records of one make have in common; `boxes` as `schemas.frames.TaggedBox`."""
 
@@ -50,8 +56,7 @@ class TaggedCells(NamedTuple):
     @property
     def slot(self) -> Slot:
         """The virtual partition of its person."""
-        known = _KNOWN_SLOTS.get(self.cells[_SLOT])
-        return Slot(read_number(self.cells[_SLOT])) if known is None else known
+        return slot_in(self.cells[_SLOT])
 
     @property
     def handles(self) -> Sequence[bytes]:
@@ -119,35 +124,44 @@ def places(make: TaggedMake) -> list[tuple[int, list[int | None]]]:
     return found
 
 
-class _Layout:
+class Layout:
+    """Pieces that are always the same, and between each two a cell of a known width.
+
+    The cells that are `numbers` must be whole ones: all but their last byte say that they go on.
+    """
+
+    __slots__ = ("_fixed", "_numbers", "_unpack", "size")
+
+    def __init__(self, pieces: Sequence[bytes], widths: Sequence[int], numbers: Sequence[int]) -> None:
+        text = "".join(f"{len(piece)}s{width}s" for piece, width in zip(pieces, widths, strict=False))
+        layout = Struct(f">{text}{len(pieces[-1])}s")
+        self._unpack, self.size, self._fixed = layout.unpack_from, layout.size, tuple(pieces)
+        more = [(at, int.from_bytes(b"\x80" * widths[at], "big")) for at in numbers]
+        self._numbers = [(at, goes_on, goes_on - 0x80) for at, goes_on in more]
+
+    def read(self, data: bytes, start: int = 0) -> tuple[bytes, ...] | None:
+        """Cut the cells out of what begins at `start`; None where something else lies there."""
+        if start + self.size > len(data):
+            return None
+        found = self._unpack(data, start)
+        if found[::2] != self._fixed:
+            return None
+        cells: tuple[bytes, ...] = found[1::2]
+        for at, goes_on, ends in self._numbers:
+            if int.from_bytes(cells[at], "big") & goes_on != ends:
+                return None
+        return cells
+
+
+def _layout(like: TaggedCells) -> Layout:
     """Where everything lies in records of one make whose cells are as long as this one's."""
-
-    __slots__ = ("_fixed", "_last", "_more", "_unpack", "make", "size")
-
-    def __init__(self, like: TaggedCells) -> None:
-        make, cells = self.make, _ = like
-        head = (make.revision, make.source, make.schema_id, make.policy)
-        pieces, bodies = tagged_pieces(head, make.links, make.boxes)
-        fixed = pieces.made
-        for body, _ in bodies:
-            fixed[body] += number(len(cells[body]))
-        widths = [len(cell) for cell in cells]
-        text = "".join(f"{len(piece)}s{width}s" for piece, width in zip(fixed, widths, strict=False))
-        layout = Struct(f">{text}{len(fixed[-1])}s")
-        self._unpack, self.size, self._fixed = layout.unpack, layout.size, tuple(fixed)
-        # A number ends with its first byte under 128: all but the last must be over it.
-        self._more = int.from_bytes(b"\x80" * widths[_AT], "big")
-        self._last = self._more - 0x80
-
-    def read(self, data: bytes) -> TaggedCells | None:
-        """Cut up a record as long as this layout; None where it lies in another way."""
-        found = self._unpack(data)
-        cells = found[1::2]
-        if found[::2] != self._fixed or cells[_SLOT] not in _KNOWN_SLOTS:
-            return None
-        if int.from_bytes(cells[_AT], "big") & self._more != self._last:
-            return None
-        return TaggedCells(self.make, cells)
+    make, cells = like
+    head = (make.revision, make.source, make.schema_id, make.policy)
+    pieces, bodies = tagged_pieces(head, make.links, make.boxes)
+    fixed = pieces.made
+    for body, _ in bodies:
+        fixed[body] += number(len(cells[body]))
+    return Layout(fixed, [len(cell) for cell in cells], (_AT, _SLOT))
 
 
 class TaggedReader:
@@ -156,15 +170,15 @@ class TaggedReader:
     def __init__(self, most: int = 4096) -> None:
         """At most so many layouts: strangers can vary which fields they fill in and how long they are."""
         self._most = most
-        self._layouts: dict[int, list[_Layout]] = {}
+        self._layouts: dict[int, list[tuple[TaggedMake, Layout]]] = {}
         self._makes: dict[TaggedMake, TaggedMake] = {}
 
     def read(self, data: bytes) -> TaggedCells:
         """Return the record cut up; `Rejected` as `codec.decode_as`."""
-        for layout in self._layouts.get(len(data), ()):
-            found = layout.read(data)
-            if found is not None:
-                return found
+        for make, layout in self._layouts.get(len(data), ()):
+            cells = layout.read(data)
+            if cells is not None:
+                return TaggedCells(make, cells)
         return self._learn(data)
 
     def _learn(self, data: bytes) -> TaggedCells:
@@ -173,7 +187,8 @@ class TaggedReader:
             self._makes.clear()
             self._layouts.clear()
         found = found._replace(make=self._makes.setdefault(found.make, found.make))
-        layout = _Layout(found)
-        if layout.size == len(data) and layout.read(data) == found:
-            self._layouts[len(data)] = [layout, *self._layouts.get(len(data), ())][:_ALIKE]
+        layout = _layout(found)
+        if layout.size == len(data) and layout.read(data) == found.cells:
+            others = self._layouts.get(len(data), ())
+            self._layouts[len(data)] = [(found.make, layout), *others][:_ALIKE]
         return found

@@ -14,16 +14,17 @@ from hashlib import sha256
 
 import msgspec
 
-from schemas import codec
-from schemas.errors import Rejected
-from schemas.ids import LapseId, Micros, Period, Sequence, Slot, Terms
-from schemas.models import DecisionBatch, Depersonalized, RecordDecided, RecordScope
-from schemas.plan import Plans
+from schemas.decided import Decided, DecisionReader, read
+from schemas.frames import LapseFrame
+from schemas.ids import DeliveryId, LapseId, Micros, Period, Sequence, Slot, Terms
+from schemas.models import Depersonalized, RecordDecided, RecordScope
+from schemas.plan import MEMO, Plans
 from streams.faults import EXPANDED, Crash, never
 from streams.out import Out
 from streams.ports import Outbound
-from streams.scan import Scan, ScannedBatch, Start, Time
-from vault.handles import delivery_id
+from streams.scan import Scan, Start, Time
+from vault.handles import delivery_names, partition_of
+from vault.keys import ID_BYTES
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketRow
 
@@ -69,26 +70,42 @@ def pending(tx: Tx) -> list[Job]:
     return msgspec.msgpack.decode(blob, type=list[Job]) if blob else []
 
 
-def lapses(
-    job: Job, secret: bytes, entries: Iterable[RecordDecided], plans: Plans
-) -> Iterator[tuple[Slot, Depersonalized]]:
-    """The lapse of every delivery of the job's bucket among these entries, with the slot it goes to. Pure."""
-    for entry in entries:
-        if entry.outcome != "routed" or not _granted(job, entry, plans):
-            continue
-        delivery = delivery_id(secret, entry.record_id)
-        lapse = sha256(b"lapse/v1/expanded" + delivery + repr(tuple(job.bucket)).encode()).digest()[:16]
-        yield (
-            entry.slot,
-            Depersonalized(
-                lapse_id=LapseId(lapse),
-                cause="retention",
-                scope=RecordScope(delivery_id=delivery, purposes=[job.purpose]),
-                reaches=job.reaches,
-                control_offset=job.control_offset,
-                effective_at=job.ended_at,
-                records=1,
-            ),
+class Lapses:
+    """The lapse of every delivery of a job's bucket. Pure; what entries alike share is judged once."""
+
+    def __init__(self, job: Job, secret: bytes, plans: Plans) -> None:
+        self._job, self._plans = job, plans
+        self._names = delivery_names(secret)
+        self._bucket = repr(tuple(job.bucket)).encode()
+        self._judged: dict[int, tuple[RecordDecided, bool]] = {}
+        self._frame = LapseFrame(self._lapse(bytes(16), bytes(16)))
+
+    def of(self, entries: Iterable[Decided]) -> Iterator[tuple[Slot, bytes]]:
+        """The lapses that these entries of `decisions` ask for, framed, with the slot each goes to."""
+        for like, record_id, slot in entries:
+            known = self._judged.get(id(like))
+            if known is None:
+                if len(self._judged) >= MEMO:
+                    self._judged.clear()
+                known = self._judged[id(like)] = like, self._wanted(like)
+            if known[1]:
+                delivery = self._names.digest(record_id)[:ID_BYTES]
+                lapse = sha256(b"lapse/v1/expanded" + delivery + self._bucket).digest()[:ID_BYTES]
+                yield slot, self._frame.encode(lapse, delivery)
+
+    def _wanted(self, entry: RecordDecided) -> bool:
+        return entry.outcome == "routed" and _granted(self._job, entry, self._plans)
+
+    def _lapse(self, lapse: bytes, delivery: bytes) -> Depersonalized:
+        job = self._job
+        return Depersonalized(
+            lapse_id=LapseId(lapse),
+            cause="retention",
+            scope=RecordScope(delivery_id=DeliveryId(delivery), purposes=[job.purpose]),
+            reaches=job.reaches,
+            control_offset=job.control_offset,
+            effective_at=job.ended_at,
+            records=1,
         )
 
 
@@ -136,18 +153,10 @@ class Expander:
         )  # a manual clock says nothing about when records were appended
         start: Start = Time(max(0, job.since // 1000 - SLACK_MS)) if by_time else "beginning"
         topic = f"processor.{job.processor}"
+        lapses, reader, partitions = Lapses(job, secret, plans), DecisionReader(), self.out.partitions(topic)
         return [
-            self.out.to_slot(topic, slot, codec.encode(lapse))
+            Outbound(topic, partition_of(slot, partitions), None, value)
             for batch in self.scan(["decisions"], start=start)
-            for slot, lapse in lapses(job, secret, _entries(batch), plans)
+            for record in batch.records
+            for slot, value in lapses.of(read(reader, record.value or b""))
         ]
-
-
-def _entries(batch: ScannedBatch) -> Iterator[RecordDecided]:
-    for record in batch.records:
-        try:
-            found = codec.decode(record.value or b"")
-        except Rejected:
-            continue
-        if isinstance(found, DecisionBatch):
-            yield from found.entries

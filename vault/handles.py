@@ -40,6 +40,11 @@ def delivery_id(processor_secret: bytes, record: RecordId) -> DeliveryId:
     return DeliveryId(_name(processor_secret, b"lapse/v1/delivery-id", record))
 
 
+def delivery_names(processor_secret: bytes) -> Keyed:
+    """Return what names records towards one processor: the digest of a record id, cut to 16."""
+    return Keyed(processor_secret, b"lapse/v1/delivery-id")
+
+
 def subject_ref(processor_secret: bytes, number: SubjectNumber) -> SubjectRef:
     """Name a person towards one processor."""
     return SubjectRef(_name(processor_secret, b"lapse/v1/subject-ref", number.to_bytes(8, "big")))

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -17,12 +17,16 @@ from schemas.layouts import TaggedReader, cut, places
 from schemas.models import RecordTagged
 from tests.unit.schemas.avro_values import records
 
+FEW = settings(max_examples=40)
+"""Generated records are large: the budget of these tests is a second each."""
+
 
 def record(raw: dict[str, Any]) -> RecordTagged:
     """A record of generated values."""
     return msgspec.convert(raw, RecordTagged, builtin_types=(bytes,))
 
 
+@FEW
 @given(st.lists(records("RecordTagged"), min_size=1, max_size=3), st.data())
 def test_a_reader_reads_what_the_codec_decodes(raws: list[dict[str, Any]], data: st.DataObject) -> None:
     """Whatever the record, the first time and later, also beside others that differ in what is cut out."""
@@ -41,6 +45,7 @@ def test_a_reader_reads_what_the_codec_decodes(raws: list[dict[str, Any]], data:
             assert found == cut(each)
 
 
+@FEW
 @given(records("RecordTagged"), st.data())
 def test_a_reader_refuses_what_the_codec_refuses(raw: dict[str, Any], data: st.DataObject) -> None:
     """One byte changed anywhere: what it reads is what the codec reads, and what it does not is not read."""
@@ -56,6 +61,7 @@ def test_a_reader_refuses_what_the_codec_refuses(raw: dict[str, Any], data: st.D
         assert reader.read(bytes(written)).record() == expected
 
 
+@FEW
 @given(records("RecordTagged"))
 def test_places_say_where_every_compartment_lies(raw: dict[str, Any]) -> None:
     """Sealed bytes and wraps, None where a wrap is empty."""
