@@ -63,7 +63,7 @@ class Hearing:
                 return ProcessorNotified(
                     processor=self.processor,
                     notice="object_edited",
-                    object_ref=object_ref(self.secret, said.vendor_id).hex(),
+                    object_ref=object_ref(self.secret, said.key or said.vendor_id).hex(),
                     detail="emptied" if said.emptied else None,
                 )
             case Notice():

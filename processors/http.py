@@ -23,7 +23,7 @@ from processors.backoff import SECOND
 from schemas.ids import Micros
 
 ANSWER_BYTES = 262_144
-"""More of an answer is never read."""
+"""More of an answer is not read, unless a request states another bound."""
 LOOK_AGAIN = Micros(600 * SECOND)
 """How long a vendor with a wrong login or a redirect is left alone."""
 
@@ -100,11 +100,17 @@ class Http:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(
-        self, method: str, path: str, *, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        limit: int = ANSWER_BYTES,
     ) -> Reply | Retry | Pause:
         """Send one request; `path` is encoded already. The connector's deadline bounds it."""
         try:
-            return await self._ask(method, URL(self.base + path, encoded=True), headers, body)
+            return await self._ask(method, URL(self.base + path, encoded=True), headers, body, limit)
         except AddressRefused:
             return Pause(code="address_refused", after=LOOK_AGAIN)
         except aiohttp.ClientConnectorError as error:
@@ -116,7 +122,9 @@ class Http:
         except (aiohttp.ClientError, OSError):
             return Retry(code="vendor_timeout")
 
-    async def _ask(self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None) -> Reply:
+    async def _ask(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limit: int
+    ) -> Reply:
         session = self._opened()
         async with session.request(
             method, url, headers=headers, data=body, allow_redirects=False
@@ -124,7 +132,7 @@ class Http:
             return Reply(
                 status=response.status,
                 headers={name.lower(): value for name, value in response.headers.items()},
-                body=await read_up_to(response.content, ANSWER_BYTES),
+                body=await read_up_to(response.content, limit),
             )
 
     def _opened(self) -> aiohttp.ClientSession:

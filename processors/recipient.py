@@ -82,6 +82,8 @@ class Edited:
     vendor_id: str = field(repr=False)
     at: Micros
     emptied: bool = False
+    key: str | None = field(default=None, repr=False)
+    """The object's key where the vendor repeats it; else the vendor's name is all that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from processors.calls import Call, Erase, Write
 from processors.http import Reply, Stopped
 from processors.recipient import Heard, Post
 from processors.stripe.api import Api, good
-from processors.stripe.customers import Customers, final, landed
+from processors.stripe.customers import Customers, final
 from processors.stripe.events import said, verify
 from processors.stripe.redaction import Redaction
 from processors.stripe.settings import StripeSettings
 from processors.stripe.wire import changes, evidence, standing
-from processors.vendors import proved
+from processors.vendors import landed, proved
 from schemas.errors import Refused
 from schemas.ids import Micros
 from schemas.models import RecordDelivered

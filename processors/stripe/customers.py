@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from processors.answers import Pause, Permanent, Retry
+from processors.answers import Permanent, Retry
 from processors.backoff import SECOND
 from processors.http import Reply, Stopped
 from processors.stripe.api import Api, good
@@ -163,16 +163,6 @@ class Customers:
             if found:
                 return True
         return False
-
-
-def landed(stop: Stopped) -> Stopped:
-    """Return the stop of a call that has changed something already: it must count as possibly done."""
-    answer = stop.answer
-    if isinstance(answer, Retry):
-        return Stopped(replace(answer, landed=True))
-    if isinstance(answer, Pause):  # the next call meets the same at its first step, and pauses then
-        return Stopped(Retry(code=answer.code, after=answer.after))
-    return stop
 
 
 def final(stop: Stopped) -> bool:

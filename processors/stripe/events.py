@@ -64,10 +64,10 @@ def _said(
         return
     if kind in ("customer.updated", "customer.deleted"):
         metadata = thing.get("metadata")
-        marked = isinstance(metadata, Mapping) and MARK in metadata
-        if marked and not _ours(event):
+        key = metadata.get(MARK) if isinstance(metadata, Mapping) else None
+        if isinstance(key, str) and not _ours(event):
             emptied = kind == "customer.deleted" or not standing(thing, fields)
-            yield Edited(vendor_id=name, at=at, emptied=emptied)
+            yield Edited(vendor_id=name, at=at, emptied=emptied, key=key)
     elif kind == "privacy.redaction_job.succeeded":
         yield Ended(request=name, outcome="completed")
     elif kind == "privacy.redaction_job.canceled":

@@ -403,10 +403,10 @@ async def test_an_edit_at_stripe_is_heard_and_our_own_is_not(it: Set) -> None:
     assert it.stripe.heard(_post(it, own), it.clock.micros()).said == ()
     foreign = {**own, "request": {"id": "req_1", "idempotency_key": None}}
     [said] = it.stripe.heard(_post(it, foreign), it.clock.micros()).said
-    assert said == Edited(vendor_id=first.vendor_id, at=Micros(int(START) * SECOND))
+    assert said == Edited(vendor_id=first.vendor_id, at=Micros(int(START) * SECOND), key=KEY)
     emptied = {**foreign, "data": {"object": {"id": "cus_1", "metadata": {"lapse": KEY}}}}
     [said] = it.stripe.heard(_post(it, emptied), it.clock.micros()).said
-    assert said == Edited(vendor_id="cus_1", at=Micros(int(START) * SECOND), emptied=True)
+    assert said == Edited(vendor_id="cus_1", at=Micros(int(START) * SECOND), emptied=True, key=KEY)
     others = {**foreign, "data": {"object": {"id": "cus_1", "metadata": {}}}}
     assert it.stripe.heard(_post(it, others), it.clock.micros()).said == ()
 
@@ -420,7 +420,7 @@ async def test_an_edit_at_stripe_is_heard_and_our_own_is_not(it: Set) -> None:
         ("charge.succeeded", ()),
         (
             "customer.deleted",
-            (Edited(vendor_id="x", at=Micros(7 * SECOND), emptied=True),),
+            (Edited(vendor_id="x", at=Micros(7 * SECOND), emptied=True, key=KEY),),
         ),
     ],
 )
