@@ -30,6 +30,11 @@ class Done:
     `manual_required` that it notices once somebody has done it.
     """
 
+    kept: bool = True
+    """Whether the recipient keeps anything: where it does not, there will be nothing to take back."""
+    found: str | None = None
+    """What it found out about the address it was given: `deliverable`, `undeliverable` or `risky`."""
+
     @property
     def awaited(self) -> str | None:
         """The name of the end that is still to come, None where this answer is the end."""

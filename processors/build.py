@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from processors.addresscheck import AddressChecks
 from processors.clear import PlainSettings
 from processors.connector import ChunkLike, Connector, Limits, Surroundings
 from processors.credentials import (
@@ -150,6 +151,7 @@ def _ledger(plan: ProcessorPlan, around: Around, party: Recipient, opener: Vault
         receipt_partitions=around.receipt_partitions,
         timing=around.timing,
         pulled=offered is not None and offered.manifest.pulled,
+        checks=AddressChecks(processor=plan.name, plans=around.plans, alias=around.vault.secrets.alias),
     )
 
 

@@ -30,7 +30,7 @@ from processors.objects import (
 from schemas.ids import Micros
 from schemas.models import Cause, ReceiptOutcome
 
-TEMPORARY = frozenset({"hidden", "suspended", "not_approved", "assurance_ended", "restricted"})
+TEMPORARY = frozenset({"hidden", "suspended", "not_approved", "assurance_ended", "restricted", "unverified"})
 """Closed codes after which the same delivery may open again later; every other one is final."""
 
 _T = TypeVar("_T")
@@ -265,25 +265,15 @@ def _restore(doc: Document, attempt: Attempt) -> Document:
 
 def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tuple[Told, ...]]:
     told: list[Told] = []
-    rests = isinstance(attempt.call, Erase) and answer.outcome == "overwritten_only"
-    if rests:
-        doc = replace(doc, wrote={})
-    elif isinstance(attempt.call, Erase):
-        doc = woken(replace(doc, wrote={}, touched=False, vendor_id=None, also=()))
-        if answer.awaited is not None:
-            lapses = tuple(e.lapse for e in doc.endings)
-            doc = replace(doc, awaited=(*doc.awaited, Awaited(request=answer.awaited, lapses=lapses)))
-    elif isinstance(attempt.call, Write):
-        kept = {name: w for name, w in attempt.before.items() if name not in attempt.call.blank}
-        wrote = {**kept, **{name: (writer,) for name, writer in attempt.writers.items()}}
-        name = answer.vendor_id or doc.vendor_id
-        doc = woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=()))
-    copies = []
+    doc = _stands(doc, attempt, answer)
+    copies: list[Copy] = []
     for copy in doc.copies:
         carried = (copy.delivery_id, copy.revision) in attempt.carried
         if carried and copy.owed and copy.delivery_id not in attempt.waits:
             outcome: ReceiptOutcome = answer.outcome if _wrote_any(copy, attempt) else "not_applicable"
             told.append(Told(about=copy.delivery_id, outcome=outcome, evidence=answer.evidence))
+        if carried and not answer.kept and copy.delivery_id not in attempt.waits:
+            continue  # there is nothing to take back of it
         if carried:
             copy = replace(copy, owed=copy.delivery_id in attempt.waits, maybe=False)
         elif attempt.bare and copy.living:
@@ -298,7 +288,29 @@ def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tupl
         attempts=0,
         one_by_one=doc.one_by_one and still_owed,
     )
-    return remove_ended(doc, attempt.ended, rest=rests), tuple(told)
+    return remove_ended(doc, attempt.ended, rest=_rests(attempt, answer)), tuple(told)
+
+
+def _rests(attempt: Attempt, answer: Done) -> bool:
+    return isinstance(attempt.call, Erase) and answer.outcome == "overwritten_only"
+
+
+def _stands(doc: Document, attempt: Attempt, answer: Done) -> Document:
+    """Return the document with what stands at the recipient now."""
+    if _rests(attempt, answer):
+        return replace(doc, wrote={})
+    if isinstance(attempt.call, Write) and answer.kept:
+        kept = {name: w for name, w in attempt.before.items() if name not in attempt.call.blank}
+        wrote = {**kept, **{name: (writer,) for name, writer in attempt.writers.items()}}
+        name = answer.vendor_id or doc.vendor_id
+        return woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=()))
+    if attempt.call is None:
+        return doc
+    doc = woken(replace(doc, wrote={}, touched=False, vendor_id=None, also=()))
+    if answer.awaited is None or not isinstance(attempt.call, Erase):
+        return doc
+    lapses = tuple(e.lapse for e in doc.endings)
+    return replace(doc, awaited=(*doc.awaited, Awaited(request=answer.awaited, lapses=lapses)))
 
 
 def _wrote_any(copy: Copy, attempt: Attempt) -> bool:

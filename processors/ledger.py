@@ -22,7 +22,7 @@ from processors.reporting import Reports
 from processors.scopes import holdings, reach, reached_objects
 from processors.shown import Compose, asking, resting, shown
 from processors.telling import Teller, cancelled
-from processors.values import Answered, Claim, Opener, Place, Timing
+from processors.values import Answered, Checks, Claim, Opener, Place, Timing
 from schemas.codec import decode_as
 from schemas.ids import Micros
 from schemas.models import Depersonalized, RecordDelivered
@@ -35,7 +35,8 @@ PAGE = 500
 
 class Ledger:
     """The vault side of one connector; `secret` keys the references of its objects, `pulled` says that
-    deliveries wait until the recipient asks for them (`Manifest.pulled`).
+    deliveries wait until the recipient asks for them (`Manifest.pulled`). `checks` keeps what is found out
+    about addresses, and says which of them may not be handed out.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class Ledger:
         receipt_partitions: int,
         timing: Timing,
         pulled: bool = False,
+        checks: Checks | None = None,
     ) -> None:
         self._processor, self._recipient, self._opener = processor, recipient, opener
         self._secret, self._timing, self._pulled = secret, timing, pulled
+        self._checks = checks
         self._named = recipient.named if isinstance(recipient, Names) else nameless
         self._awaiting = Awaiting(processor)
         self._teller = Teller(processor=processor, receipt_partitions=receipt_partitions)
@@ -198,8 +201,19 @@ class Ledger:
         answers = self._opener.open(tx, [_restricted(copy) for _, copy in asked]) if asked else []
         opened: dict[bytes, dict[bytes, tuple[OpenedPart, ...]]] = {ref: {} for ref in docs}
         for (ref, copy), parts in zip(asked, answers, strict=True):
-            opened[ref][copy.delivery_id] = parts
+            opened[ref][copy.delivery_id] = self._checked(tx, docs[ref], copy, parts)
         return dict(opened)
+
+    def _checked(
+        self, tx: Tx, doc: Document, copy: Copy, parts: tuple[OpenedPart, ...]
+    ) -> tuple[OpenedPart, ...]:
+        """Close a delivery whose address may not be handed out; one that may stand there already is no new
+        one.
+        """
+        if self._checks is None or any(copy.delivery_id in writers for writers in doc.wrote.values()):
+            return parts
+        code = self._checks.held_back(tx, decode_as(RecordDelivered, copy.sealed), parts)
+        return parts if code is None else tuple(code for _ in parts)
 
     def _finished(
         self,
@@ -213,6 +227,8 @@ class Ledger:
     ) -> VendorObject:
         if isinstance(answer, Retry) and answer.tries is not None and doc.attempts + 1 >= answer.tries:
             answer, later = Permanent(code=answer.code), Micros(wall + self._timing.refused)
+        if self._checks is not None and isinstance(answer, Done) and answer.found is not None:
+            self._checks.enter(tx, _carried(doc, attempt), attempt.call, answer.found)
         after, told = finish(doc, attempt, answer)
         fresh = [entry for entry in after.awaited if entry not in doc.awaited]
         by = min((e.answer_by for e in doc.endings if e.answer_by is not None), default=None)
@@ -268,6 +284,11 @@ def _restricted(copy: Copy) -> RecordDelivered:
     held = {n for n, grant in enumerate(copy.grants) if grant.state == "held"}
     parts = [replace(c, wraps=[w for w in c.wraps if w.grant in held]) for c in delivery.compartments]
     return replace(delivery, compartments=parts)
+
+
+def _carried(doc: Document, attempt: Attempt) -> list[RecordDelivered]:
+    carried = [c for c in doc.copies if (c.delivery_id, c.revision) in attempt.carried]
+    return [_restricted(copy) for copy in carried]
 
 
 def _row(row: VendorObject, doc: Document, *, due: Micros | None) -> VendorObject:

@@ -18,7 +18,9 @@ UNMAPPED = "unmapped"
 """What a granted field means that the vendor has no place for: `leave_out` (the default) or `refuse`."""
 BASE_URL = "base_url"
 """Where the vendor is called; `fake:` is the stand-in that ships."""
-GENERAL = frozenset({UNMAPPED, BASE_URL})
+VERIFIED_BY = "verified_by"
+"""The processor that must have found an address to work before this one is handed it."""
+GENERAL = frozenset({UNMAPPED, BASE_URL, VERIFIED_BY})
 """Settings that every vendor's connector has."""
 
 
@@ -31,7 +33,7 @@ def fields_of(manifest: Manifest, settings: Settings) -> dict[str, str]:
 
 def own(settings: Settings) -> dict[str, str | int | bool]:
     """Return the settings that are the connector's own: neither mappings nor what is judged beforehand."""
-    return {n: v for n, v in settings.items() if not n.startswith(FIELD) and n != UNMAPPED}
+    return {n: v for n, v in settings.items() if not n.startswith(FIELD) and n not in (UNMAPPED, VERIFIED_BY)}
 
 
 def played(plan: ProcessorPlan) -> bool:

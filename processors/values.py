@@ -10,7 +10,7 @@ from typing import Protocol
 
 from processors.answers import Answer
 from processors.backoff import Backoff, seconds
-from processors.calls import Attempt, OpenedPart
+from processors.calls import Attempt, Call, OpenedPart
 from schemas.errors import Bug
 from schemas.ids import Micros
 from schemas.models import RecordDelivered
@@ -25,6 +25,16 @@ class Opener(Protocol):
 
     def shut(self, tx: Tx) -> str | None:
         """Return the code that keeps everything closed for this processor now, None where nothing does."""
+
+
+class Checks(Protocol):
+    """Keeps what is found out about addresses, and holds back those that may not be handed out."""
+
+    def enter(self, tx: Tx, deliveries: Sequence[RecordDelivered], call: Call | None, verdict: str) -> None:
+        """Keep what this processor found out about the address it was given."""
+
+    def held_back(self, tx: Tx, delivery: RecordDelivered, parts: Sequence[OpenedPart]) -> str | None:
+        """Return the code that closes a delivery because of its address, None where nothing does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,6 +130,12 @@ not_yours: closed
 unknown: closed
     Nothing opens this: unknown, erased and tampered look alike.
     Treat the delivery as gone.
+unverified: closed
+    The address has to be checked first, and nobody has said yet whether it works.
+    Nothing; it opens once the processor named by `verified_by` has found out.
+undeliverable: closed
+    The address was checked, and no mail can reach it.
+    Correct the address at its source; the delivery never opens here.
 expired: closed expired
     The retention of the purpose is over.
     Remove your copy; the depersonalization says until when.
@@ -319,6 +325,9 @@ vendor_kept: error
 vendor_late: error
     The recipient accepted an erasure and had not ended it by the time the policy gives it.
     Ask the recipient; the receipt follows if it ends after all.
+vendor_unsure: error
+    The recipient answered, but could not tell.
+    Nothing; it is asked a few times more.
 vendor_refused: error
     The recipient refuses this object for good.
     Look at the receipt's evidence; a refused erasure is asked again every day.

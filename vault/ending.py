@@ -275,4 +275,4 @@ def _erased(state: SubjectState, stays: Collection[str], until: Micros) -> Subje
         else PurposeState(last_generation=s.last_generation, floor=until, erased=True)
         for p, s in state.purposes.items()
     }
-    return replace(state, purposes=purposes, last_open=None)
+    return replace(state, purposes=purposes, last_open=None, checked=())

@@ -24,6 +24,7 @@ INFO_CONTENT = b"lapse/v1/content"
 INFO_HANDLE = b"lapse/v1/handle"
 INFO_DELIVER = b"deliver:"
 INFO_QUARANTINE = b"lapse/v1/quarantine"
+INFO_CHECKED = b"lapse/v1/checked"
 INFO_SLOT_KEK = b"lapse/v1/keyslot"
 INFO_BUCKET = b"lapse/v1/bucket"
 
@@ -132,6 +133,11 @@ def delivery_kek(root: bytes, delivery_id: bytes, revision: int, n: int, categor
 def quarantine_key(bucket_key: bytes, record_id: bytes) -> bytes:
     """The content key of one quarantined input; it has a bucket and no subject."""
     return hkdf_expand(bucket_key, INFO_QUARANTINE + record_id)
+
+
+def checked_key(k: bytes) -> bytes:
+    """Return the key of what was found out about an address under K(S,p,t)."""
+    return hkdf_expand(k, INFO_CHECKED)
 
 
 def wrap(kek: bytes, key: bytes) -> bytes:

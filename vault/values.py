@@ -92,6 +92,16 @@ class PurposeState(Value, frozen=True, kw_only=True, omit_defaults=True):
         return f"PurposeState(generation={self.generation}, granted={self.granted})"
 
 
+class Checked(Value, frozen=True, kw_only=True):
+    """What processor `by` found out about an address (its alias hash), sealed under the purpose of that."""
+
+    by: str
+    address: bytes
+    bucket: "BucketId"
+    generation: int
+    sealed: bytes
+
+
 class SubjectState(Value, frozen=True, kw_only=True, omit_defaults=True):
     """One person, as a chunk sees it; `version` is the row's when it was read (0: not stored yet)."""
 
@@ -101,6 +111,7 @@ class SubjectState(Value, frozen=True, kw_only=True, omit_defaults=True):
     last_open: Micros | None = None
     shared: bool = False
     erased: bool = False
+    checked: tuple[Checked, ...] = ()
 
     def purpose(self, name: str) -> PurposeState:
         """Return the state of one purpose, empty where nothing was ever said or held."""

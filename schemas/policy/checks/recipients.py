@@ -12,6 +12,11 @@ from schemas.policy.yamltext import Path
 from schemas.policy_words import categories, covers
 from schemas.retention import DAY
 
+VERIFIED_BY = "verified_by"
+CHECKERS = ("kickbox",)
+"""Connectors that find out whether an address works."""
+CONSUMERS = ("pull", "kafka")
+"""Connectors where it is somebody else who decides what happens to an address."""
 LONGEST_CLEAR = DAY
 """What a consumer that cannot ask for keys is given in clear is gone within a day."""
 LONGEST_TOPIC = 90 * DAY
@@ -37,6 +42,7 @@ def faults(policy: Policy) -> Iterator[Fault]:
                     policy, (*where, index), purpose, key, keys[:index], fed.get(purpose, set())
                 )
         yield from _served(path, processor)
+        yield from _verified(policy, name, processor)
         yield from _limits(path, processor)
 
 
@@ -81,6 +87,23 @@ def _served(path: Path, processor: Processor) -> Iterator[Fault]:
             yield Fault((*path, "kafka", "topic"), why, "leave it out, or name the other cluster: bootstrap")
         where = (*path, "kafka", "retention")
         yield from positive(where, processor.kafka.retention, most=LONGEST_CLEAR, limit="a day")
+
+
+def _verified(policy: Policy, name: str, processor: Processor) -> Iterator[Fault]:
+    """Who waits for addresses to be checked must be somebody we open for, and wait for a checker."""
+    if VERIFIED_BY not in processor.settings:
+        return
+    by, where = processor.settings[VERIFIED_BY], ("processors", name, "settings", VERIFIED_BY)
+    other = policy.processors.get(by) if isinstance(by, str) and by != name else None
+    if processor.connector in CONSUMERS:
+        why = f"connector {processor.connector} opens without us: nothing can be held back"
+        yield Fault(where, why, "leave it out, or choose a connector that opens here")
+    elif other is None:
+        others = sorted(n for n, p in policy.processors.items() if p.connector in CHECKERS and n != name)
+        yield Fault(where, "this is no other processor of this policy", nearest(str(by), others))
+    elif other.connector not in CHECKERS:
+        why = f"connector {other.connector} does not find out whether an address works"
+        yield Fault(where, why, f"name a processor with connector {' or '.join(CHECKERS)}")
 
 
 def _limits(path: Path, processor: Processor) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,11 +34,14 @@ class World:
     """What route would have done, done by hand."""
 
     vault: Vault = field(default_factory=lambda: memory_vault(START))
+    edit: Callable[[str], str] = str
+    """What the demo's policy is changed to before it is loaded."""
     plan: PolicyPlan = field(init=False)
     book: PlanBook = field(init=False)
 
     def __post_init__(self) -> None:
         text = (Path(__file__).parents[3] / "policies" / "demo.yaml").read_text()
+        text = self.edit(text)
         self.plan = compile_plan(load(text, where="demo.yaml"))
         self.book = PlanBook(self.vault)
         digest = hashlib.sha256(text.encode()).digest()
