@@ -50,6 +50,17 @@ class Settings(BaseSettings):
     )
     google_networks: Path | None = Field(default=None, description="Google's address ranges, one a line.")
     scanners: Path | None = Field(default=None, description="Networks of known mail scanners, one a line.")
+    officer: str | None = Field(
+        default=None, description="Mail address of the privacy officer, who is told of tasks."
+    )
+    smtp: str | None = Field(
+        default=None, description="smtps://host:port or smtp://host:port (STARTTLS) of the mail server."
+    )
+    smtp_user: str | None = Field(default=None, description="Who logs in at the mail server.")
+    smtp_password_file: Path | None = Field(default=None, description="File that holds that user's password.")
+    mail_from: str | None = Field(
+        default=None, description="Sender of these mails; the officer's own address where unset."
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     fault: str | None = Field(
         default=None, description="Name of a crash point; honoured only on data made by `lapse init --test`."
@@ -76,4 +87,12 @@ class Settings(BaseSettings):
             )
         if self.bootstrap_user and not self.bootstrap:
             raise ValueError("LAPSE_BOOTSTRAP_USER is set, but not LAPSE_BOOTSTRAP")
+        return self
+
+    @model_validator(mode="after")
+    def _mail_comes_whole(self) -> Settings:
+        if (self.officer is None) != (self.smtp is None):
+            raise ValueError("LAPSE_OFFICER and LAPSE_SMTP must be set together")
+        if (self.smtp_user is None) != (self.smtp_password_file is None):
+            raise ValueError("LAPSE_SMTP_USER and LAPSE_SMTP_PASSWORD_FILE must be set together")
         return self

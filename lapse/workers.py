@@ -14,7 +14,7 @@ from functools import cache, partial
 
 import structlog
 
-from lapse import gauges
+from lapse import gauges, officer
 from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
 from lapse.connecting import surroundings
@@ -31,7 +31,7 @@ from schemas.ids import Micros
 from schemas.plan import Plans, ProcessorPlan
 from schemas.topics import INTAKE_SEGMENT_MS
 from streams import building, metrics, worker
-from streams.agents import GROUPS
+from streams.agents import GROUPS, repeat
 from streams.building import Surroundings
 from streams.engine import Engine, KafkaAccess
 from streams.planbook import PlanBook
@@ -43,6 +43,7 @@ Build = Callable[["Bench", Engine], None]
 Task = Callable[[], Awaitable[object]]
 
 WATCH_SECONDS, RENEW_SECONDS, GAUGE_SECONDS = 0.2, 1.0, 30.0
+TASK_SECONDS = 1.0
 BROKEN_SECONDS = 5.0
 """How soon a recipient is tried again whose settings or secrets are wrong."""
 
@@ -136,6 +137,8 @@ def _expire(bench: Bench, engine: Engine) -> None:
     )
     engine.task(_named("expiry", expire.run))
     engine.task(_named("upkeep", expire.keep_up))
+    tasks = building.tasking(bench.around(engine), officer.mailer(bench.here.settings))
+    engine.task(_named("tasks", partial(repeat, "tasks", tasks.run, TASK_SECONDS)))
     engine.task(_named("gauges", partial(_gauges, bench, engine)))
 
 

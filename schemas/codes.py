@@ -343,6 +343,9 @@ vendor_redirect: error
 address_refused: error
     The address is private, or not HTTPS, and the policy does not allow it.
     Use a public https address, or allow private ones in a test set-up.
+done_by_hand: flag
+    An operator's receipt, signed: somebody has shown that it is done.
+    Nothing; its evidence is the SHA-256 of what was shown.
 """
 
 

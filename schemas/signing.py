@@ -14,7 +14,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from schemas.models import CheckpointSigned, Command
+from schemas.models import CheckpointSigned, Command, ReceiptGiven
 
 S = TypeVar("S", bound=Command | CheckpointSigned)
 
@@ -22,7 +22,7 @@ PREFIX = b"lapse/v1/signed\n"
 """Keeps a signature of ours from meaning anything elsewhere."""
 
 
-def message(record: Command | CheckpointSigned) -> bytes:
+def message(record: Command | CheckpointSigned | ReceiptGiven) -> bytes:
     """Return the canonical bytes that are signed."""
     values: dict[str, Any] = {"type": type(record).__name__}
     for field in msgspec.structs.fields(record):
@@ -70,3 +70,25 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def sign_receipt(receipt: ReceiptGiven, private_key: bytes) -> ReceiptGiven:
+    """Return an operator's receipt with its signature; it names no key, so whoever checks tries those it
+    knows.
+    """
+    unsigned = msgspec.structs.replace(receipt, signature=None)
+    signature = Ed25519PrivateKey.from_private_bytes(private_key).sign(message(unsigned))
+    return msgspec.structs.replace(receipt, signature=signature)
+
+
+def signer(receipt: ReceiptGiven, public_keys: Mapping[str, bytes]) -> str | None:
+    """Return the name of the key that signed exactly this receipt, None where none of these did."""
+    if receipt.signature is None:
+        return None
+    for name, key in public_keys.items():
+        try:
+            Ed25519PublicKey.from_public_bytes(key).verify(receipt.signature, message(receipt))
+        except (InvalidSignature, ValueError):
+            continue
+        return name
+    return None

@@ -22,7 +22,7 @@ from typing import Any
 
 from processors.build import Handler
 from schemas.errors import Unavailable
-from schemas.plan import Plans
+from schemas.plan import Plans, PolicyPlan
 from streams import metrics, routestage, signals, tagplan
 from streams.announcing import Announcer
 from streams.control import ControlEntry, ControlJudge, ControlWork, read_commands
@@ -31,7 +31,7 @@ from streams.faults import DECIDED, Crash
 from streams.intake import Arrived, IntakeReader
 from streams.planbook import PlanBook
 from streams.ports import Chunk, Done, Outcome, Seek
-from streams.receipts import ReceiptWork, read_receipts
+from streams.receipts import ReceiptWork, read_receipts, settle
 from streams.routeout import RouteOutput
 from streams.routeplan import Record, RouteWork
 from streams.routestage import RecordReader
@@ -177,8 +177,10 @@ class GovernControl(Owing[ControlWork]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GovernReceipts(Quiet[ReceiptWork]):
-    """Receipts stay on their topic, and are counted."""
+    """Receipts stay on their topic, are counted, and settle what was awaited."""
 
+    plans: PlanBook
+    keys: Callable[[Tx, PolicyPlan | None], Mapping[str, bytes]]
     entry: Any = None
 
     def read(self, part: Part, spoilt: frozenset[int]) -> list[Any]:
@@ -186,7 +188,9 @@ class GovernReceipts(Quiet[ReceiptWork]):
         return read_receipts(part, spoilt)
 
     def judge(self, tx: Tx, _: Part, read: list[Any], __: object) -> ReceiptWork:
-        """Commit 1: nothing but the fence."""
+        """Commit 1: what is awaited of processors is settled."""
+        plans = self.plans.within(tx)
+        settle(tx, read, self.keys(tx, plans.in_force(tx.now) if len(plans) else None))
         return ReceiptWork(seq=tx.seq, plan={}, receipts=read)
 
     def settle(self, _: Tx, work: ReceiptWork) -> None:

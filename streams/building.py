@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from processors.build import Handler
+from processors.registry import opens_here
 from schemas import codec, signing
 from schemas.ids import Micros
 from schemas.models import Command
@@ -53,6 +54,7 @@ from streams.signals import SignalJudge
 from streams.stage import Blocking, Stage, inline
 from streams.tagout import TagOutput
 from streams.tagstage import TagJudge
+from streams.tasking import Mailer, Tasking
 from streams.upkeep import Checkpoints, Turn, Upkeep
 from vault.herald import Herald
 from vault.keys import Draw, new_key, random_bytes
@@ -124,6 +126,7 @@ class Surroundings:
                 topic=f"processor.{processor.name}",
                 partitions=self.partitions(f"processor.{processor.name}"),
                 erase_within=processor.erase_within,
+                each=processor.connector != "kafka" and opens_here(processor.connector),
             )
             for plan in plans
             for processor in plan.processors
@@ -214,7 +217,8 @@ def govern_control(around: Surroundings) -> Chunks[Any]:
 
 def govern_receipts(around: Surroundings) -> Chunks[Any]:
     """The handle of `receipts`."""
-    return _chunks(around, "receipts", GovernReceipts())
+    stage = GovernReceipts(plans=PlanBook(around.vault), keys=around.keys)
+    return _chunks(around, "receipts", stage)
 
 
 def expire(
@@ -245,6 +249,19 @@ def expire(
     )
     announcer = _announcer(around)
     return Expire(expiry=expiry, announcer=announcer, upkeep=upkeep, note=around.note)
+
+
+def tasking(around: Surroundings, mail: Mailer | None) -> Tasking:
+    """What time makes of tasks; run it as a task beside the engine of expire."""
+    turn = Turn(
+        vault=around.vault,
+        owner=around.owner,
+        wall=wall,
+        gone=around.gone,
+        now=around.seconds,
+        lease="lease/tasks",
+    )
+    return Tasking(vault=around.vault, plans=PlanBook(around.vault), mail=mail, work=around.work, mine=turn)
 
 
 def catch_up(around: Surroundings) -> CatchUp:

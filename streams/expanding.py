@@ -98,6 +98,7 @@ class Lapses:
 
     def _lapse(self, lapse: bytes, delivery: bytes) -> Depersonalized:
         job = self._job
+        within = [p.erase_within for plan in self._plans for p in plan.processors if p.name == job.processor]
         return Depersonalized(
             lapse_id=LapseId(lapse),
             cause="retention",
@@ -106,6 +107,7 @@ class Lapses:
             control_offset=job.control_offset,
             effective_at=job.ended_at,
             records=1,
+            answer_by=Micros(job.ended_at + within[-1]) if within else None,
         )
 
 

@@ -54,6 +54,17 @@ COMMANDS = Counter("lapse_commands_total", "Commands by result.", ["command", "c
 RECEIPTS = Counter(
     "lapse_receipts_total", "Receipts by outcome.", ["processor", "outcome"], registry=REGISTRY
 )
+# Gauge: what somebody has to do because a processor did not answer as it should. Labels: processor, kind.
+TASKS = Gauge("lapse_tasks_open", "Tasks by processor and kind.", ["processor", "kind"], registry=REGISTRY)
+# Gauge: seconds for which a processor's oldest task has been open; 0 where none is. Labels: processor.
+TASK_AGE = Gauge(
+    "lapse_task_oldest_seconds",
+    "Seconds for which the oldest task has been open.",
+    ["processor"],
+    registry=REGISTRY,
+)
+# Gauge: letters to the privacy officer that the mail server has not taken.
+LETTERS = Gauge("lapse_letters_waiting", "Letters to the privacy officer not sent yet.", registry=REGISTRY)
 # Counter: offsets of intake purged.
 PURGED = Counter("lapse_purged_total", "Intake records purged.", registry=REGISTRY)
 # Gauge: seconds since when the oldest unread record of an intake topic is known to wait. Labels: topic.

@@ -147,6 +147,7 @@ class Turn:
     wall: Callable[[], Micros]
     gone: Gone
     now: Callable[[], float]
+    lease: str = LEASE
     _held: bool = False
     _look_at: float = 0.0
 
@@ -155,7 +156,7 @@ class Turn:
         if self.now() >= self._look_at:
             self._look_at = self.now() + LOOK_SECONDS
             with self.vault.transaction() as tx:
-                self._held = take_lease(tx, LEASE, self.owner, self.wall(), LEASE_FOR, self.gone)
+                self._held = take_lease(tx, self.lease, self.owner, self.wall(), LEASE_FOR, self.gone)
         return self._held
 
 

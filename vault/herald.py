@@ -16,6 +16,7 @@ from schemas.models import (
     ProcessorScope,
     ProcessorSuspended,
     Record,
+    RecordScope,
     RequestDecided,
     Right,
     Scope,
@@ -24,6 +25,7 @@ from schemas.models import (
 from vault.handles import lifecycle_tag, packed, partition_of, slot_of, subject_ref
 from vault.keys import ID_BYTES, Draw, random_bytes
 from vault.port import Secrets, Tx
+from vault.tasks import ScopeName, Task, remind_at
 from vault.transaction import Transaction
 from vault.values import BucketRow, Ended, Recipient
 
@@ -106,6 +108,7 @@ def announce_subject(
         scope = SubjectScope(subject_ref=ref, purposes=[each.purpose for each in ended])
         said = _said(tx, _lapse_id(secret, act), cause, scope, at, answer_by=Micros(tx.now + to.erase_within))
         _owe(tx, herald, to.topic, partition_of(slot, to.partitions), ref, said)
+        expect(tx, to, said, 1)
 
 
 def announce_bucket(tx: Transaction, herald: Herald, row: BucketRow, cause: Cause, at: Micros) -> None:
@@ -119,6 +122,7 @@ def announce_bucket(tx: Transaction, herald: Herald, row: BucketRow, cause: Caus
         said = _said(tx, lapse_id, cause, scope, at, records=row.tally, answer_by=by)
         for partition in range(to.partitions):
             _owe(tx, herald, to.topic, partition, None, said)
+        expect(tx, to, said, to.partitions)
 
 
 def tell_bucket_again(tx: Transaction, herald: Herald, lapse: Depersonalized) -> None:
@@ -128,6 +132,7 @@ def tell_bucket_again(tx: Transaction, herald: Herald, lapse: Depersonalized) ->
         said = replace(lapse, root=None, answer_by=Micros(tx.now + to.erase_within))
         for partition in range(to.partitions):
             _owe(tx, herald, to.topic, partition, None, said)
+        expect(tx, to, said, to.partitions)
 
 
 def tell_subject_again(
@@ -145,9 +150,10 @@ def tell_subject_again(
             answer_by=Micros(tx.now + to.erase_within),
         )
         _owe(tx, herald, to.topic, partition_of(slot, to.partitions), ref, said)
+        expect(tx, to, said, 1)
 
 
-def announce_recall(tx: Transaction, herald: Herald, name: str) -> LapseId:
+def announce_recall(tx: Transaction, herald: Herald, name: str, reason: str = "") -> LapseId:
     """Owe a processor the request to give back all it ever received; on `lifecycle` as well."""
     lapse_id, to = LapseId(herald.draw(ID_BYTES)), herald.recipient(name)
     by = Micros(tx.now + to.erase_within)
@@ -155,6 +161,7 @@ def announce_recall(tx: Transaction, herald: Herald, name: str) -> LapseId:
     _owe(tx, herald, LIFECYCLE, 0, name.encode(), said)
     for partition in range(to.partitions):
         _owe(tx, herald, to.topic, partition, None, said)
+    expect(tx, to, said, to.partitions, reason=reason)
     return lapse_id
 
 
@@ -208,6 +215,43 @@ def announce_suspension(tx: Tx, herald: Herald, name: str, reason: str) -> None:
     )
     tx.judge_command(command_id, None, b"{}")
     _owe(tx, herald, CONTROL, 0, None, herald.sign(suspended))
+
+
+def expect(tx: Tx, to: Recipient, said: Depersonalized, partitions: int, *, reason: str = "") -> None:
+    """Enter that a processor has to answer a lapse by a certain time; one entered before stays as it is."""
+    if said.answer_by is None or tx.task(to.name, said.lapse_id) is not None:
+        return
+    recall, scope = said.cause == "recall", said.scope
+    named = scope if isinstance(scope, BucketScope) else None
+    several = scope.purposes if isinstance(scope, SubjectScope | RecordScope) else ()
+    tx.put_tasks(
+        [
+            Task(
+                processor=to.name,
+                about=said.lapse_id,
+                due=said.answer_by,
+                look=remind_at(tx.now, said.answer_by),
+                since=tx.now,
+                cause=said.cause,
+                scope=_SCOPES[type(scope)],
+                purposes=(named.purpose,) if named else tuple(several),
+                period=named.period if named else None,
+                terms=named.terms if named else None,
+                expected=partitions if to.each else 1,
+                reason=reason,
+                held=tuple(tx.held(to.name)) if recall else (),
+                objects=tx.count_objects(to.name) if recall else 0,
+            )
+        ]
+    )
+
+
+_SCOPES: Mapping[type[Scope], ScopeName] = {
+    BucketScope: "bucket",
+    SubjectScope: "person",
+    RecordScope: "record",
+    ProcessorScope: "everything",
+}
 
 
 def _said(

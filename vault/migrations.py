@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from schemas.errors import Refused
 from vault import sql
-from vault.tables import LAYOUT, META, MIGRATION, TABLES, Table
+from vault.tables import LAYOUT, META, MIGRATION, TABLES, TASK, Table
 
 NAME = "layout"
 """Where the version stands in `meta`, in decimal."""
@@ -26,6 +26,7 @@ class Execute(Protocol):
 
 STEPS: Mapping[int, tuple[Table, ...]] = {
     2: (MIGRATION,),
+    3: (TASK,),
 }
 """What each version adds to the one before it."""
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, TypeVar
 from schemas.ids import Micros
 from schemas.ids import Sequence as Seq
 from vault.port_flow import BucketTx, IdentityTx, OutboxTx, ProgressTx
-from vault.port_registers import RecipientTx, RegistryTx
+from vault.port_registers import RecipientTx, RegistryTx, TaskTx
 
 R = TypeVar("R")
 
@@ -87,7 +87,7 @@ class Secrets(Protocol):
         ...
 
 
-class Tx(ProgressTx, IdentityTx, BucketTx, OutboxTx, RegistryTx, RecipientTx, Protocol):
+class Tx(ProgressTx, IdentityTx, BucketTx, OutboxTx, RegistryTx, RecipientTx, TaskTx, Protocol):
     """One transaction: reads are one snapshot, writes happen together or not at all."""
 
     @property

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from schemas.ids import DeliveryId, Micros, RequestId, SubjectRef
 from schemas.ids import Sequence as Seq
+from vault.tasks import Held, State, Task, TaskKind
 from vault.values import (
     BucketId,
     ClockState,
@@ -178,4 +179,46 @@ class RecipientTx(Protocol):
 
     def drop_residue(self, period: str, label: str) -> None:
         """Forget a published cell and who was counted in it."""
+        ...
+
+
+class TaskTx(Protocol):
+    """What processors have still to answer, and what somebody has to do because they did not."""
+
+    def task(self, processor: str, about: bytes) -> Task | None:
+        """Return one row."""
+        ...
+
+    def tasks_about(self, names: Iterable[tuple[str, bytes]]) -> list[Task]:
+        """Return the rows of these (processor, about); unknown ones are left out."""
+        ...
+
+    def tasks(
+        self, *, state: State | None = None, processor: str | None = None, limit: int = 1000
+    ) -> list[Task]:
+        """Return rows by due date, those longest due first."""
+        ...
+
+    def tasks_to_look_at(self, now: Micros, limit: int) -> list[Task]:
+        """Return rows whose `look` has come, by it."""
+        ...
+
+    def count_tasks(self, state: State, processor: str, kind: TaskKind | None = None) -> int:
+        """Return how many rows of a processor are in this state (and of this kind)."""
+        ...
+
+    def put_tasks(self, tasks: Iterable[Task]) -> None:
+        """Write rows."""
+        ...
+
+    def drop_tasks(self, names: Iterable[tuple[str, bytes]]) -> None:
+        """Forget rows."""
+        ...
+
+    def held(self, processor: str) -> list[Held]:
+        """Return what a processor holds by purpose, as far as anybody here knows."""
+        ...
+
+    def count_objects(self, processor: str) -> int:
+        """Return how many objects a connector keeps track of at a processor."""
         ...

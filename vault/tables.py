@@ -101,6 +101,13 @@ HOLDING = _table(
     "processor subject_ref ref",
     "processor delivery_id",
 )
+TASK = _table(
+    "task",
+    "processor:t about:b state:t kind:t due:i look:i sealed:b",
+    "processor about",
+    "look",
+    "state processor kind",
+)
 RESIDUE_CELL = _table("residue_cell", "period:t label:t events:i", "period label")
 RESIDUE_PERSON = _table("residue_person", "period:t label:t tag:b", "period label tag")
 
@@ -112,9 +119,9 @@ TABLES = (
     OUTBOX, COMMAND,
     POLICY, RETENTION_ORDER, PROCESSOR, REQUEST,
     HOLD, ESCROW,
-    OBJECT, HOLDING, RESIDUE_CELL, RESIDUE_PERSON,
+    OBJECT, HOLDING, TASK, RESIDUE_CELL, RESIDUE_PERSON,
 )  # fmt: skip
 """Every table, referred ones first."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of this layout: `vault.migrations` brings older ones here; a newer one is refused."""

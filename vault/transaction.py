@@ -6,10 +6,11 @@ from vault.port import Tx
 from vault.progress import ProgressRows
 from vault.registry import RegistryRows
 from vault.residue import ResidueRows
+from vault.taskrows import TaskRows
 from vault.vendors import VendorRows
 
 
-class Transaction(HoldRows, ProgressRows, OutboxRows, RegistryRows, VendorRows, ResidueRows):
+class Transaction(HoldRows, ProgressRows, OutboxRows, RegistryRows, VendorRows, TaskRows, ResidueRows):
     """`Tx` over the rows of any store, and what only `vault.ending` and `vault.holds` may call."""
 
 

@@ -200,12 +200,16 @@ class OutboxRow(Value, frozen=True, kw_only=True):
 
 
 class Recipient(Value, frozen=True, kw_only=True):
-    """A processor that may have to be told: its topic, that topic's partitions, how long it has to answer."""
+    """A processor that may have to be told: its topic, that topic's partitions, how long it has to answer.
+
+    It answers what lay on every partition once for `each` (as our connectors do), or once at all.
+    """
 
     name: str
     topic: str
     partitions: int
     erase_within: Micros
+    each: bool = True
 
 
 class Judged(Value, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@
 | `GET /openapi.json` | anyone | this, for machines |
 | `GET /v1/lag` | admin | `{total, groups, outbox, spool}`; 200 also when it is not 0 |
 | `GET /v1/events/{id}` | admin, or the site that sent it | `{event_id, outcome, code}` |
+| `GET /v1/tasks` | admin | `{tasks}`: what somebody has to do because a recipient did not answer |
 | `GET /v1/plans/{version}` | anyone | the numbers a policy version's records use, by name |
 
 Errors are `application/problem+json` and repeat nothing of the request. Who asks is judged by the files of
@@ -26,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from lapse import records, waiting
+from lapse import records, tasks, waiting
 from lapse.admin.openapi import document
 from lapse.layout import Layout, read_json
 from lapse.main import Installation
@@ -64,6 +65,7 @@ def create_app(layout: Layout, open_here: Opening) -> Starlette:
             Route("/openapi.json", _openapi, methods=["GET"]),
             route("/v1/lag", _lag),
             route("/v1/events/{event}", _event),
+            route("/v1/tasks", _tasks),
             route("/v1/plans/{version}", plan),
         ],
     )
@@ -142,6 +144,13 @@ def _lag(layout: Layout, open_here: Opening, request: Request) -> Response:
         raise _unauthorized()
     with closing(open_here()) as here:
         return JSONResponse(waiting.lag(here).as_json())
+
+
+def _tasks(layout: Layout, open_here: Opening, request: Request) -> Response:
+    if not _is_admin(layout, request):
+        raise _unauthorized()
+    with closing(open_here()) as here:
+        return JSONResponse({"tasks": tasks.listed(here, processor=None, every=False)})
 
 
 def _event(layout: Layout, open_here: Opening, request: Request) -> Response:

@@ -6,8 +6,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, get_args
 
-from lapse.openapi import HEX16, PROBLEM, Part, answer, in_path, operation, problems, shape
-from schemas.models import Outcome
+from lapse.openapi import HEX16, PROBLEM, TIME, Part, answer, in_path, operation, problems, shape
+from schemas.models import Cause, Outcome
+from vault.tasks import ScopeName, State, TaskKind
 
 _COUNT = {"type": "integer", "minimum": 0}
 _NAMED: Part = {"type": "array", "items": {"type": "object"}}
@@ -21,6 +22,22 @@ _ANSWERS: Part = {
         },
         outbox=_COUNT,
         spool=_COUNT,
+    ),
+    "Tasks": shape(
+        tasks={
+            "type": "array",
+            "items": shape(
+                task={"type": "string"},
+                processor={"type": "string"},
+                state={"enum": list(get_args(State))},
+                kind={"enum": [*get_args(TaskKind), None]},
+                cause={"enum": [*get_args(Cause), None]},
+                about={"enum": list(get_args(ScopeName))},
+                purposes={"type": "array", "items": {"type": "string"}},
+                since=TIME,
+                due=TIME,
+            ),
+        }
     ),
     "Event": shape(
         event_id=HEX16,
@@ -69,6 +86,12 @@ def document() -> Part:
                 "get", "This document", {"200": {"description": "OpenAPI 3.1"}}, **anyone
             ),
             "/v1/lag": _get("What is still on its way", "Lag", "0 is a quiet point.", 401, 503),
+            "/v1/tasks": _get(
+                "What somebody has to do because a recipient did not answer as it should",
+                "Tasks",
+                "The longest due first; nothing in it names a person.",
+                *(401, 503),
+            ),
             "/v1/events/{event}": _get(
                 "What became of an event: all of them for the admin, a site's own for the site",
                 "Event",

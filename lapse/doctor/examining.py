@@ -27,6 +27,7 @@ CHECKS: Mapping[str, Check] = {
     "clock": Check(of_vault.clock, ("vault",)),
     "expiry": Check(of_vault.expiry, ("vault",)),
     "policy": Check(of_vault.policy, ("vault",)),
+    "tasks": Check(of_vault.tasks, ("vault",)),
     "spool": Check(of_host.spool),
     "logins": Check(of_broker.logins, ("broker", "vault")),
     "rights": Check(of_broker.rights, ("broker", "vault")),

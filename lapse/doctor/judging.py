@@ -76,6 +76,22 @@ def rights(missing: Mapping[str, Sequence[str]], surplus: Mapping[str, Sequence[
         yield well("rights", "each user has exactly its own")
 
 
+# ---- recipients -------------------------------------------------------------------------------------------
+def tasks(counts: Mapping[str, Mapping[str, int]], *, letters: int, told: bool) -> Iterator[Finding]:
+    """`counts`: open tasks by processor and kind; `told`: whether there is an officer to write to."""
+    for name, kinds in counts.items():
+        if any(kinds.values()):
+            figure = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+            do = f"lapse task list --processor {name}"
+            yield bad(f"tasks {name}", figure, where="what it was asked to erase", do=do)
+    opened = sum(sum(kinds.values()) for kinds in counts.values())
+    if opened and not told:
+        do = "set LAPSE_OFFICER and LAPSE_SMTP, so that somebody hears of it in time"
+        yield bad("tasks", f"{opened} open, and nobody is written to", where="settings", do=do)
+    else:
+        yield well("tasks", f"{opened} open" + (f"; {letters} letters wait" if letters else ""))
+
+
 # ---- vault, outbox, expiry --------------------------------------------------------------------------------
 def server(weaknesses: list[str]) -> Finding:
     """A database server that is not ours to set up: commits must survive a power cut, dead rows must go."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import get_args
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,6 +23,8 @@ from schemas.models import CheckpointSigned
 from schemas.plan import ProcessorPlan
 from streams.clockrules import Reading
 from streams.expiring import READING
+from streams.tasking import LETTERS
+from vault.tasks import TaskKind
 
 SECOND = 1_000_000
 TICKED = "lapse_expiry_last_tick_timestamp_seconds"
@@ -118,6 +121,15 @@ def policy(here: Installation) -> Iterator[Finding]:
         if processor.suspended is None and until is not None and until <= now:
             do = f"agree on a new one, then: lapse processor approve {processor.name} --until DATE"
             yield bad(name, f"assurance ended {moment(until)}", where=where, do=do)
+
+
+def tasks(here: Installation) -> Iterator[Finding]:
+    """What recipients left undone, and whether anybody would be told of it."""
+    with here.vault.transaction(write=False) as tx:
+        names = dict.fromkeys(p.name for plan in here.plans for p in plan.processors)
+        counts = {n: {k: tx.count_tasks("open", n, k) for k in get_args(TaskKind)} for n in names}
+        letters = len(tx.metas(LETTERS))
+    yield from judging.tasks(counts, letters=letters, told=here.settings.officer is not None)
 
 
 def _unconfigured(here: Installation, processor: ProcessorPlan) -> tuple[str, str]:

@@ -40,6 +40,7 @@ FIRST = f"_x{ROWS - 6} 1x6"
 TICK = "lapse_expiry_last_tick_timestamp_seconds"
 LOST = 'lapse_collector_lost_total{reason="full"}'
 RECEIPT = 'lapse_receipts_total{processor="crm",outcome="failed_permanent"}'
+TASK = 'lapse_tasks_open{processor="crm",kind="late"}'
 BAD, GOOD = 'lapse_outcomes_total{outcome="quarantined",code="bot"}', 'lapse_outcomes_total{outcome="routed"}'
 
 FIRES: dict[str, list[Series]] = {
@@ -61,6 +62,8 @@ FIRES: dict[str, list[Series]] = {
     "LapseRecipientBehind": [{'lapse_processor_old_backlog_records{processor="crm"}': steady(1)}],
     "LapseRecipientPaused": [{'lapse_connector_paused{processor="crm"}': steady(1)}],
     "LapseErasureRefused": [{RECEIPT: FIRST}, {RECEIPT: STEP}],
+    "LapseTaskOpen": [{TASK: steady(1)}],
+    "LapseLettersWait": [{"lapse_letters_waiting": steady(2)}],
     "LapseDiskFills": [{'lapse_disk_free_ratio{folder="data"}': steady(0.05)}],
 }
 SILENT: dict[str, list[Series]] = {
@@ -82,6 +85,8 @@ SILENT: dict[str, list[Series]] = {
     "LapseRecipientBehind": [{'lapse_processor_old_backlog_records{processor="crm"}': steady(0)}],
     "LapseRecipientPaused": [{'lapse_connector_paused{processor="crm"}': f"0x{ROWS - 9} 1x9"}],
     "LapseErasureRefused": [{'lapse_receipts_total{processor="crm",outcome="completed"}': STEP}],
+    "LapseTaskOpen": [{TASK: steady(0)}],
+    "LapseLettersWait": [{"lapse_letters_waiting": f"0x{ROWS - 3} 1x3"}],
     "LapseDiskFills": [{'lapse_disk_free_ratio{folder="data"}': steady(0.4)}],
 }
 

@@ -165,3 +165,13 @@ def test_the_sheet_shows_what_is_amiss_first_and_no_control_characters() -> None
     assert text.index("✗ topic evil\\x1b[31m") < text.index("✓ vault")
     assert "do" in text and "look" in text and "\x1b" not in text
     assert "1 of 2 need somebody" in text
+
+
+def test_what_recipients_left_undone_is_said_of_each() -> None:
+    """A task is somebody's; without an officer nobody is told of it."""
+    crm, summary = judging.tasks({"crm": {"late": 2, "failed": 0}, "mail": {"late": 0}}, letters=0, told=True)
+    assert (crm.state, crm.figure) == ("BAD", "2 late") and summary.ok
+    *_, nobody = judging.tasks({"crm": {"late": 1}}, letters=0, told=False)
+    assert nobody.state == "BAD" and "LAPSE_OFFICER" in (nobody.do or "")
+    [quiet] = judging.tasks({"crm": {"late": 0}}, letters=3, told=False)
+    assert quiet.ok and "3 letters" in quiet.figure

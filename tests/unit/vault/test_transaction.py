@@ -24,6 +24,7 @@ from vault.residue import ACCEPTED
 from vault.restored import CLOSED, close, is_closed
 from vault.subjects import with_key
 from vault.tables import COUNTER
+from vault.tasks import Task
 from vault.transaction import destroying
 from vault.values import (
     AliasRow,
@@ -455,6 +456,43 @@ def test_objects_are_kept_whole_and_found_by_what_they_hold(world: World) -> Non
         tx.drop_objects("crm", [b"1", b"2"])
         assert tx.objects("crm", [b"1", b"2"]) == {} and tx.objects_of_processor("mail") == [b"1"]
         assert tx.objects_of_delivery("crm", DeliveryId(bytes([2]) * 16)) == []
+
+
+def test_tasks_are_found_by_name_by_state_and_by_when_to_look(world: World) -> None:
+    """Rows are replaced as they are, and what is forgotten is gone."""
+    late = Task(processor="crm", about=b"1" * 16, due=Micros(START + 9), look=Micros(START + 5), since=START)
+    open_ = replace(late, about=b"2" * 16, state="open", kind="late", look=START, answers={b"r": "completed"})
+    other = replace(open_, processor="mail")
+    with world.write() as tx:
+        tx.put_tasks([late, open_, other])
+    with world.write() as tx:
+        assert tx.task("crm", b"1" * 16) == late and tx.task("crm", b"9" * 16) is None
+        assert tx.tasks(state="open", processor="crm") == [open_]
+        assert len(tx.tasks(processor="crm")) == 2 and len(tx.tasks(state="open", limit=1)) == 1
+        assert tx.tasks_to_look_at(START, 9) == [open_, other]
+        assert [tx.count_tasks("open", "crm", kind) for kind in ("late", "manual")] == [1, 0]
+        tx.put_tasks([replace(open_, state="done")])
+        tx.drop_tasks([("crm", b"1" * 16)])
+        assert tx.count_tasks("open", "crm") == 0 and tx.tasks(processor="crm") == [
+            replace(open_, state="done")
+        ]
+
+
+def test_what_a_processor_holds_is_told_by_purpose(world: World) -> None:
+    """Deliveries of its objects, and the records of living buckets it was ever given anything of."""
+    with world.write() as tx:
+        tx.ensure_buckets([BucketWanted(id=bucket(), due=Micros(START + 10**12))])
+        tx.tell_buckets([(bucket(), "crm"), (bucket(), "mail")])
+        tx.add_tally({bucket(): 7})
+        tx.put_objects(
+            [VendorObject(processor="crm", ref=b"1", document=b"", holdings=(holding(1), holding(2)))]
+        )
+    with world.write() as tx:
+        [held] = tx.held("crm")
+        assert (held.purpose, held.deliveries, held.records) == (bucket().purpose, 2, 7)
+        assert [row.deliveries for row in tx.held("mail")] == [0]
+        assert (tx.count_objects("crm"), tx.count_objects("mail")) == (1, 0)
+        assert tx.held("nobody") == []
 
 
 def test_residue_counts_events_and_distinct_people(world: World) -> None:
