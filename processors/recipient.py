@@ -63,6 +63,8 @@ class Post:
     headers: Mapping[str, str] = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    peer: str = ""
+    """The address the connection came from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

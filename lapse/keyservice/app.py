@@ -181,7 +181,9 @@ async def _in(endpoint: _Endpoint, request: Request) -> Response:
         return Response(status_code=200, headers=PRIVATE)
     plan, ear = found
     body = await read_body(request, inbound.BODY_BYTES)
-    post = Post(headers=dict(request.headers), query=dict(request.query_params), body=body)
+    peer = request.client.host if request.client else ""
+    query = dict(request.query_params)
+    post = Post(headers=dict(request.headers), query=query, body=body, peer=peer)
     try:
         heard = await run_in_threadpool(into.heard, ear, post)
     except Refused:
