@@ -23,7 +23,12 @@ from lapse.main import Installation
 from lapse.reading import Where, read
 from lapse.records import KINDS, Found, decided, record_id
 from schemas.ids import EventId, RecordId
-from schemas.models import DecisionBatch, Depersonalized, RecordDecided, RecordDelivered
+from schemas.models import (
+    DecisionBatch,
+    Depersonalized,
+    RecordDecided,
+    RecordDelivered,
+)
 from vault import handles
 
 PURGE_SECONDS = 30.0

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-import urllib.error
-import urllib.request
 from collections import deque
-from typing import Any
 
 from lapse.demo.shelves import Shelf
+from lapse.demo.stands import Stand
 from lapse.demo.traffic import Traffic
 from lapse.demo.view import BucketLine, News, Reader, Scene, ShelfLine, View
 from lapse.main import Installation
@@ -28,19 +25,23 @@ class Director:
     def __init__(
         self,
         here: Installation,
-        run: dict[str, Any],
         traffic: Traffic,
         shelves: list[Shelf],
+        stands: list[Stand],
         view: View,
         started: float,
     ) -> None:
-        self._here, self._run, self._traffic, self._shelves, self._view = here, run, traffic, shelves, view
+        self._here, self._traffic, self._shelves, self._stands, self._view = (
+            here,
+            traffic,
+            shelves,
+            stands,
+            view,
+        )
         self._started, self._stopped = started, False
         self._scene = Scene(stage="the doors open", followed=traffic.cast.followed.called)
         self._history: deque[tuple[float, dict[str, int]]] = deque(maxlen=int(RATE_SECONDS / LOOK_SECONDS))
         self._told: set[str] = set()
-        self._at_fakes: dict[str, set[str]] = {}
-        self._could: dict[str, set[str]] = {}
         self.erased_at: float | None = None
 
     def stage(self, text: str) -> None:
@@ -78,9 +79,12 @@ class Director:
             for shelf in self._shelves
             if email in shelf.seen_of_watched
         }
+        stood = {stand.name: sorted(stand.could) for stand in self._stands if stand.could}
+        closed = [s.name for s in self._shelves if s.name in opened and not s.holds(email)]
+        closed += [s.name for s in self._stands if s.name in stood and not s.of([email])]
         return {
-            "opened_before": [f"{name} ({', '.join(fields)})" for name, fields in opened.items()],
-            "closed_after": [s.name for s in self._shelves if s.name in opened and not s.holds(email)],
+            "opened_before": [f"{name} ({', '.join(fields)})" for name, fields in (opened | stood).items()],
+            "closed_after": closed,
         }
 
     # ---- looking -------------------------------------------------------------------------------------------
@@ -99,7 +103,7 @@ class Director:
             scene.purposes[row.id.purpose].append(_line(row, plan, now))
         scene.shelves = [_shelf(shelf) for shelf in self._shelves]
         scene.readers = [self._reader(shelf) for shelf in self._shelves]
-        self._fakes()
+        self._look_at_stands()
         scene.counts = {
             "sent": self._traffic.told.total,
             "accepted": len(self._traffic.told.accepted) + self._traffic.told.pixels,
@@ -126,23 +130,17 @@ class Director:
         once = tuple(sorted(shelf.seen_of_watched.get(email, ())))
         return Reader(name=shelf.name, could=once, can=tuple(shelf.reads(email)))
 
-    def _fakes(self) -> None:
-        """Ask the stand-ins of webhook recipients what they hold."""
+    def _look_at_stands(self) -> None:
+        """Ask the stand-ins what they hold."""
         email = self._traffic.cast.followed.email
-        for name, facts in self._run["processors"].items():
-            objects = _held(facts["fake_url"]) if facts.get("fake_url") else None
-            if objects is None:
-                continue
-            seen = self._at_fakes.setdefault(name, set())
-            seen |= {str(held["id"]) for held in objects}
+        for stand in self._stands:
+            stand.look()
+            held, seen = len(stand.objects), len(stand.seen)
             self._scene.shelves.append(
-                ShelfLine(name=name, received=len(seen), held=len(objects), lapses=len(seen) - len(objects))
+                ShelfLine(name=stand.name, received=seen, held=held, lapses=seen - held)
             )
-            fields = {f for held in objects if email in json.dumps(held) for f in held["fields"]}
-            can = tuple(sorted(fields - {"collected_at"}))
-            could = self._could.setdefault(name, set())
-            could |= set(can)
-            self._scene.readers.append(Reader(name=name, could=tuple(sorted(could)), can=can))
+            can = stand.reads(email)
+            self._scene.readers.append(Reader(name=stand.name, could=tuple(sorted(stand.could)), can=can))
 
     # ---- news ----------------------------------------------------------------------------------------------
     def _news(self) -> None:
@@ -181,12 +179,3 @@ def _line(row: BucketRow, plan: PolicyPlan, now: int) -> BucketLine:
         lifetime=(row.due - born) / 1e6,
         state=row.state,
     )
-
-
-def _held(url: str) -> list[dict[str, Any]] | None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url.rstrip("/") + "/_held", timeout=1.0) as answer:
-            return list(json.load(answer)["objects"])
-    except (urllib.error.URLError, TimeoutError, OSError, ValueError):
-        return None

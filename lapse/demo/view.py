@@ -206,8 +206,7 @@ def _wide(scene: Scene) -> Screen:
     screen["middle"].split_row(Screen(name="left", ratio=11), Screen(name="right", ratio=10))
     screen["left"].split_column(Screen(_keys(scene), size=len(scene.used) + 3), Screen(_Next(scene)))
     screen["right"].split_column(
-        Screen(_person(scene), size=len(scene.readers) + 3),
-        Screen(_recipients(scene), size=len(scene.shelves) + 3),
+        Screen(_recipients(scene), size=len(scene.shelves) + 5),
         Screen(_News(scene)),
     )
     return screen
@@ -357,17 +356,10 @@ def _person(scene: Scene) -> Panel:
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1, overflow="ellipsis", no_wrap=True)
-    for reader in scene.readers:
+    for reader in sorted(scene.readers, key=lambda each: not each.could):  # where there is least room
         grid.add_row(_sign(reader), Text(reader.name, style="bold"), _fields(reader))
-    story = Text.assemble(
-        (scene.followed, "bold magenta"), " sent a form and agreed to news by mail", overflow="ellipsis"
-    )
-    story.no_wrap = True
-    return Panel(
-        Group(story, grid),
-        title=f"one person: {scene.followed}, from submission to lapse",
-        border_style="magenta",
-    )
+    title = f"one person: {scene.followed}, from submission to lapse"
+    return Panel(grid, title=title, border_style="magenta")
 
 
 def _sign(reader: Reader) -> Text:
@@ -379,8 +371,8 @@ def _sign(reader: Reader) -> Text:
 def _fields(reader: Reader) -> Text:
     """Its fields: green while it can read them, struck out once their last key is gone."""
     if not reader.could:
-        return Text("has nothing", style=DIM)
-    text = Text("reads " if reader.can else "nothing any more: ", style="" if reader.can else HOT)
+        return Text("nothing", style=DIM)
+    text = Text("" if reader.can else "gone: ", style=HOT)
     for name in (*reader.can, *(name for name in reader.could if name not in reader.can)):
         text.append(name, style=ALIVE if name in reader.can else f"strike {GONE}")
         text.append(" ")
@@ -388,18 +380,33 @@ def _fields(reader: Reader) -> Text:
 
 
 def _recipients(scene: Scene) -> Panel:
+    """A row per recipient: what lies on its shelf, and what of the followed person it can read."""
     table = Table(box=None, expand=True, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
     table.add_column("recipient", no_wrap=True)
-    table.add_column("received", justify="right", no_wrap=True)
-    table.add_column("reads now", justify="right", no_wrap=True)
-    table.add_column("", ratio=1)
-    table.add_column("told to forget", justify="right", no_wrap=True)
+    table.add_column("holds", justify="right", no_wrap=True)
+    table.add_column("", min_width=BAR, max_width=BAR)
+    table.add_column(f"of {scene.followed}", ratio=1, no_wrap=True, overflow="ellipsis")
+    readers = {reader.name: reader for reader in scene.readers}
     for shelf in scene.shelves:
+        reader = readers.get(shelf.name) or Reader(name=shelf.name, could=(), can=())
         bar = ProgressBar(
-            total=max(shelf.received, 1), completed=shelf.held, complete_style=ALIVE, finished_style=ALIVE
+            total=max(shelf.received, 1),
+            completed=shelf.held,
+            width=BAR,
+            complete_style=ALIVE,
+            finished_style=ALIVE,
         )
-        table.add_row(shelf.name, f"{shelf.received}", f"{shelf.held}", bar, f"{shelf.lapses}")
-    return Panel(table, title="what each recipient can read at this moment", border_style=FRAME)
+        holds = Text.assemble((f"{shelf.held}", "bold"), (f" of {shelf.received}", DIM))
+        table.add_row(_sign(reader), Text(shelf.name, style="bold"), holds, bar, _fields(reader))
+    story = Text.assemble((scene.followed, "bold magenta"), " sent a form and agreed to news by mail")
+    story.no_wrap, story.overflow = True, "ellipsis"
+    title = f"every recipient's shelf, and {scene.followed} on it"
+    return Panel(Group(story, table), title=title, border_style="magenta")
+
+
+BAR = 8
+"""Columns of a shelf's bar."""
 
 
 @dataclass(frozen=True, slots=True)
