@@ -109,7 +109,7 @@ def ended(records: int, *, folded: bool) -> Meter:
             due = Micros(DUE + n)
             bucket = ending.bucket(records, due)
             if folded:
-                fold(ending.vault, bucket)
+                fold(ending.vault, [bucket])
             ending.vault.clock.set_manual(due)
             with meter.round():
                 assert ending.tick() == 1, "the bucket must end"
@@ -123,7 +123,7 @@ def late(records: int, buckets: int, *, folded: bool) -> float:
         for _ in range(buckets):
             bucket = ending.bucket(records, DUE)
             if folded:
-                fold(ending.vault, bucket)
+                fold(ending.vault, [bucket])
         ending.vault.clock.set_manual(DUE)
         began = time.perf_counter()
         assert ending.tick() == buckets, "every bucket must end"
@@ -227,13 +227,18 @@ def _ends() -> Iterator[Figure]:
             peer=f"bucket of {SMALL:,}",
             peer_figure=small.cost * 1000,
         )
-    for records, buckets, folded in ((LARGE, 1, True), (LARGE // MANY, MANY, False)):
+    for records, buckets, folded in (
+        (LARGE, 1, True),
+        (LARGE // MANY, MANY, True),
+        (LARGE // MANY, MANY, False),
+    ):
+        how = "" if folded else ", not folded"
         yield Figure(
             of="expire",
-            what=f"lateness of the last of {buckets:,} buckets of {records:,} due in one tick",
+            what=f"lateness of the last of {buckets:,} buckets of {records:,} due in one tick{how}",
             figure=late(records, buckets, folded=folded),
             unit="s",
-            goal=1.0,
+            goal=1.0 if folded else None,
             at_most=True,
         )
 

@@ -25,6 +25,8 @@ from vault.values import BucketId
 LEAF_BYTES = 20
 FOLDED = "folded/"
 """Metas of this name keep the count and root of a bucket's leaves, worked out before its end."""
+SWEPT = 50
+"""Buckets whose leaves are forgotten in one transaction."""
 SPENT = b""
 """Such a meta's value once the bucket has ended."""
 
@@ -71,38 +73,41 @@ def take_root(tx: Tx, bucket: BucketId) -> Named:
     return Named(len(found), root(found))
 
 
-def fold(vault: Vault, bucket: BucketId) -> None:
-    """Work a bucket's root out before it is needed: its leaves become one blob, beside it count and root.
+def fold(vault: Vault, buckets: Sequence[BucketId]) -> None:
+    """Work roots out before they are needed: the leaves of each bucket become one blob, beside it count and
+    root.
 
     What is added meanwhile or later is one more blob, which tells `take_root` that the root is of the past.
     """
     with vault.transaction(write=False) as tx:
-        blobs = tx.leaves(bucket)
-    found = _distinct(blobs)
-    named = Named(len(found), root(found))
+        blobs = {bucket: tx.leaves(bucket) for bucket in buckets}
+    found = {bucket: _distinct(each) for bucket, each in blobs.items() if each}
+    named = {bucket: Named(len(each), root(each)) for bucket, each in found.items()}
     with vault.transaction() as tx:
-        row = tx.buckets([bucket]).get(bucket)
-        if (
-            not found
-            or row is None
-            or row.ended_at is not None
-            or not blobs.keys() <= tx.leaves(bucket).keys()
-        ):
-            return
-        tx.drop_leaves(bucket, blobs)
-        tx.add_leaves({bucket: b"".join(found)})
-        tx.put_meta(_folded(bucket), msgspec.msgpack.encode(named))
+        rows = tx.buckets(named)
+        for bucket, said in named.items():
+            row = rows.get(bucket)
+            if (
+                row is None
+                or row.ended_at is not None
+                or not blobs[bucket].keys() <= tx.leaves(bucket).keys()
+            ):
+                continue
+            tx.drop_leaves(bucket, blobs[bucket])
+            tx.add_leaves({bucket: b"".join(found[bucket])})
+            tx.put_meta(_folded(bucket), msgspec.msgpack.encode(said))
 
 
 def sweep(vault: Vault) -> int:
     """Forget the leaves of buckets that ended with a root worked out before; returns of how many."""
     with vault.transaction(write=False) as tx:
         spent = [name for name, value in tx.metas(FOLDED).items() if value == SPENT]
-    for name in spent:
-        purpose, period, terms = name.removeprefix(FOLDED).rsplit("/", 2)
+    for start in range(0, len(spent), SWEPT):
         with vault.transaction() as tx:
-            tx.drop_leaves(BucketId(purpose, Period(int(period)), Terms(int(terms))))
-            tx.put_meta(name, None)
+            for name in spent[start : start + SWEPT]:
+                purpose, period, terms = name.removeprefix(FOLDED).rsplit("/", 2)
+                tx.drop_leaves(BucketId(purpose, Period(int(period)), Terms(int(terms))))
+                tx.put_meta(name, None)
     return len(spent)
 
 

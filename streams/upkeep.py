@@ -4,7 +4,7 @@ seen.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,7 +24,7 @@ from streams.planbook import PlanBook
 from streams.residue import period_of, settle
 from streams.scan import Scan
 from vault.port import Tx, Vault
-from vault.values import BucketId
+from vault.values import BucketId, BucketRow
 
 SECOND = 1_000_000
 SEEN_FOR = 4 * 86_400 * SECOND
@@ -37,6 +37,8 @@ EPOCH_FOR_COPIES = 86_400 * SECOND
 """The same where the store keeps what it replaced (PostgreSQL): the destroyed is gone within a day."""
 FOLD_FROM, FOLD_AFTER = 2_000, 10 * SECOND
 """Records from which on a bucket's root is worked out ahead, and how long nothing may have come to it."""
+FOLD_AHEAD = 900 * SECOND
+"""How long before its end the root of every bucket is worked out, however few its records."""
 JOIN_AFTER, FOLD_MOST = 86_400 * SECOND, 200
 """How long nothing may have come to a smaller bucket before its leaves, a row for each chunk, become one row;
 and how many buckets are looked at in one go.
@@ -218,8 +220,9 @@ class Upkeep:
         self.checkpoints.sign(before, tree)
 
     async def _fold(self) -> None:
-        """Work out the roots of large buckets nothing comes to any more, so that their end takes no longer
-        than a small one's; join the leaves of small ones a day later; forget those of buckets that ended.
+        """Work out the roots of buckets nothing comes to any more and that are large or due soon, so that
+        their end takes no longer than an empty one's; join the leaves of small ones a day later; forget those
+        of buckets that ended.
         """
         with self.vault.transaction(write=False) as tx:
             living = tx.all_buckets(state="open")
@@ -228,13 +231,12 @@ class Upkeep:
                 for row in living
                 if row.tally > 1
                 and row.tally != self._folded.get(row.id)
-                and tx.now - row.last_seen >= (FOLD_AFTER if row.tally >= FOLD_FROM else JOIN_AFTER)
+                and tx.now - row.last_seen >= (FOLD_AFTER if _pressing(row, tx.now) else JOIN_AFTER)
             ][:FOLD_MOST]
-            scattered = {row.id for row in waiting if tx.count_leaves(row.id) > 1}
-        for row in waiting:
-            if row.id in scattered or row.tally >= FOLD_FROM:
-                await self.work(partial(fold, self.vault, row.id))
-            self._folded[row.id] = row.tally
+            folding = [row for row in waiting if _pressing(row, tx.now) or tx.count_leaves(row.id) > 1]
+        for some in _together(folding):
+            await self.work(partial(fold, self.vault, [row.id for row in some]))
+        self._folded |= {row.id: row.tally for row in waiting}
         self._folded = {row.id: self._folded[row.id] for row in living if row.id in self._folded}
         await self.work(partial(sweep, self.vault))
 
@@ -255,3 +257,20 @@ class Upkeep:
             old = tx.now - last >= (EPOCH_FOR if self.vault.overwrites else EPOCH_FOR_COPIES)
         if old:
             await self.work(self.vault.turn_epoch)
+
+
+def _pressing(row: BucketRow, now: Micros) -> bool:
+    """Whether a bucket's root should be known before its end comes."""
+    return row.tally >= FOLD_FROM or row.due - now <= FOLD_AHEAD
+
+
+def _together(rows: Iterable[BucketRow]) -> Iterator[list[BucketRow]]:
+    """Cut rows into runs of about `FOLD_FROM` records, each folded in one transaction."""
+    some: list[BucketRow] = []
+    for row in rows:
+        some.append(row)
+        if sum(each.tally for each in some) >= FOLD_FROM:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -120,8 +120,7 @@ def announce_bucket(tx: Transaction, herald: Herald, row: BucketRow, cause: Caus
         to = herald.recipient(name)
         by = Micros(tx.now + to.erase_within)
         said = _said(tx, lapse_id, cause, scope, at, records=row.tally, answer_by=by)
-        for partition in range(to.partitions):
-            _owe(tx, herald, to.topic, partition, None, said)
+        _owe_everywhere(tx, herald, to, said)
         expect(tx, to, said, to.partitions)
 
 
@@ -130,8 +129,7 @@ def tell_bucket_again(tx: Transaction, herald: Herald, lapse: Depersonalized) ->
     for name in sorted(herald.recipients):
         to = herald.recipient(name)
         said = replace(lapse, root=None, answer_by=Micros(tx.now + to.erase_within))
-        for partition in range(to.partitions):
-            _owe(tx, herald, to.topic, partition, None, said)
+        _owe_everywhere(tx, herald, to, said)
         expect(tx, to, said, to.partitions)
 
 
@@ -159,8 +157,7 @@ def announce_recall(tx: Transaction, herald: Herald, name: str, reason: str = ""
     by = Micros(tx.now + to.erase_within)
     said = _said(tx, lapse_id, "recall", ProcessorScope(), tx.now, answer_by=by)
     _owe(tx, herald, LIFECYCLE, 0, name.encode(), said)
-    for partition in range(to.partitions):
-        _owe(tx, herald, to.topic, partition, None, said)
+    _owe_everywhere(tx, herald, to, said)
     expect(tx, to, said, to.partitions, reason=reason)
     return lapse_id
 
@@ -285,3 +282,10 @@ def _owe(tx: Tx, herald: Herald, topic: str, partition: int, key: bytes | None, 
 
 def _lapse_id(key: bytes, rest: bytes) -> LapseId:
     return LapseId(hmac.digest(key, _LABEL + rest, "sha256")[:ID_BYTES])
+
+
+def _owe_everywhere(tx: Transaction, herald: Herald, to: Recipient, record: Record) -> None:
+    """Owe a processor one message on every partition of its topic."""
+    tx.put_outbox_on(
+        range(to.partitions), kind=type(record).__name__, topic=to.topic, value=herald.encode(record)
+    )

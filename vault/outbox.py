@@ -1,6 +1,6 @@
 """What committed transactions owe to the log, commands already judged, how much of `control` is applied."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from schemas.errors import Bug
 from schemas.ids import CommandId, Micros
@@ -21,6 +21,13 @@ class OutboxRows(Base):
         self.alone()
         (number,) = self.rows.draw(_IDS, 1)
         self.rows.put(OUTBOX, [(number, kind, topic, partition, key, value, self.now)])
+
+    def put_outbox_on(self, partitions: Sequence[int], *, kind: str, topic: str, value: bytes) -> None:
+        """Owe the same message on each of these partitions."""
+        self.alone()
+        numbers = self.rows.draw(_IDS, len(partitions))
+        rows = zip(numbers, partitions, strict=True)
+        self.rows.put(OUTBOX, [(n, kind, topic, partition, None, value, self.now) for n, partition in rows])
 
     def outbox(self, limit: int) -> list[OutboxRow]:
         """Return the oldest messages owed, in order."""

@@ -152,3 +152,18 @@ def test_peaks_must_fit_their_size() -> None:
     """A stored tree that lost a peak is noticed at once."""
     with pytest.raises(ValueError, match="one peak"):
         merkle.Frontier(3, [b"p" * 32])
+
+
+@given(first=st.integers(0, 40), more=st.integers(0, 70), block=st.sampled_from([1, 4, 8, 4096]))
+def test_a_tree_grows_by_many_leaves_as_by_one_after_the_other(first: int, more: int, block: int) -> None:
+    """Wherever it stood, and however many are hashed together."""
+    leaves = [bytes([n]) for n in range(first + more)]
+    slow, fast = merkle.Frontier(), merkle.Frontier()
+    for n, leaf in enumerate(leaves):
+        slow.append(leaf)
+        if n < first:
+            fast.append(leaf)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merkle, "_BLOCK", block)
+        fast.extend(iter(leaves[first:]))
+    assert (fast.size, fast.peaks) == (slow.size, slow.peaks)

@@ -607,21 +607,21 @@ async def test_a_root_worked_out_ahead_is_the_root() -> None:
     with world.vault.transaction(write=False) as tx:
         (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
         blobs = tx.leaves(bucket)
-    fold(world.vault, bucket)
+    fold(world.vault, [bucket])
     with world.vault.transaction(write=False) as tx:
         assert tx.count_leaves(bucket) == 1 and tx.leaves(bucket).keys().isdisjoint(blobs)
     for late in (True, False):
         if late:
             world.publish(world.form(email="late@example.com"), "intake.form")
             await world.settle()
-        fold(world.vault, bucket)
+        fold(world.vault, [bucket])
     await world.later(21)
     (lapse,) = [each for each in world.lapses("lifecycle") if isinstance(each.scope, BucketScope)]
     found = sorted({leaf(e.record_id, e.revision) for e in world.entries() if e.links})
     assert (lapse.records, lapse.root) == (5, root(found))
     sweep(world.vault)
     with world.vault.transaction(write=False) as tx:
-        assert tx.leaves(bucket) == {} and tx.metas("folded/") == {}
+        assert tx.leaves(bucket) == {} and tx.metas(f"folded/{bucket.purpose}/") == {}
 
 
 async def test_a_leaf_taken_back_after_the_end_leaves_nothing_behind() -> None:
@@ -633,7 +633,7 @@ async def test_a_leaf_taken_back_after_the_end_leaves_nothing_behind() -> None:
     await world.settle()
     with world.vault.transaction(write=False) as tx:
         (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
-    fold(world.vault, bucket)
+    fold(world.vault, [bucket])
     with world.vault.transaction() as tx:
         assert take_root(tx, bucket).records == 2
         take_back(tx, bucket, leaf(world.entries()[0].record_id, 1))
@@ -652,7 +652,7 @@ async def test_a_leaf_after_the_fold_is_not_missed() -> None:
         with world.vault.transaction(write=False) as tx:
             (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
         if email.startswith("a"):
-            fold(world.vault, bucket)
+            fold(world.vault, [bucket])
     await world.later(21)
     (lapse,) = [each for each in world.lapses("lifecycle") if isinstance(each.scope, BucketScope)]
     assert (lapse.records, lapse.root) == (2, root(sorted(leaf(e.record_id, 1) for e in world.entries())))

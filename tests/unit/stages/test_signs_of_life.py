@@ -12,10 +12,10 @@ from schemas.merkle import root
 from streams import agents, metrics
 from streams.announcing import Announcer
 from streams.housekeeping import Unread
-from streams.leaves import leaf, take_root
+from streams.leaves import FOLDED, leaf, take_root
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
-from streams.upkeep import JOIN_AFTER
+from streams.upkeep import FOLD_AFTER, FOLD_AHEAD, JOIN_AFTER
 from tests.unit.stages.world import SECOND, World
 from vault.values import BucketId
 
@@ -133,6 +133,27 @@ async def test_whoever_waits_says_for_what_and_says_when_it_is_over(monkeypatch:
     with pytest.raises(RuntimeError):
         await agents.repeat("expiry", act, 0.02, lambda who, what: said.append((who, what)))
     assert said == [("expiry", "away (vault.db)"), ("expiry", None)]
+
+
+async def test_the_root_of_a_small_bucket_is_known_before_its_end() -> None:
+    """A thousand small buckets may be due at once: once one is quiet and its end is near, it is folded."""
+    world = World()
+    await world.settle()
+    for number in range(3):
+        world.publish(world.form(email=f"p{number}@example.com"), "intake.form")
+        await world.settle()
+    with world.vault.transaction(write=False) as tx:
+        (row,) = tx.all_buckets(purpose="answer", state="open")
+    assert FOLD_AFTER < row.due - row.last_seen < FOLD_AHEAD
+    for quiet, known in ((FOLD_AFTER - 1, False), (FOLD_AFTER, True)):
+        world.vault.clock.set_manual(type(row.due)(row.last_seen + quiet))
+        await world.expire.upkeep._fold()  # noqa: SLF001 - the chore itself, not its turn
+        with world.vault.transaction(write=False) as tx:
+            assert bool(tx.metas(FOLDED)) is known
+    with world.vault.transaction() as tx:
+        assert tx.count_leaves(row.id) == 1
+        named = take_root(tx, row.id)
+    assert named == (3, root(sorted(leaf(e.record_id, e.revision) for e in world.entries() if e.links)))
 
 
 async def test_a_small_buckets_leaves_become_one_row_when_nothing_comes_any_more() -> None:
