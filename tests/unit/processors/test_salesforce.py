@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
 from processors.fakes import salesforce as fake
-from processors.fakes.faults import FaultKind
+from processors.fakes.faults import Fault, FaultKind
 from processors.fakes.serving import Running
 from processors.salesforce import MANIFEST, Salesforce, SalesforceSettings
 from processors.salesforce.wire import LIMIT
@@ -235,10 +235,11 @@ async def test_a_used_up_day_pauses_everything(it: Set) -> None:
 
 
 async def test_a_token_that_ends_is_renewed_once_for_all(it: Set) -> None:
-    """Many calls meet the end of it at once; one logs in."""
+    """Many calls meet the end of it at once; one logs in, also for who hears of the end last."""
     crm = it.again()
     await crm.check()
     it.org.expire()
+    it.org.faults.order(Fault(kind="slow", seconds=0.3))
 
     async def one(number: int) -> Answer:
         call = write(ANN, key=f"{number:032x}")
