@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from processors.registry import Vendor, kind, vendor
+from processors.registry import Vendor, vendor
 from processors.said import BASE_URL, own, played
 from schemas.errors import BadInput
 from schemas.plan import ProcessorPlan
@@ -48,7 +48,7 @@ def lacking(secrets_dir: Path, plan: ProcessorPlan) -> str | None:
         return None if plan.webhook and plan.webhook.url else "no address to call"
     offered = vendor(plan.connector)
     if offered is None:
-        return "no connector for it" if kind(plan.connector).vendor else None
+        return None
     if not (stand_in_file if played(plan) else credentials_file)(secrets_dir, plan).is_file():
         return "no credentials"
     try:

@@ -94,12 +94,7 @@ def vendor(name: str) -> Vendor | None:
     """Return what the module of this kind offers, None where the kind is no vendor's."""
     if not kind(name).vendor:
         return None
-    try:
-        module = importlib.import_module(f"processors.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"processors.{name}":
-            raise
-        return None
+    module = importlib.import_module(f"processors.{name}")
     classes: dict[str, Any] = {n.lower(): v for n, v in vars(module).items() if isinstance(v, type)}
     fields = dataclasses.fields(classes[f"{name}settings"])
     return Vendor(
@@ -114,5 +109,4 @@ def opens_here(name: str) -> bool:
     """Return whether a connect agent can run for this connector; otherwise the processor's own consumer
     opens.
     """
-    found = kind(name)
-    return found.opens_here and not (found.vendor and vendor(name) is None)
+    return kind(name).opens_here

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from processors.manifest import Manifest
-from processors.registry import kind, vendor
+from processors.registry import kind
 from schemas.plan import ProcessorPlan
 from schemas.policy_words import FAKE
 
@@ -38,8 +38,5 @@ def own(settings: Settings) -> dict[str, str | int | bool]:
 
 def played(plan: ProcessorPlan) -> bool:
     """Return whether a stand-in that ships with Lapse plays this recipient."""
-    found = kind(plan.connector)
-    if found.vendor and vendor(plan.connector) is None:
-        return False
-    url = plan.settings.get(BASE_URL) if found.vendor else plan.webhook and plan.webhook.url
+    url = plan.settings.get(BASE_URL) if kind(plan.connector).vendor else plan.webhook and plan.webhook.url
     return isinstance(url, str) and url.startswith(FAKE)

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from lapse import main
 from lapse.demo import checks as outside
+from lapse.demo.chats import chats
 from lapse.demo.checks import Check
 from lapse.demo.opening import KeyEndpoint
 from lapse.demo.people import Person
@@ -156,8 +157,11 @@ async def _play(here: Installation, seed: int, view: View, started: float) -> di
     shelves = [_shelf(here, run, name, keys[name], watch) for name in ("crm", "mail")]
     played = stands(run)
     director = Director(here, traffic, shelves, played, view, started)
+    talk = chats(here, run)
     for shelf in shelves:
         shelf.start()
+    for chat in talk:
+        chat.start()
     directing = asyncio.create_task(director.run())
     try:
         await traffic.run(TRAFFIC_SECONDS, lambda person: _erase(here, director, person))
@@ -165,14 +169,16 @@ async def _play(here: Installation, seed: int, view: View, started: float) -> di
         director.stage("the doors are closed; what is held runs out")
         await director.until_lapsed(NOT_SHARED, LONGEST_SECONDS)
         director.stage("checks, from outside")
+        for chat in talk:
+            await asyncio.to_thread(chat.tidy_up)
         await asyncio.to_thread(until_quiet, here, 30.0)
         ends = Ends(shelves=shelves, stands=played, keys=keys, late=late)
         return await asyncio.to_thread(_checked, here, traffic, ends, director, seed)
     finally:
         director.stop()
         await directing
-        for shelf in shelves:
-            await asyncio.to_thread(shelf.stop)
+        for stop in (*(shelf.stop for shelf in shelves), *(chat.stop for chat in talk)):
+            await asyncio.to_thread(stop)
 
 
 def _key_endpoint(run: dict[str, Any], name: str) -> KeyEndpoint:

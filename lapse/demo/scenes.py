@@ -135,7 +135,7 @@ class Director:
         email = self._traffic.cast.followed.email
         for stand in self._stands:
             stand.look()
-            held, seen = len(stand.objects), len(stand.seen)
+            held, seen = len(stand.objects), stand.met
             self._scene.shelves.append(
                 ShelfLine(name=stand.name, received=seen, held=held, lapses=seen - held)
             )

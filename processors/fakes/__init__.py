@@ -80,12 +80,7 @@ def _known(name: str, secret_file: Path | None) -> dict[str, str]:
 def _module(name: str) -> Any:
     if name not in NAMES:
         raise _unknown(name)
-    try:
-        return importlib.import_module(f"{__name__}.{name}")  # each brings its vendor's library
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{name}":
-            raise
-        raise _unknown(name) from None
+    return importlib.import_module(f"{__name__}.{name}")  # each has what it alone needs
 
 
 def _unknown(name: str) -> NotFound:

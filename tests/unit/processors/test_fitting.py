@@ -42,7 +42,9 @@ OFFERED = Vendor(
     said=frozenset({"base_url", "api", "region"}),
     secrets=frozenset({"key"}),
 )
-TEXT = (Path(__file__).parents[3] / "policies" / "demo.yaml").read_text()
+DEMO = (Path(__file__).parents[3] / "policies" / "demo.yaml").read_text()
+TEXT = DEMO.partition("  # Five vendors")[0] + "  warehouse:\n" + DEMO.partition("  warehouse:\n")[2]
+"""The demo's policy without the vendors it has of its own."""
 CRM = "    connector: pull\n    grants:\n      answer_request: [user.contact, user.name, user.content]\n"
 
 
