@@ -54,7 +54,7 @@ class Write:
     also: tuple[str, ...] = ()
     """Other names under which it may stand (`recipient.Names`): to be moved or removed by this call."""
     again: bool = False
-    """Whether the recipient had only overwritten it at an earlier end, and it is wanted again."""
+    """Whether an earlier end of ours may have overwritten it, and it is wanted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,7 @@ class Attempt:
     version: int
     before: Mapping[str, tuple[bytes, ...]]
     also: tuple[str, ...]
+    was_ended: bool
     touched: bool
     carried: frozenset[tuple[bytes, int]]
     """Deliveries (and revisions) the call carries whole."""
@@ -150,7 +151,7 @@ def plan(
             blank=blank,
             purposes=_purposes(living),
             also=doc.also,
-            again=any(c.rests for c in doc.copies),
+            again=doc.ended,
         )
     writers = {name: copy.delivery_id for name, (copy, _) in values.items()}
     attempt = Attempt(
@@ -158,6 +159,7 @@ def plan(
         version=doc.version,
         before=doc.wrote,
         also=doc.also,
+        was_ended=doc.ended,
         touched=doc.touched,
         carried=frozenset((c.delivery_id, c.revision) for c in doc.copies if c.delivery_id in opened),
         waits=frozenset(c.delivery_id for c in living if bare or _waits(c, opened)),
@@ -170,7 +172,8 @@ def plan(
         entered = {name: _also(doc.wrote.get(name, ()), writer) for name, writer in writers.items()}
         name = named(call.set) if isinstance(call, Write) else None
         also = doc.also if name is None or name == doc.vendor_id else _also(doc.also, name)
-        doc = replace(doc, wrote={**doc.wrote, **entered}, also=also, touched=True)
+        ended = doc.ended or isinstance(call, Erase)
+        doc = replace(doc, wrote={**doc.wrote, **entered}, also=also, ended=ended, touched=True)
     return doc, attempt, never
 
 
@@ -260,7 +263,8 @@ def _also(several: tuple[_T, ...], one: _T) -> tuple[_T, ...]:
 # ----------------------------------------------------------------------------------------------------
 def _restore(doc: Document, attempt: Attempt) -> Document:
     """The recipient did nothing: what it holds is what it held."""
-    return replace(doc, wrote=dict(attempt.before), also=attempt.also, touched=attempt.touched)
+    before = dict(attempt.before)
+    return replace(doc, wrote=before, also=attempt.also, ended=attempt.was_ended, touched=attempt.touched)
 
 
 def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tuple[Told, ...]]:
@@ -303,10 +307,10 @@ def _stands(doc: Document, attempt: Attempt, answer: Done) -> Document:
         kept = {name: w for name, w in attempt.before.items() if name not in attempt.call.blank}
         wrote = {**kept, **{name: (writer,) for name, writer in attempt.writers.items()}}
         name = answer.vendor_id or doc.vendor_id
-        return woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=()))
+        return woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=(), ended=False))
     if attempt.call is None:
         return doc
-    doc = woken(replace(doc, wrote={}, touched=False, vendor_id=None, also=()))
+    doc = woken(replace(doc, wrote={}, touched=False, vendor_id=None, also=(), ended=False))
     if answer.awaited is None or not isinstance(attempt.call, Erase):
         return doc
     lapses = tuple(e.lapse for e in doc.endings)

@@ -121,6 +121,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, tag="object", tag_fiel
     vendor_id: str | None = None
     also: tuple[str, ...] = ()
     """Other names under which the recipient may have it, while an answer is missing (`recipient.Names`)."""
+    ended: bool = False
+    """An end may have reached the recipient since it was last written to, if only to overwrite it."""
     version: int = 0
     wrote: dict[str, tuple[bytes, ...]] = {}
     touched: bool = False

@@ -347,6 +347,18 @@ async def test_what_was_overwritten_and_is_wanted_again_is_said_to_the_recipient
     assert not bench.vendor.calls[-1].again  # type: ignore[union-attr]  # a Write, as the one before
 
 
+async def test_an_end_whose_answer_was_lost_counts_as_one_for_the_next_write(bench: Bench) -> None:
+    """It may have overwritten the object; a refusal that did nothing has not."""
+    first = delivery("d1", parts=[EMAIL])
+    await bench.take(first)
+    bench.die(first, "p")
+    bench.vendor.answers = [Retry(code="vendor_timeout")]
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
+    await bench.take(delivery("d2", parts=[EMAIL], decided=2000))
+    await bench.later()
+    assert [call.again for call in bench.vendor.calls if isinstance(call, Write)] == [False, True]
+
+
 async def test_a_name_that_follows_from_the_values_is_known_before_the_call(bench: Bench) -> None:
     """An answer that is lost leaves no object that an erasure cannot name; nor does a changed address."""
     bench.vendor.named = lambda values: values.get("email")  # type: ignore[attr-defined]  # a `Names`
