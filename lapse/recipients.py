@@ -17,11 +17,12 @@ from lapse.commands import command, order
 from lapse.initialise import TOKEN_BYTES, new_processor_token
 from lapse.layout import Layout, read_json, write_atomically, write_json
 from lapse.main import Installation
+from processors import assurance
 from processors.credentials import lacking
 from processors.onboarding import Onboarding, guide
 from processors.registry import opens_here
 from processors.tokens import register_token
-from schemas.errors import BadInput, Refused
+from schemas.errors import BadInput
 from schemas.ids import Micros
 from schemas.models import ProcessorApproved, ProcessorSuspended
 from schemas.plan import ProcessorPlan
@@ -85,16 +86,10 @@ def _state(plan: ProcessorPlan, state: ProcessorState | None, until: Micros | No
 def approve(
     here: Installation, name: str, *, evidence: str | None, until: str | None, timeout: float
 ) -> dict[str, Any]:
-    """Order that a processor may receive; refused here already where its safeguard is void."""
+    """Order that a processor may receive; refused here already where its safeguards do not hold."""
     plan = here.plans.latest.processor(name)
-    if plan.suspended:
-        raise Refused(
-            "suspended",
-            f"the policy itself suspends it: {plan.suspended}",
-            name,
-            "publish a policy that does not",
-        )
     ends = _instant(until) if until else plan.assurance_until
+    assurance.check(plan, until=ends, evidence=evidence or plan.evidence, now=here.vault.clock.now())
     ordered = command(
         ProcessorApproved, here, processor=name, assurance_until=ends, evidence=evidence or plan.evidence
     )

@@ -283,6 +283,9 @@ class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_
     """The worst of what is awaited: `accepted_async`, or `manual_required` until somebody has done it."""
     evidence: bytes = b""
     code: str | None = None
+    cause: Cause | None = None
+    counts: dict[ReceiptOutcome, int] = {}
+    """How many objects ended how, those still awaited among them."""
     answered: ReceiptOutcome | None = None
     """The outcome of the receipt that was last sent for it."""
 

@@ -8,7 +8,7 @@ worst outcome among them, since a receipt must not promise more than the least t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -125,6 +125,7 @@ class Teller:
             pending=worst(doc.pending, told.outcome) if awaiting > 0 else doc.pending,
             evidence=evidence,
             code=told.code or doc.code,
+            counts=_counted(doc.counts, told.outcome, instead=awaiting < 0),
         )
         self.put(tx, ref, folded, wall)
 
@@ -143,6 +144,21 @@ class Teller:
         if doc.awaiting and doc.outcome == "accepted_async":  # as 0.1 kept what is awaited
             return replace(doc, outcome="completed", pending="accepted_async")
         return doc
+
+
+def _counted(
+    counts: Mapping[ReceiptOutcome, int], outcome: ReceiptOutcome, *, instead: bool
+) -> dict[ReceiptOutcome, int]:
+    """One object more that ended so; `instead` of one that was awaited."""
+    after = {**counts, outcome: counts.get(outcome, 0) + 1}
+    before = next((o for o in AWAITED if instead and after.get(o)), None)
+    if before is not None:
+        after[before] -= 1
+    return {name: count for name, count in after.items() if count}
+
+
+AWAITED: tuple[ReceiptOutcome, ...] = ("accepted_async", "manual_required")
+"""Outcomes that may not be the last word about an object."""
 
 
 def _said(answer: Answer) -> tuple[ReceiptOutcome, bytes, int]:

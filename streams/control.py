@@ -169,6 +169,9 @@ def _why(error: LapseError) -> Detail:
 
 
 def _approve(tx: Tx, command: ProcessorApproved) -> Detail:
+    if command.assurance_until is not None and command.assurance_until <= tx.now:
+        do = "agree on a new one"
+        raise Refused("assurance_ended", "the assurance has run out", command.processor, do)
     state = tx.processor(command.processor) or ProcessorState(name=command.processor)
     tx.put_processor(
         replace(
@@ -188,7 +191,7 @@ def _suspend(tx: Tx, command: ProcessorSuspended, herald: Herald) -> Detail:
     state = tx.processor(command.processor) or ProcessorState(name=command.processor)
     detail: Detail = {"processor": command.processor}
     if command.recall:
-        lapse = announce_recall(destroying(tx), herald, command.processor)
+        lapse = announce_recall(destroying(tx), herald, command.processor, command.reason)
         detail["lapse_id"] = lapse.hex()
         state = replace(state, recalled_at=tx.now)
     tx.put_processor(replace(state, suspended=True, reason=command.reason, since=tx.now))

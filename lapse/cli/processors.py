@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
         ("approve", processor_approve),
         ("suspend", processor_suspend),
         ("resume", processor_resume),
+        ("recall", processor_recall),
         ("onboard", processor_onboard),
         ("credentials", processor_credentials),
     ):
@@ -79,7 +80,9 @@ def processor_approve(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Let a processor receive. Refused where its safeguard no longer exists or its assurance has run out."""
+    """Let a processor receive. Refused where its safeguard no longer holds, its assurance has run out, or
+    what a transfer to its country needs is not stated.
+    """
     with main.installation(main.data_folder(data)) as here:
         show(recipients.approve(here, name, evidence=evidence, until=until, timeout=timeout))
 
@@ -103,6 +106,20 @@ def processor_resume(
     """Let a suspended processor receive again; returns when it is in force."""
     with main.installation(main.data_folder(data)) as here:
         show(recipients.approve(here, name, evidence=None, until=None, timeout=timeout))
+
+
+def processor_recall(
+    name: Name,
+    reason: Reason = "ordered by an operator",
+    data: Data = None,
+    timeout: Timeout = 60.0,
+    _output: Format = Output.TABLE,
+) -> None:
+    """Suspend a processor and ask back everything it holds; `lapse recall show NAME` follows what it
+    answers.
+    """
+    with main.installation(main.data_folder(data)) as here:
+        show(recipients.suspend(here, name, reason, recall=True, timeout=timeout))
 
 
 def processor_onboard(
