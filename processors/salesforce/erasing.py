@@ -53,10 +53,11 @@ class Erasing:
 
     async def erase(self, call: Erase) -> Answer:
         """Take every record of a person out; each step can be made again."""
-        found, traces = await self._records.find(call.key, call.vendor_id), Traces()
+        traces, absent = Traces(), list[bytes]()
+        found = await self._records.find(call.key, call.vendor_id, absent)
         for record in found:
             await self._erase(record, traces)
-        proof = _joined(traces.proofs)
+        proof = _joined(traces.proofs or absent)
         if traces.refused:
             stuck = any(record.id in traces.dirty for record in traces.refused)
             return Done(outcome="manual_required" if stuck else "overwritten_only", evidence=proof)

@@ -91,22 +91,23 @@ class Records:
 
     # ---- finding
     # -----------------------------------------------------------------------------------------------
-    async def find(self, key: str, known: str | None) -> list[Record]:
+    async def find(self, key: str, known: str | None, absent: list[bytes] | None = None) -> list[Record]:
         """Return every record of a person, the contact of a converted lead before the lead itself.
 
         `known` is the id a write was answered with: it counts even where the external id was taken off it.
+        `absent` takes the evidence of every answer that there is none.
         """
         if self._settings.object == "Lead":
-            found = await self._follow_lead(key)
+            found = await self._follow_lead(key, absent)
         else:
-            found = await self._at(self._by_key("Contact", key), "Contact")
+            found = await self._at(self._by_key("Contact", key), "Contact", absent)
         kind = _OF_PREFIX.get((known or "")[:3])
         if known is not None and kind is not None and all(each.id[:15] != known[:15] for each in found):
-            found += await self._at(self._by_id(kind, known), kind)
+            found += await self._at(self._by_id(kind, known), kind, absent)
         return found
 
-    async def _follow_lead(self, key: str) -> list[Record]:
-        leads = await self._at(self._by_key("Lead", key), "Lead")
+    async def _follow_lead(self, key: str, absent: list[bytes] | None = None) -> list[Record]:
+        leads = await self._at(self._by_key("Lead", key), "Lead", absent)
         contacts: list[Record] = []
         for lead in leads:
             if lead.converted:
@@ -115,7 +116,7 @@ class Records:
                 contacts += await self._at(self._by_id("Contact", name), "Contact") if name else []
         return [*contacts, *leads]
 
-    async def _at(self, path: str, kind: str) -> list[Record]:
+    async def _at(self, path: str, kind: str, absent: list[bytes] | None = None) -> list[Record]:
         asked = ["Id"]
         if kind == "Lead":
             asked.append("IsConverted")
@@ -123,6 +124,8 @@ class Records:
             asked.append("IndividualId")
         reply = await self._session.ask("GET", f"{path}?{urlencode({'fields': ','.join(asked)})}")
         if gone(reply):
+            if absent is not None:
+                absent.append(reply.evidence())
             return []
         if reply.status == 300:
             names = several(reply)

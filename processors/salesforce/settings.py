@@ -64,7 +64,6 @@ class SalesforceSettings:
         return cls(
             client_id=secrets["client_id"],
             client_secret=secrets["client_secret"],
-            base_url=text(said, "base_url", None),
             api_version=text(said, "api_version", usual["api_version"], _VERSION),
             object=text(said, "object", usual["object"], _OBJECT),
             external_id_field=text(said, "external_id_field", usual["external_id_field"], _NAME),
@@ -78,4 +77,5 @@ class SalesforceSettings:
             hard_delete=flag(said, "hard_delete", default=False),
             save_duplicates=flag(said, "save_duplicates", default=False),
             allow_private=flag(said, "allow_private", default=False),
+            base_url=text(said, "base_url", None),  # last: without it what else is stated is still judged
         )

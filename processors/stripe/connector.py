@@ -107,27 +107,27 @@ class Stripe:
         known = [call.vendor_id] if call.vendor_id is not None else []
         found = await self._customers.find(call.key)
         mine = list(dict.fromkeys([*known, *found]))
-        proofs = [await self._customers.delete(call.key, each) for each in mine]
-        if not any(proofs):
-            proof, others = await self._erase_lost(call)
-            proofs.append(proof)
+        replies = [await self._customers.delete(call.key, each) for each in mine]
+        if not any(reply.good for reply in replies):
+            lost, others = await self._erase_lost(call)
+            replies += lost
             mine += [each for each in others if each not in mine]
-        deleted = [proof for proof in proofs if proof is not None]
+        deleted = [reply for reply in replies if reply.good]
         if call.cause == "erasure" and mine and self._redaction.allowed:
             ordered = await self._redaction.order(mine)
             if ordered is not None:
                 return ordered
-        digest = _joined([evidence(each) for each in deleted])
+        digest = _joined([evidence(each) for each in deleted or replies])
         for customer in mine:
             if await self._customers.keeps(customer):
                 return Done(outcome="overwritten_only", evidence=digest)
         return Done(outcome="completed" if deleted else "already_absent", evidence=digest)
 
-    async def _erase_lost(self, call: Erase) -> tuple[Reply | None, tuple[str, ...]]:
+    async def _erase_lost(self, call: Erase) -> tuple[list[Reply], tuple[str, ...]]:
         """Delete a customer whose making was never answered: asking again to make it names it."""
         made = await self._customers.make(call.key, call.vendor_id)
-        proof = await self._customers.delete(call.key, made.id)
-        return (None, made.gone) if made.fresh else (proof, (*made.gone, made.id))
+        reply = await self._customers.delete(call.key, made.id)
+        return ([], made.gone) if made.fresh else ([reply], (*made.gone, made.id))
 
     # ---- afterwards
     # -----------------------------------------------------------------------------------------------

@@ -140,12 +140,12 @@ class Customers:
             raise Stopped(Retry(code="vendor_answer"))
         return reply
 
-    async def delete(self, key: str, customer: str) -> Reply | None:
-        """Delete a customer; None where there is none (any more)."""
+    async def delete(self, key: str, customer: str) -> Reply:
+        """Delete a customer; a 404 where there is none (any more)."""
         name = idempotency_key(self._processor, key, "delete", customer)
         reply = await self._api.delete(path_of(customer), key=name)
         if missing(reply):
-            return None
+            return reply
         said = good(reply).object or {}
         if said.get("deleted") is not True or said.get("id") != customer:
             raise Stopped(Retry(code="vendor_answer"))

@@ -316,7 +316,9 @@ async def test_an_erased_record_leaves_constants_in_the_bin(it: Set) -> None:
     [(_, copy)] = it.org.rows.bin.values()
     assert {v for v in copy.values() if v is not None} == {first.vendor_id, KEY, NOBODY}
     assert await crm.present(KEY, first.vendor_id) == frozenset()
-    assert done(await crm.call(erase(vendor_id=first.vendor_id))).outcome == "already_absent"
+    absent = done(await crm.call(erase(vendor_id=first.vendor_id)))
+    assert absent.outcome == "already_absent"
+    assert len(absent.evidence) == 32
 
 
 async def test_a_record_that_cannot_be_deleted_is_only_overwritten(it: Set) -> None:
