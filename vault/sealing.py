@@ -76,6 +76,10 @@ def _commit(key: bytes, nonce: bytes) -> bytes:
 # ---- clear fields ---
 SMALLEST = 64
 """Bytes the shortest clear text has; longer ones have the next power of two."""
+HALVED = 256
+"""From here on the middle between two powers of two is a length, too: so much is typed anew each time, and
+what says the same of a person every time (names, addresses, browsers) is shorter as a rule.
+"""
 DOUBLED = 65_536
 """Up to here: what the collector takes is no longer. Beyond, doubling would make of a legal event a record
 that no broker takes; there a text has the next eighth of a power of two.
@@ -89,9 +93,12 @@ def size_class(length: int) -> int:
 
     How long a person's address is would else link all their records, for ever: no key hides a length.
     """
-    if length <= DOUBLED:
-        return max(SMALLEST, 1 << (length - 1).bit_length())
-    step = 1 << ((length - 1).bit_length() - 4)
+    if length <= SMALLEST:
+        return SMALLEST
+    bits = (length - 1).bit_length()
+    if length <= HALVED:
+        return 1 << bits
+    step = 1 << (bits - 2 if length <= DOUBLED else bits - 4)
     return -(-length // step) * step
 
 

@@ -44,12 +44,13 @@ def test_an_array_comes_back_whatever_its_last_byte_and_so_does_one_of_before(va
 @pytest.mark.parametrize(
     ("length", "made"),
     [
-        *((0, 64), (1, 64), (64, 64), (65, 128), (128, 128), (129, 256), (4097, 8192)),
+        *((0, 64), (1, 64), (64, 64), (65, 128), (128, 128), (129, 256), (256, 256)),
+        *((257, 384), (384, 384), (385, 512), (513, 768), (769, 1024), (4097, 6144)),
         *((65_536, 65_536), (65_537, 73_728), (131_072, 131_072), (600_000, 655_360), (655_360, 655_360)),
     ],
 )
 def test_lengths_fall_into_few_classes(length: int, made: int) -> None:
-    """64 bytes, then powers of two; an eighth of one beyond what the collector takes."""
+    """64 bytes, powers of two, halves of one above 256; an eighth of one beyond what the collector takes."""
     assert size_class(length) == made
 
 
