@@ -224,8 +224,10 @@ class Account:
         return _page(found[: int(request.query.get("limit", "10"))], "/v1/customers")
 
     async def _search(self, request: web.Request) -> web.Response:
-        for at, name, seen in [entry for entry in self._pending if entry[0] <= self.clock()]:
-            self._pending.remove((at, name, seen))
+        now = self.clock()
+        due = [entry for entry in self._pending if entry[0] <= now]
+        self._pending = [entry for entry in self._pending if entry[0] > now]
+        for _, name, seen in due:
             if seen is None:
                 self._index.pop(name, None)
             else:
