@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from processors.addresscheck import AddressChecks
 from processors.clear import PlainSettings
-from processors.connector import ChunkLike, Connector, Limits, Surroundings
+from processors.connector import Connector, Limits, Surroundings
 from processors.credentials import (
     kafka_login_file,
     settings_of,
@@ -20,6 +20,7 @@ from processors.credentials import (
 )
 from processors.ledger import Ledger
 from processors.opening import PlansIn, VaultOpener
+from processors.pieces import ChunkLike
 from processors.plain import Plain
 from processors.recipient import Hears, Recipient
 from processors.registry import Vendor, opens_here, vendor

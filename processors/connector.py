@@ -15,20 +15,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from processors import metrics
-from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
+from processors.answers import Answer
 from processors.backoff import seconds
-from processors.calls import Call, Erase
-from processors.faults import ANSWERED, CALLED, CLAIMED, DONE, ENTERED, FINISHED, MARKED
+from processors.calling import Calling
+from processors.faults import ANSWERED, CLAIMED, DONE, ENTERED, FINISHED, MARKED
 from processors.following import Following
 from processors.gate import Gate
 from processors.ledger import Ledger
+from processors.pieces import ChunkLike, pieces
 from processors.recipient import Recipient
 from processors.values import Answered, Claim, Place
-from schemas.codec import decode
-from schemas.errors import Rejected, Unavailable
+from schemas.errors import Unavailable
 from schemas.ids import Micros
 from schemas.models import Depersonalized, RecordDelivered
 from vault.faults import Crash, never
@@ -36,33 +35,8 @@ from vault.port import Tx, Vault
 
 log = logging.getLogger(__name__)
 
-
-class InboundLike(Protocol):
-    """One record of a chunk (`streams.ports.Inbound`)."""
-
-    @property
-    def offset(self) -> int:
-        """Where it lies."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The framed record; None for a tick, which only rolls a segment."""
-
-
-class ChunkLike(Protocol):
-    """A chunk (`streams.ports.Chunk`)."""
-
-    @property
-    def topic_id(self) -> bytes:
-        """Kafka's id of the topic."""
-
-    @property
-    def partition(self) -> int:
-        """The partition."""
-
-    @property
-    def records(self) -> Sequence[InboundLike]:
-        """Not empty, offsets ascending."""
+ASK = 5
+"""Looks at what waits for each look at what was accepted: that hurries less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +90,27 @@ class Connector:
         crash: Crash = never,
     ) -> None:
         self._name, self._vault, self._recipient, self._ledger = name, vault, recipient, ledger
-        self._around, self._deadline = around, call_deadline / 1_000_000
+        self._around = around
         self._limits = limits or Limits()
         self.gate = gate or Gate()
         self._crash = crash
         self._slots = asyncio.Semaphore(self._limits.in_flight)
+        self._calling = Calling(
+            name=name,
+            recipient=recipient,
+            gate=self.gate,
+            wall=around.wall,
+            deadline=call_deadline / 1_000_000,
+            slots=self._slots,
+            look_again=self._limits.look_again,
+            crash=crash,
+        )
         self.following = Following(
             name=name,
             vault=vault,
             recipient=recipient,
             reports=ledger.reports,
-            ask=self._followed,
+            ask=self._calling.follow,
             wall=around.wall,
             draw=around.random.random,
             timing=ledger.timing,
@@ -148,7 +132,7 @@ class Connector:
             return None
         await self._room()
         try:
-            for piece in _pieces(records, self._limits.batch):
+            for piece in pieces(records, self._limits.batch):
                 if isinstance(piece, Depersonalized):
                     await self._lapse(piece, place, start)
                 else:
@@ -203,9 +187,10 @@ class Connector:
     # -----------------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Attempt for ever what is due, and ask about what was accepted; cancel it to stop."""
-        await asyncio.gather(self._repeat(self.tick), self._repeat(self.following.tick))
+        poll = self._limits.poll
+        await asyncio.gather(self._repeat(self.tick, poll), self._repeat(self.following.tick, ASK * poll))
 
-    async def _repeat(self, look: Callable[[], Awaitable[int]]) -> None:
+    async def _repeat(self, look: Callable[[], Awaitable[int]], pause: float) -> None:
         while True:
             try:
                 busy = await look()
@@ -215,7 +200,7 @@ class Connector:
                 )
                 busy = 0
             if not busy:
-                await asyncio.sleep(self._limits.poll)
+                await asyncio.sleep(pause)
 
     async def tick(self) -> int:
         """Attempt what is due now, once; return how many objects were looked at."""
@@ -303,95 +288,10 @@ class Connector:
         return Answered(claim=claim, answer=answer, draw=self._around.random.random(), opens_at=opens_at)
 
     async def _call(self, claim: Claim) -> Answer:
-        """Make one call within its deadline and tell the gate how it went."""
         call = claim.attempt.call
         assert call is not None
-        if not self.gate.enter(self._around.wall()):
-            return Retry(code="vendor_down", landed=False)
-        try:
-            async with asyncio.timeout(self._deadline):
-                answer = await self._ask(call)
-        except TimeoutError:
-            answer = Retry(code="vendor_timeout")
-        self._noted(answer)
-        return answer
-
-    def _noted(self, answer: Answer) -> None:
-        wall = self._around.wall()
-        if isinstance(answer, Done | Permanent) or (isinstance(answer, Retry) and answer.well):
-            self.gate.succeeded()
-        elif isinstance(answer, Pause):
-            self.gate.pause(wall, answer.code, answer.after)
-            log.warning("connector paused", extra={"processor": self._name, "code": answer.code})
-        elif isinstance(answer, Retry):
-            self.gate.failed(wall, answer.code)
-        metrics.CALLS.labels(self._name, type(answer).__name__.lower()).inc()
-
-    async def _followed(self, ask: Callable[[], Awaitable[Answer | None]]) -> Answer | None:
-        """Ask how something stands, within the same budget and deadline as a call."""
-        async with self._slots:
-            wall = self._around.wall()
-            if (opens_at := self.gate.opens_at(wall)) > wall:
-                return Retry(code="vendor_down", after=Micros(min(opens_at - wall, self._limits.look_again)))
-            try:
-                async with asyncio.timeout(self._deadline):
-                    answer = await ask()
-                    if isinstance(answer, Refresh):
-                        await self._recipient.refresh()
-                        answer = await ask()
-            except TimeoutError:
-                answer = Retry(code="vendor_timeout")
-        if isinstance(answer, Refresh):
-            answer = Pause(code=answer.code)
-        if answer is not None and not isinstance(answer, Retry):
-            self._noted(answer)  # that something is not done yet is no failure
-        return answer
-
-    async def _ask(self, call: Call) -> Answer:
-        answer = await self._recipient.call(call)
-        if isinstance(answer, Refresh):
-            await self._recipient.refresh()
-            answer = await self._recipient.call(call)
-        self._crash(CALLED)
-        if isinstance(answer, Refresh):
-            return Pause(code=answer.code)
-        if (
-            isinstance(answer, Done)
-            and isinstance(call, Erase)
-            and answer.outcome in ("completed", "already_absent")
-        ):
-            left = await self._recipient.present(call.key, call.vendor_id)
-            if left:
-                return Retry(code="vendor_kept")
-        return answer
+        return await self._calling.call(call)
 
     async def close(self) -> None:
         """Release the recipient's connections."""
         await self._recipient.close()
-
-
-def _pieces(
-    records: Sequence[InboundLike], batch: int
-) -> Iterator[Depersonalized | list[tuple[RecordDelivered, bytes]]]:
-    """Split a chunk where lapses stand: what was delivered before one is entered before it is marked."""
-    run: list[tuple[RecordDelivered, bytes]] = []
-    for record in records:
-        if record.value is None:  # a tick: it only rolls a segment
-            continue
-        match decode(record.value):
-            case RecordDelivered() as delivery:
-                run.append((delivery, record.value))
-            case Depersonalized() as lapse:
-                if run:
-                    yield run
-                    run = []
-                yield lapse
-            case _:
-                raise Rejected(
-                    "schema_mismatch", "not a record of a processor's topic", f"offset {record.offset}"
-                )
-        if len(run) >= batch:
-            yield run
-            run = []
-    if run:
-        yield run

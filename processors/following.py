@@ -24,10 +24,11 @@ from processors.recipient import Recipient
 from processors.reporting import Reports
 from processors.values import Timing
 from schemas.ids import Micros
-from vault.port import Vault
+from vault.port import Tx, Vault
 
 AT_ONCE = 20
 """Asked about in one look: what a large recall left open must not crowd out what waits to be written."""
+COUNT = seconds(5)
 BY_ITSELF = seconds(24 * 3600)
 """How soon one is looked at again whose recipient reports by itself."""
 
@@ -62,7 +63,7 @@ def follow(
     return Next(None, asked, Micros(wall + wait), late)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Following:
     """The loop of one connector that asks."""
 
@@ -74,36 +75,40 @@ class Following:
     wall: Callable[[], Micros]
     draw: Callable[[], float]
     timing: Timing
+    _count_at: Micros = Micros(0)
 
     async def tick(self) -> int:
         """Ask about what is due, once; return how many were asked about."""
         awaiting, wall = Awaiting(self.name), self.wall()
         with self.vault.transaction(write=False) as tx:
             due = awaiting.any_due(tx, wall)
-            metrics.AWAITED.labels(self.name).set(awaiting.count(tx))
+            if due or wall >= self._count_at:  # counting reads every row: not five times a second
+                metrics.AWAITED.labels(self.name).set(awaiting.count(tx))
+                self._count_at = Micros(wall + COUNT)
         if not due:
             return 0
         with self.vault.transaction() as tx:
             taken = awaiting.take(tx, wall, AT_ONCE, Micros(wall + self.timing.lease))
         answers = await asyncio.gather(*(self.ask(partial(self._asked, each.request)) for each in taken))
-        for pending, answer in zip(taken, answers, strict=True):
-            self._enter(awaiting, pending, answer)
+        wall = self.wall()
+        with self.vault.transaction() as tx:
+            for pending, answer in zip(taken, answers, strict=True):
+                self._enter(tx, awaiting, pending, answer, wall)
         return len(taken)
 
     async def _asked(self, request: str) -> Answer | None:
         return await self.recipient.follow(request)
 
-    def _enter(self, awaiting: Awaiting, pending: Pending, answer: Answer | None) -> None:
-        wall = self.wall()
-        with self.vault.transaction() as tx:
-            if awaiting.of(tx, pending.request) is None:
-                return  # it was reported meanwhile
-            then = follow(pending, answer, now=tx.now, wall=wall, draw=self.draw(), timing=self.timing)
-            if then.end is not None:
-                known = self.reports.reported(tx, pending.object, pending.request, then.end, wall)
-                if not known:
-                    awaiting.drop(tx, pending.request)
-                return
-            awaiting.keep(tx, then.pending, then.due)
-            if then.late:
-                self.reports.late(tx, pending.object, pending.request, wall)
+    def _enter(
+        self, tx: Tx, awaiting: Awaiting, pending: Pending, answer: Answer | None, wall: Micros
+    ) -> None:
+        if awaiting.of(tx, pending.request) is None:
+            return  # it was reported meanwhile
+        then = follow(pending, answer, now=tx.now, wall=wall, draw=self.draw(), timing=self.timing)
+        if then.end is not None:
+            if not self.reports.reported(tx, pending.object, pending.request, then.end, wall):
+                awaiting.drop(tx, pending.request)
+            return
+        awaiting.keep(tx, then.pending, then.due)
+        if then.late:
+            self.reports.late(tx, pending.object, pending.request, wall)

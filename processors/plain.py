@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError, ProducerFenced
 
 from processors.calls import OpenedPart, Told
 from processors.clear import PlainSettings, lapse_json, opened_json
-from processors.connector import ChunkLike, InboundLike
 from processors.faults import FENCED, SENT, TOLD, WRITTEN
+from processors.pieces import ChunkLike, InboundLike
 from processors.telling import Teller
 from processors.values import Opener
 from schemas.codec import decode, encode

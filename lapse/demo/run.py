@@ -169,9 +169,9 @@ async def _play(here: Installation, seed: int, view: View, started: float) -> di
         director.stage("the doors are closed; what is held runs out")
         await director.until_lapsed(NOT_SHARED, LONGEST_SECONDS)
         director.stage("checks, from outside")
+        await asyncio.to_thread(until_quiet, here, 30.0)
         for chat in talk:
             await asyncio.to_thread(chat.tidy_up)
-        await asyncio.to_thread(until_quiet, here, 30.0)
         ends = Ends(shelves=shelves, stands=played, keys=keys, late=late)
         return await asyncio.to_thread(_checked, here, traffic, ends, director, seed)
     finally:

@@ -206,7 +206,7 @@ def _wide(scene: Scene) -> Screen:
     screen["middle"].split_row(Screen(name="left", ratio=11), Screen(name="right", ratio=10))
     screen["left"].split_column(Screen(_keys(scene), size=len(scene.used) + 3), Screen(_Next(scene)))
     screen["right"].split_column(
-        Screen(_recipients(scene), size=len(scene.shelves) + 5),
+        Screen(_recipients(scene), size=len(scene.shelves) + 4),
         Screen(_News(scene)),
     )
     return screen
