@@ -20,6 +20,7 @@ from processors.objects import (
     Awaited,
     Copy,
     Document,
+    Ended,
     Ending,
     ending_grants,
     remove_ended,
@@ -67,6 +68,8 @@ class Erase:
     cause: Cause
     also: tuple[str, ...] = ()
     """Other names under which it may stand (`recipient.Names`), to be erased as well."""
+    causes: frozenset[Cause] = frozenset()
+    """Every cause that ends it now: which of them asks for most is the recipient's to know."""
 
 
 Call = Write | Erase
@@ -86,7 +89,7 @@ class Attempt:
     """Deliveries (and revisions) the call carries whole."""
     waits: frozenset[bytes]
     """Of those, the ones with a compartment that may open later."""
-    ended: frozenset[tuple[bytes, int, int]]
+    ended: Ended
     writers: Mapping[str, bytes]
     settles: bool
     bare: bool
@@ -141,6 +144,7 @@ def plan(
             version=doc.version,
             cause=strongest(e.cause for e in doc.endings),
             also=doc.also,
+            causes=frozenset(e.cause for e in doc.endings),
         )
     elif values or blank or (doc.settling and doc.touched):
         call = Write(

@@ -100,8 +100,9 @@ class Mailchimp:
         """Put, move, unsubscribe or delete a member, in a few requests one after the other."""
         names = _Names.of(call)
         if isinstance(call, Erase):
-            at_end = call.cause == "retention" and self._settings.at_end == "delete"
-            return await self._end(names, delete=at_end or call.cause in ERASES)
+            causes = call.causes | {call.cause}
+            at_end = "retention" in causes and self._settings.at_end == "delete"
+            return await self._end(names, delete=at_end or not ERASES.isdisjoint(causes))
         if (address := self._address(call.set)) is not None:
             return await self._put(call, address, names)
         if any(self._fields.get(name) == ADDRESS for name in call.blank):

@@ -184,13 +184,18 @@ Reached = Callable[[Copy, HeldGrant], bool]
 
 
 def end(doc: Document, ending: Ending, reached: Reached) -> Document:
-    """Mark every held grant that the lapse reaches as ending; the same document if there is none."""
+    """Mark every grant that the lapse reaches as ending; the same document if there is none.
+
+    Also one that an earlier lapse is ending: a withdrawal whose answer is still missing must not hide the
+    object from the erasure that follows it. Both are then told what the next call brings.
+    """
     hit = False
+    ids = {e.lapse: e.lapse_id for e in doc.endings}
 
     def mark(copy: Copy, grant: HeldGrant) -> HeldGrant:
         nonlocal hit
-        asked = grant.state == "held" or (grant.state == "rest" and grant.lapse != ending.lapse_id)
-        if not asked or not reached(copy, grant):
+        by = ids.get(grant.lapse) if grant.state == "ending" else grant.lapse
+        if grant.state == "gone" or by == ending.lapse_id or not reached(copy, grant):
             return grant
         hit = True
         return replace(grant, state="ending", lapse=ending.lapse)
@@ -212,17 +217,21 @@ def woken(doc: Document) -> Document:
     return replace(doc, copies=tuple(c for c in map(wake, doc.copies) if not c.over))
 
 
-def ending_grants(doc: Document) -> frozenset[tuple[bytes, int, int]]:
-    """Return (delivery, revision, number of the grant) of everything that is ending now."""
+Ended = frozenset[tuple[bytes, int, int, bytes]]
+"""Grants on their end: delivery, revision, number of the grant, and reference of the lapse."""
+
+
+def ending_grants(doc: Document) -> Ended:
+    """Return everything that is ending now."""
     return frozenset(
-        (c.delivery_id, c.revision, n)
+        (c.delivery_id, c.revision, n, grant.lapse)
         for c in doc.copies
         for n, grant in enumerate(c.grants)
         if grant.state == "ending"
     )
 
 
-def remove_ended(doc: Document, ended: frozenset[tuple[bytes, int, int]], *, rest: bool = False) -> Document:
+def remove_ended(doc: Document, ended: Ended, *, rest: bool = False) -> Document:
     """After the recipient's answer: these grants are gone (or rest, where something of the copy was written),
     copies without any grant and lapses done with them.
     """
@@ -239,7 +248,7 @@ def remove_ended(doc: Document, ended: frozenset[tuple[bytes, int, int]], *, res
 
         grants = tuple(
             over(grant)
-            if (copy.delivery_id, copy.revision, n) in ended and grant.state == "ending"
+            if (copy.delivery_id, copy.revision, n, grant.lapse) in ended and grant.state == "ending"
             else grant
             for n, grant in enumerate(copy.grants)
         )

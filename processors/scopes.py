@@ -10,7 +10,7 @@ from vault.values import BucketId, Holding
 
 
 def reached_objects(tx: Tx, processor: str, lapse: Depersonalized, after: bytes, limit: int) -> list[bytes]:
-    """Return one page of the objects with something that is held and that the lapse reaches, beyond
+    """Return one page of the objects with something that is not gone and that the lapse reaches, beyond
     `after`.
     """
     scope, reaches = lapse.scope, lapse.reaches
@@ -53,7 +53,9 @@ def reach(lapse: Depersonalized) -> Reached:
 
 
 def holdings(doc: Document) -> tuple[Holding, ...]:
-    """Return the rows by which lapses find an object: one for each grant that is not gone."""
+    """Return the rows by which lapses find an object: one for each grant that is not gone, also while another
+    lapse is ending it.
+    """
     return tuple(
         Holding(
             delivery_id=DeliveryId(copy.delivery_id),
@@ -62,7 +64,6 @@ def holdings(doc: Document) -> tuple[Holding, ...]:
             terms=grant.terms,
             subject_ref=SubjectRef(copy.subject_ref),
             decided=grant.decided,
-            ending=grant.state == "ending",
         )
         for copy in doc.copies
         for grant in copy.grants

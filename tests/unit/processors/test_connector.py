@@ -13,10 +13,10 @@ from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
 from processors.backoff import Backoff, seconds
 from processors.calls import Call, Erase, Write
 from processors.connector import Connector, Limits, Surroundings
-from processors.values import Timing
+from processors.values import Place, Timing
 from schemas.codec import encode
 from schemas.errors import Rejected, Unavailable
-from schemas.models import Depersonalized, ProcessorScope, RecordDelivered, RecordScope
+from schemas.models import Cause, Depersonalized, ProcessorScope, RecordDelivered, RecordScope
 from streams.ports import Chunk, Inbound
 from tests.unit.processors.kit import (
     NAME,
@@ -357,6 +357,48 @@ async def test_an_end_whose_answer_was_lost_counts_as_one_for_the_next_write(ben
     await bench.take(delivery("d2", parts=[EMAIL], decided=2000))
     await bench.later()
     assert [call.again for call in bench.vendor.calls if isinstance(call, Write)] == [False, True]
+
+
+async def test_an_erasure_reaches_what_a_withdrawal_is_still_ending(bench: Bench) -> None:
+    """Both are told what the next call brings, which is asked for the stronger of the two."""
+    first = delivery("d1", parts=[EMAIL])
+    await bench.take(first)
+    bench.die(first, "p")
+    bench.vendor.answers = [Retry(code="vendor_timeout")]
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
+    await bench.take(lapse("l2", of_subject("ann", "p"), cause="erasure"))
+    await bench.later()
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Erase)
+    assert last.cause == "erasure"
+    assert last.causes == frozenset[Cause](("withdrawal", "erasure"))
+    for name in ("l1", "l2"):
+        assert outcomes(bench.vault, id16(name)) == ["already_absent"]  # the lost call had done it
+
+
+async def test_an_answer_to_a_weaker_end_settles_no_stronger_one(bench: Bench) -> None:
+    """The erasure comes in while the withdrawal is being called: it is called for itself."""
+    first = delivery("d1", parts=[EMAIL])
+    await bench.take(first)
+    bench.die(first, "p")
+    call, seen = bench.vendor.call, []
+
+    async def interrupted(asked: Call) -> Answer:
+        seen.append(asked)
+        if len(seen) == 1:
+            with bench.vault.transaction() as tx:
+                place = Place(topic_id=b"t" * 16, partition=1)
+                erasure = lapse("l2", of_subject("ann", "p"), cause="erasure")
+                ledger(bench.vendor, bench.keys, TIMING).mark(tx, erasure, place, b"", bench.wall())
+            return Done(outcome="overwritten_only")
+        return await call(asked)
+
+    bench.vendor.call = interrupted  # type: ignore[method-assign, assignment]  # something happens meanwhile
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
+    await bench.later()
+    assert [asked.cause for asked in seen if isinstance(asked, Erase)] == ["withdrawal", "erasure"]
+    assert outcomes(bench.vault, id16("l1")) == ["overwritten_only"]
+    assert outcomes(bench.vault, id16("l2")) == ["completed"]
 
 
 async def test_a_name_that_follows_from_the_values_is_known_before_the_call(bench: Bench) -> None:
