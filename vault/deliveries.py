@@ -1,11 +1,12 @@
 """Opening what was delivered to a processor: keys for the key endpoint, fields for our own connectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 from schemas.ids import DeliveryId, Micros, Period, Terms
 from schemas.models import RecordDelivered
-from vault.keys import delivery_kek, delivery_root, unwrap
+from vault.keys import INFO_WRAP, delivery_root, hmac_blocks, unwrap
 from vault.opening import UNKNOWN, Ask, Recipiency, Usable, find, first_reason, granted, may_open
 from vault.port import Tx
 from vault.sealing import decode_delivered, delivery_header_of, open_delivered
@@ -130,7 +131,7 @@ class _Keys:
 
     def __init__(self, to: Recipiency) -> None:
         self._to = to
-        self._roots: dict[bytes, bytes] = {}
+        self._roots: dict[bytes, tuple[bytes, bytes]] = {}
         self._last: dict[tuple[int, str], str] = {}
         self._orders: dict[str, list[str]] = {}
 
@@ -140,9 +141,13 @@ class _Keys:
             return UNKNOWN
         root = self._roots.get(used.k)
         if root is None:
-            root = self._roots[used.k] = delivery_root(used.k, self._to.name)
+            root = self._roots[used.k] = hmac_blocks(delivery_root(used.k, self._to.name))
+        inner, outer = root
+        place = delivery.delivery_id + delivery.revision.to_bytes(4, "big") + n.to_bytes(2, "big")
+        begun = inner + INFO_WRAP + place
         for category in self._order(n, asked.purpose):
-            kek = delivery_kek(root, delivery.delivery_id, delivery.revision, n, category)
+            # `vault.keys.delivery_kek`, with what does not depend on the category done once.
+            kek = sha256(outer + sha256(begun + category.encode() + b"\x01").digest()).digest()
             key = unwrap(kek, asked.key)
             if key is not None:
                 self._last[n, asked.purpose] = category
