@@ -53,6 +53,9 @@ class Shop:
     def _watching(self) -> Any:
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            own = request.path == "/" or request.path.startswith("/_")
+            if own and not _of_this_machine(request.host):
+                return web.Response(status=403, text="ask under the address of this machine")
             status = 500
             try:
                 answer = await handler(request)
@@ -62,7 +65,7 @@ class Shop:
                 status = error.status
                 raise
             finally:
-                if request.path != "/" and not request.path.startswith("/_"):
+                if not own:
                     self.calls.appendleft(Called(time.monotonic(), request.method, request.path, status))
                 self._mark()
 
@@ -81,6 +84,14 @@ class Shop:
         inner = part(self.held(), self.marks, self.calls, time.monotonic())
         text = inner if "part" in request.query else page(self.name, inner)
         return web.Response(text=text, content_type="text/html", headers=HEADERS)
+
+
+def _of_this_machine(host: str) -> bool:
+    """Whether a Host names this machine by its own words: a stranger's page may let a name lead here
+    (rebinding) and would read the shelf.
+    """
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return name in ("localhost", "127.0.0.1", "[::1]")
 
 
 async def serve(

@@ -66,6 +66,10 @@ async def test_every_fake_has_its_page(name: str, tmp_path: Path) -> None:
                 assert answer.status == 200 and answer.content_type == "text/html"
                 assert answer.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
             assert f"<bdi>{name}</bdi>" in text and "/nowhere</bdi>" in text and "a@b.c" not in text
+            for path in ("", "/_held"):
+                stranger = {"Host": "evil.example:80"}
+                async with http.get(running.url + path, headers=stranger) as answer:
+                    assert answer.status == 403, "a name that a stranger let lead here"
             async with http.get(f"{running.url}/?part=1") as answer:
                 assert "<html" not in await answer.text()
             async with http.get(f"{running.url}/_held") as answer:
