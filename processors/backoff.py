@@ -40,15 +40,17 @@ class Backoff:
         return Micros(max(jittered, min(wish or 0, self.obey_up_to)))
 
 
-def retry_after(header: str | None, now: Micros) -> Micros | None:
+def retry_after(header: str | None, now: Micros | None) -> Micros | None:
     """Return the wish of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date), None where
-    unreadable.
+    unreadable; a date is, where no clock tells how far it is.
     """
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit() and len(text) < 12:
         return Micros(int(text) * SECOND)
+    if now is None:
+        return None
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from processors import metrics
 from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
+from processors.backoff import seconds
 from processors.calls import Call, Erase
 from processors.faults import CALLED
 from processors.gate import Gate
@@ -16,6 +17,8 @@ from processors.recipient import Recipient
 from schemas.ids import Micros
 from vault.faults import Crash
 
+LOGIN = seconds(600)
+"""How long a recipient is left alone whose login was renewed and is still refused."""
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +62,7 @@ class Calling:
             except TimeoutError:
                 answer = Retry(code="vendor_timeout")
         if isinstance(answer, Refresh):
-            answer = Pause(code=answer.code)
+            answer = Pause(code=answer.code, after=LOGIN)
         if answer is not None and not isinstance(answer, Retry):
             self._noted(answer)
         return answer
@@ -71,13 +74,15 @@ class Calling:
             answer = await self.recipient.call(call)
         self.crash(CALLED)
         if isinstance(answer, Refresh):
-            return Pause(code=answer.code)
+            return Pause(code=answer.code, after=LOGIN)
         if (
             isinstance(answer, Done)
             and isinstance(call, Erase)
             and answer.outcome in ("completed", "already_absent")
         ):
             left = await self.recipient.present(call.key, call.vendor_id)
+            if isinstance(left, Retry):
+                return replace(left, landed=True)
             if left:
                 return Retry(code="vendor_kept")
         return answer

@@ -233,13 +233,15 @@ class Mailchimp:
     async def refresh(self) -> None:
         """A key has no session."""
 
-    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | None:  # noqa: ARG002
+    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:  # noqa: ARG002
         """Read the member in every audience: the fields that are not empty; what cannot be read is there."""
         name, found = (vendor_id or "").partition(" ")[0], frozenset[str]()
         for audience in self._settings.audiences if name else ():
             reply = await self._api.member("GET", name, audience=audience)
             if missing(reply):
                 continue
+            if isinstance(reply, Retry):
+                return reply
             if not isinstance(reply, Reply) or reply.object is None:
                 return KEPT
             merged = reply.object.get("merge_fields")

@@ -177,3 +177,11 @@ def read_status(body: bytes) -> Status | None:
         return _STATUS.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def is_object(body: bytes) -> bool:
+    """Return whether a body is a JSON object at all."""
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False

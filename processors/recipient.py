@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from processors.answers import Answer
+from processors.answers import Answer, Retry
 from processors.calls import Call
 from schemas.ids import Micros
 from schemas.models import IdentifierKind, ReceiptOutcome, RecordDelivered
@@ -33,8 +33,10 @@ class Recipient(Protocol):
     async def refresh(self) -> None:
         """Renew the login after a `Refresh`."""
 
-    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | None:
-        """Return the names of the fields that stand there now, None where this recipient cannot be read."""
+    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:
+        """Return the names of the fields that stand there now, None where this recipient cannot be read;
+        `Retry` where it cannot be looked at just now, which counts as kept until then.
+        """
 
     async def check(self) -> None:
         """Prove the credentials without moving personal data; `Refused` or `Unavailable` says what failed."""

@@ -32,6 +32,8 @@ def resting(doc: Document) -> Document:
 def shown(doc: Document, opened: Opened, compose: Compose) -> tuple[Document, bytes, tuple[Told, ...]]:
     """Return the document after showing what opened, the answer, and what to tell: each delivery once."""
     before = {writer for writers in doc.wrote.values() for writer in writers}
+    # A delivery that a later one covers writes nothing, now or ever: its fields are known since it was told.
+    known = {c.delivery_id for c in doc.copies if any(part.fields for part in c.parts)} | before
     entered, attempt, never = plan(asking(doc), opened)
     fields = attempt.call.set if isinstance(attempt.call, Write) else {}
     body = compose(fields)
@@ -39,4 +41,8 @@ def shown(doc: Document, opened: Opened, compose: Compose) -> tuple[Document, by
         return resting(entered), body, never
     done = Done(outcome="delivered", evidence=hashlib.sha256(body).digest())
     after, told = finish(entered, attempt, done)
-    return resting(after), body, (*never, *(t for t in told if t.about not in before))
+    return (
+        resting(after),
+        body,
+        (*never, *(t for t in told if t.about not in (before if t.outcome == "delivered" else known))),
+    )

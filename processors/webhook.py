@@ -25,6 +25,7 @@ from processors.messages import (
     Message,
     Secrets,
     erasure_message,
+    is_object,
     read_status,
     request_id,
     write_message,
@@ -168,6 +169,10 @@ class Webhook:
                 outcome="accepted_async" if response.status == 202 else "delivered", evidence=evidence
             )
         named, said = request_id(self._processor, call), read_status(body)
+        if said is None and response.content_type == "application/json" and not is_object(body):
+            return Retry(
+                code="vendor_answer"
+            )  # half of an answer says nothing, not even that it was accepted
         if said is not None and said.subject_request_id != named:
             return Retry(code="vendor_answer")
         done = said is not None and said.request_status == "completed" and response.status == 200

@@ -14,10 +14,10 @@ from lapse.visible import visible
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
-    from lapse import connecting, main, recipients, showing
+    from lapse import conforming, connecting, main, recipients, showing
 else:
-    connecting, main, recipients, showing = lazily(
-        "lapse.connecting", "lapse.main", "lapse.recipients", "lapse.showing"
+    conforming, connecting, main, recipients, showing = lazily(
+        "lapse.conforming", "lapse.connecting", "lapse.main", "lapse.recipients", "lapse.showing"
     )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A processor the policy names.")]
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
         ("list", processor_list),
         ("show", processor_show),
         ("check", processor_check),
+        ("conform", processor_conform),
         ("approve", processor_approve),
         ("suspend", processor_suspend),
         ("resume", processor_resume),
@@ -66,6 +67,40 @@ def processor_check(
     """
     with main.installation(main.data_folder(data)) as here:
         show(connecting.check(here, name, timeout))
+
+
+def processor_conform(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A connector, or a processor the policy names.")
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option("--module", metavar="PKG.MOD:FUNCTION", help="Your own: returns a conformance Party."),
+    ] = None,
+    situation: Annotated[
+        list[str] | None, typer.Option("--situation", metavar="ID", help="Only this one; may be repeated.")
+    ] = None,
+    seed: Annotated[str, typer.Option("--seed", help="Another seed draws other variants.")] = "lapse",
+    most: Annotated[
+        int, typer.Option("--most", min=1, max=100_000, help="Variants played of a situation that has more.")
+    ] = 16,
+    data: Data = None,
+    output: Format = Output.TABLE,
+) -> int:
+    """Put a connector through every situation it must come through, beside a stand-in on this machine.
+
+    Nothing of anybody is used, and nobody is called. Exit 1 where a situation failed; its trace is shown.
+    """
+    asked = conforming.Asked(name=name, module=module, situations=situation or (), seed=seed, most=most)
+    results = conforming.conforms(asked, data)
+    columns = ("situation", "held", "runs", "why")
+    rows = [conforming.row(each, traced=output is Output.JSON) for each in results]
+    show_rows("situations", columns, rows, empty="There is no situation.")
+    failed = [each for each in results if each.held == "failed"]
+    if output is Output.TABLE:
+        for each in failed:
+            stdout().print("\n".join((f"\n{each.situation}: {each.why}", *each.trace)), markup=False)
+    return int(bool(failed))
 
 
 def processor_approve(

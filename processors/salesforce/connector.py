@@ -123,14 +123,14 @@ class Salesforce:
         """Log in again."""
         await self._session.renew()
 
-    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | None:
+    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:
         """Return our names of the fields that stand at the person's records; all of them while the org is
         away: what cannot be looked at counts as kept.
         """
         try:
             return await self._session.again(lambda: self._standing(key, vendor_id))
-        except Stopped:
-            return frozenset(self._fields)
+        except Stopped as stop:
+            return stop.answer if isinstance(stop.answer, Retry) else frozenset(self._fields)
 
     async def _standing(self, key: str, vendor_id: str | None) -> frozenset[str]:
         stand: set[str] = set()

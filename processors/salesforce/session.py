@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from processors.answers import Pause, Refresh, Retry
+from processors.backoff import retry_after
 from processors.http import ANSWER_BYTES, LOOK_AGAIN, Http, Reply, Stopped
 from processors.salesforce.settings import SalesforceSettings
 from processors.salesforce.wire import refusal
@@ -100,7 +101,8 @@ class Session:
         if isinstance(answer, Pause):
             raise Stopped(answer)
         if answer.status == 429 or answer.status >= 500:
-            raise Stopped(Retry(code="vendor_down", landed=False))
+            wish = retry_after(answer.headers.get("retry-after"), None)
+            raise Stopped(Retry(code="vendor_down", after=wish, landed=False))
         if answer.status >= 300:
             raise Stopped(Pause(code="vendor_login", after=LOOK_AGAIN))
         token = (answer.object or {}).get("access_token")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from processors.answers import Answer, Pause, Permanent, Refresh, Retry
-from processors.backoff import SECOND
+from processors.backoff import SECOND, retry_after
 from processors.http import LOOK_AGAIN, Reply
 from schemas.ids import Micros
 
@@ -66,7 +66,7 @@ def missing_fields(reply: Reply) -> frozenset[str]:
 def refusal(reply: Reply) -> Answer:
     """Return what an answer without success means; only Salesforce's own error may refuse for good."""
     status, said = reply.status, errors(reply)
-    named = {code for code, _ in said}
+    named, wish = {code for code, _ in said}, retry_after(reply.headers.get("retry-after"), None)
     if any(_LOCKED in code or _LOCKED in message for code, message in said):
         return Retry(code="vendor_busy", landed=False)  # also inside CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY
     if "REQUEST_LIMIT_EXCEEDED" in named or "STORAGE_LIMIT_EXCEEDED" in named:
@@ -78,9 +78,9 @@ def refusal(reply: Reply) -> Answer:
     if 301 <= status < 400:
         return Pause(code="vendor_redirect", after=LOOK_AGAIN)
     if status in (409, 429):
-        return Retry(code="vendor_busy", landed=status == 409)
+        return Retry(code="vendor_busy", after=wish, landed=status == 409)
     if status >= 500:
-        return Retry(code="vendor_down")
+        return Retry(code="vendor_down", after=wish)
     if status == 300 or said:
         return Permanent(code="vendor_refused", evidence=reply.evidence())
     return Retry(code="vendor_answer")

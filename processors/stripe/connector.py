@@ -142,15 +142,15 @@ class Stripe:
     async def refresh(self) -> None:
         """There is no session to renew."""
 
-    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | None:
+    async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:
         """Return our names of the fields that stand at the person's customers; all of them while Stripe is
         away: what cannot be looked at counts as kept.
         """
         try:
             mine = [vendor_id] if vendor_id is not None else await self._customers.find(key)
             stand = [await self._customers.read(each) for each in mine]
-        except Stopped:
-            return frozenset(self._fields)
+        except Stopped as stop:
+            return stop.answer if isinstance(stop.answer, Retry) else frozenset(self._fields)
         return frozenset().union(*(standing(each, self._fields) for each in stand if each is not None))
 
     async def check(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from processors.answers import Pause, Permanent, Retry
+from processors.backoff import retry_after
 from processors.http import LOOK_AGAIN, Reply
 
 MARK = "lapse"
@@ -78,16 +79,17 @@ def evidence(reply: Reply) -> bytes:
 def refusal(reply: Reply) -> Retry | Pause | Permanent:
     """Return what an answer without success means; only Stripe's own error may refuse for good."""
     status, hint = reply.status, reply.headers.get("stripe-should-retry")
+    wish = retry_after(reply.headers.get("retry-after"), None)
     if 300 <= status < 400:
         return Pause(code="vendor_redirect", after=LOOK_AGAIN)
     if status in (401, 403):
         return Pause(code="vendor_login", after=LOOK_AGAIN)
     if status == 429:
-        return Retry(code="vendor_busy", landed=False)
+        return Retry(code="vendor_busy", after=wish, landed=False)
     if status == 409 or (hint == "true" and status < 500):
-        return Retry(code="vendor_busy")
+        return Retry(code="vendor_busy", after=wish)
     if status >= 500:
-        return Retry(code="vendor_down", tries=TRIES if hint == "false" else None)
+        return Retry(code="vendor_down", after=wish, tries=TRIES if hint == "false" else None)
     if status < 400 or error_code(reply) is None:
         return Retry(code="vendor_answer")
     return Permanent(code="vendor_refused", evidence=evidence(reply))

@@ -95,16 +95,6 @@ def holds(system: System, person: Person) -> bool:
     return any(each["fields"].get("name") == person.name for each in held(system))
 
 
-def shelf(system: System, name: str) -> str:
-    """What a vendor's stand-in holds, as text."""
-    url = system.run["processors"][name]["fake_url"]
-    return json.dumps(system.http("GET", f"{url}/_held").json())
-
-
-VENDORS = ("payments", "sales", "newsletter")
-"""Those of the demo's vendors that are handed copies without being asked, and can delete them."""
-
-
 def kind(message: Message) -> str:
     """What a clear record says it is."""
     return dict(message.headers)["lapse-type"].decode()
@@ -152,18 +142,6 @@ def test_a_partner_in_trouble_still_ends_with_exactly_what_it_may_have(
     fault(demo, trouble, 3)
     demo.do("clock", "advance", "PT30S", "--confirm")
     until(lambda: not any(holds(demo, p) for p in people), 90, "the partner has erased everybody")
-    demo.quiet()
-
-
-def test_every_vendor_holds_a_person_until_the_erasure(demo: System) -> None:
-    """Credentials hold, each shelf fills, and what was asked to be forgotten is found on none."""
-    for name in ("sales", "validation"):
-        assert demo.do("processor", "check", name)["credentials"] == "hold"
-    person = somebody()
-    submit(demo, person, *allows("marketing_email"))
-    until(lambda: all(person.email in shelf(demo, v) for v in VENDORS), 60, "every vendor holds the person")
-    demo.do("subject", "erase", person.who, "--reason", "asked", "--yes")
-    until(lambda: not any(person.email in shelf(demo, v) for v in VENDORS), 60, "no vendor does any more")
     demo.quiet()
 
 

@@ -515,7 +515,11 @@ async def test_an_expired_login_is_renewed_once(bench: Bench) -> None:
     assert (bench.vendor.refreshed, bench.held) == (1, {"email": "one"})
     bench.vendor.answers = [Refresh(code="vendor_login"), Refresh(code="vendor_login")]
     await bench.take(delivery("d2", parts=[PHONE]))
-    assert bench.connector.gate.disabled
+    assert not bench.connector.gate.disabled
+    await bench.later(300)
+    assert bench.held == {"email": "one"}
+    await bench.later(301)
+    assert bench.held == {"email": "one", "phone": "one"}
 
 
 async def test_a_call_without_an_answer_ends_at_its_deadline(bench: Bench) -> None:

@@ -202,4 +202,5 @@ def test_a_login_that_has_expired_is_renewed_once() -> None:
     case.vendor.ends["job-0"] = Refresh(code="vendor_login")
     assert case.pass_(3) == 1
     assert case.vendor.refreshed == 1
-    assert case.connector.gate.disabled
+    assert case.connector.gate.code == "vendor_login"
+    assert not case.connector.gate.disabled

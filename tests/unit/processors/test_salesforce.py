@@ -116,6 +116,12 @@ async def test_a_lead_is_written_in_a_leads_words(it: Set) -> None:
     }
 
 
+async def _standing(crm: Salesforce, vendor_id: str) -> frozenset[str]:
+    found = await crm.present(KEY, vendor_id)
+    assert isinstance(found, frozenset)
+    return found
+
+
 async def test_a_converted_lead_is_written_at_its_contact(it: Set) -> None:
     """What was for the lead goes where its person has gone, and comes from there when it ends."""
     crm = it.again(object="Lead")
@@ -124,7 +130,7 @@ async def test_a_converted_lead_is_written_at_its_contact(it: Set) -> None:
     moved = done(await crm.call(write({"city": "Bonn"}, vendor_id=first.vendor_id, version=2)))
     assert moved.vendor_id == contact
     assert it.fields()[0]["MailingCity"] == "Bonn"
-    assert "city" in (await crm.present(KEY, contact) or ())
+    assert "city" in await _standing(crm, contact)
     gone = done(await crm.call(erase(vendor_id=contact)))
     assert gone.outcome == "manual_required"  # the lead could not be overwritten, and lies in the bin
     assert it.org.held() == []
@@ -212,7 +218,9 @@ async def test_what_may_pass_is_retried(it: Set, kind: FaultKind, answer: Answer
     crm = it.again()
     await crm.check()
     it.org.faults.order(fault(kind))
-    assert await crm.call(write(ANN)) == answer
+    found = await crm.call(write(ANN))
+    # how long the stand-in asks to be left alone is drawn
+    assert (replace(found, after=None) if isinstance(found, Retry) else found) == answer
 
 
 @pytest.mark.parametrize("hidden", [False, True])
@@ -438,12 +446,12 @@ async def test_following_renews_the_login_by_itself(it: Set) -> None:
     assert await _followed(crm, gone) == "completed"
 
 
-async def test_while_the_org_is_away_everything_counts_as_kept(it: Set) -> None:
+async def test_while_the_org_is_away_nothing_can_be_looked_at(it: Set) -> None:
     """A look that cannot be taken proves no erasure."""
     crm = it.again()
     done(await crm.call(write(ANN)))
     it.org.faults.order(fault("5xx", times=3))
-    assert await crm.present(KEY, None) == frozenset(MANIFEST.fields)
+    assert await crm.present(KEY, None) == Retry(code="vendor_down")
 
 
 async def _followed(crm: Salesforce, gone: Done) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -227,7 +227,9 @@ async def test_a_replayed_update_is_done_all_the_same(it: Set) -> None:
 async def test_what_may_pass_is_retried(it: Set, kind: FaultKind, answer: Answer) -> None:
     """Each class as the table of answers has it."""
     it.account.faults.order(fault(kind, times=2))  # aiohttp itself repeats a GET whose connection broke
-    assert await it.stripe.call(write(ANN)) == answer
+    found = await it.stripe.call(write(ANN))
+    # how long the stand-in asks to be left alone is drawn
+    assert (replace(found, after=None) if isinstance(found, Retry) else found) == answer
 
 
 @pytest.mark.parametrize(("kind", "code"), [("401", "vendor_login"), ("redirect", "vendor_redirect")])
