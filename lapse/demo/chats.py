@@ -18,6 +18,7 @@ from urllib.parse import quote
 from confluent_kafka import Consumer, KafkaException
 
 from lapse import main
+from lapse.demo.stands import Stand
 from lapse.layout import read_json
 from lapse.main import Installation
 from processors.credentials import stand_in_file
@@ -56,7 +57,11 @@ class Chats:
 
     def tidy_up(self) -> None:
         """Let an agent empty the cards in the app: all but those that are overlooked."""
-        for token in self.visitors[: max(0, len(self.visitors) - FORGOTTEN)]:
+        stand = Stand(name=self._name, url=self._url)
+        stand.look()
+        filled = {str(card["id"]) for card in stand.objects}
+        cards = [token for token in self.visitors if token in filled]
+        for token in cards[: len(cards) - FORGOTTEN]:
             self._act("client_updated", token, EMPTY)
 
     def _run(self) -> None:
