@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -103,6 +105,61 @@ def kind(message: Message) -> str:
 def body(message: Message) -> dict[str, Any]:
     """A clear record."""
     return dict(json.loads(message.value or b"{}"))
+
+
+def test_an_unsubscription_at_the_vendor_is_a_withdrawal_everywhere(demo: System) -> None:
+    """As Mailchimp tells it, secret in the address; with another secret nothing is believed."""
+    person = somebody()
+    submit(demo, person, *allows("marketing_email"))
+    demo.quiet()
+    file = demo.data / "keys" / "processors" / "newsletter.mailchimp.fake"
+    told = {
+        "type": "unsubscribe",
+        "fired_at": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}",
+        "data[email]": person.email,
+        "data[list_id]": "demo000001",
+    }
+    form, url = urlencode(told).encode(), f"{demo.run['urls']['keys']}/in/newsletter?secret="
+    assert demo.http("GET", url).status == 200
+    assert demo.http("POST", f"{url}guess", form).status == 403
+    secret = json.loads(file.read_text())["hook_secret"]
+    assert demo.http("POST", f"{url}{secret}", form).status == 200
+    assert demo.http("POST", f"{url}{secret}", form).status == 200, "again, as vendors do"
+    until(lambda: stated(demo, person, "marketing_email") == "denied", 30, "the withdrawal is applied")
+    demo.quiet()
+    causes = {(message.record or {}).get("cause") for message in demo.lapses("crm")}
+    assert "withdrawal" in causes, "everybody who had it is told"
+
+
+def stated(system: System, person: Person, purpose: str) -> str | None:
+    """What the vault has of a person's word about a purpose."""
+    [rows] = system.do("subject", "show", person.who).values()
+    return next((each["state"] for each in rows if each["purpose"] == purpose), None)
+
+
+def test_a_recalled_partner_gives_everything_back_and_there_is_a_report(demo: System, tmp_path: Path) -> None:
+    """The report says what it held and what it answered, and nothing of anybody."""
+    person = somebody()
+    submit(demo, person)
+    until(lambda: holds(demo, person), 60, "the partner holds it")
+    demo.do("processor", "recall", "partner", "--reason", "a test of the recall")
+    page = tmp_path / "recall.html"
+    try:
+        until(lambda: recall(demo, page)["state"] == "complete", 60, "everything was given back")
+        assert not holds(demo, person)
+        found = recall(demo, page)
+        assert found["held"]["objects"] >= 1 and sum(found["answered"].values()) >= 1
+        assert found["open"] == {"objects": 0, "not_asked_yet": 0}
+        assert "a test of the recall" in page.read_text()
+        assert not any(value.decode() in page.read_text() for value in person.values)
+        assert demo.do("task", "list", "--processor", "partner")["tasks"] == []
+    finally:
+        demo.do("processor", "resume", "partner")
+
+
+def recall(system: System, page: Path) -> dict[str, Any]:
+    """How the partner's recall stands."""
+    return system.do("recall", "show", "partner", "--report", str(page))
 
 
 @pytest.mark.parametrize("language", ["python", "javascript"])
