@@ -57,6 +57,9 @@ _ABOUT = {
 }
 
 
+_PROCESSOR = {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,39}$"}
+
+
 def _body(schema: Part) -> Part:
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
@@ -118,13 +121,13 @@ def document() -> Part:
                         "202": {"description": "Heard, and durable."},
                     },
                     security=[],
-                    parameters=[in_path("processor", {"type": "string"})],
+                    parameters=[in_path("processor", _PROCESSOR)],
                     requestBody={"content": {"*/*": {}}},
                 ),
                 **_get(
                     "Is this recipient listened to",
                     problems(_ABOUT, 404, 503) | {"200": {"description": "It is."}},
-                    parameters=[in_path("processor", {"type": "string"})],
+                    parameters=[in_path("processor", _PROCESSOR)],
                 ),
             },
             "/healthz": _get(

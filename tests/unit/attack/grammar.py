@@ -25,11 +25,11 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     ),
     "keys": (
         "/v1/keys", "/v1/receipts", "/v1/callbacks/{x}/{x}", "/v1/callbacks/partner/{h}", "/healthz",
-        "/openapi.json", "/schemas/ids/{n}", "/schemas/ids/{x}", "/v1/{x}",
+        "/openapi.json", "/schemas/ids/{n}", "/schemas/ids/{x}", "/v1/{x}", "/in/partner", "/in/{x}",
     ),
     "admin": (
-        "/v1/lag", "/v1/events/{h}", "/v1/events/{x}", "/v1/plans/{n}", "/v1/plans/{x}", "/healthz",
-        "/openapi.json", "/v1/{x}",
+        "/v1/lag", "/v1/tasks", "/v1/events/{h}", "/v1/events/{x}", "/v1/plans/{n}", "/v1/plans/{x}",
+        "/healthz", "/openapi.json", "/v1/{x}",
     ),
 }  # fmt: skip
 MEDIA = (

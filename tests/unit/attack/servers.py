@@ -27,16 +27,26 @@ from lapse.collector import Limits
 from lapse.collector.framing import Spooled
 from lapse.initialise import initialise, read_marker, read_policy
 from lapse.keyservice.app import create_app as create_keys
+from lapse.keyservice.inbound import Ear
 from lapse.keyservice.rates import Rates
 from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.settings import Settings
+from processors.messages import Secrets
+from processors.partner_events import PartnerEar
+from processors.tokens import make_secret
 from schemas.ids import Micros
+from schemas.plan import ProcessorPlan
 from tests.unit.collector.harness import KEY, POLICY, TOKEN, Running, running, settings
 from tests.unit.processors.world import TOKENS, World
 from vault.values import PolicyRow
 
 NAMES = ("collector", "keys", "admin")
+
+
+def partner(plan: ProcessorPlan) -> Ear | None:
+    """The one recipient that is listened to, under a secret nobody has."""
+    return Ear(hears=PartnerEar(Secrets((make_secret(),)))) if plan.name == "partner" else None
 
 
 @dataclass
@@ -113,7 +123,7 @@ async def all_three(folder: Path, limits: Limits | None = None) -> AsyncIterator
     """Start them in this loop and stop them in order."""
     layout, world = installation(folder / "data"), World()
     rates = Rates(per_second=1e9, burst=1e9, clock=time.monotonic)
-    keys = create_keys(world.vault, world.book.within, rates=rates)
+    keys = create_keys(world.vault, world.book.within, rates=rates, ears=partner)
     admin = create_admin(layout, partial(opened, layout))
     tls = ssl.create_default_context(cafile=str(layout.ca))
     async with (
