@@ -51,7 +51,6 @@ class _Ways:
     quota: Refusal
     expired: Refusal
     refused: Refusal
-    path: str = ""
     asks: Asks | None = None
 
 
@@ -115,8 +114,10 @@ _WAYS: Mapping[str, _Ways] = {
 }
 
 
-def shipped(name: str) -> Party:
-    """Return the party of a kind that ships; `NotFound` where there is none, or it calls nobody."""
+def shipped(name: str, **said: str | int | bool) -> Party:
+    """Return the party of a kind that ships, a vendor's with these settings of a policy; `NotFound` where
+    there is none, or it calls nobody.
+    """
     if name == "webhook":
         return _partner()
     offered = vendor(name) if name in NAMES else None
@@ -135,8 +136,8 @@ def shipped(name: str) -> Party:
         return running
 
     def make(url: str, wall: Wall) -> Recipient:
-        said = {**ways.said, "base_url": url + ways.path, "allow_private": True}
-        settings = offered.make.settings(said, secrets)
+        all_said = {**ways.said, **said, "base_url": url, "allow_private": True}
+        settings = offered.make.settings(all_said, secrets)
         return offered.make(processor=NAME, settings=settings, fields=fields, wall=wall)
 
     return Party(

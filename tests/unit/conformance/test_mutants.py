@@ -4,11 +4,14 @@ passes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from processors.conformance import IDS, Party, play
 from processors.conformance.cases import CASES
-from tests.unit.conformance.rest import party
+from processors.manifest import Deletion
+from tests.unit.conformance.rest import MANIFEST, party
 
 WRONG = {
     "only_granted": ["sends all"],
@@ -47,7 +50,7 @@ def test_every_situation_is_played_and_has_a_mutant() -> None:
 @pytest.mark.parametrize("name", IDS)
 async def test_a_right_connector_holds(name: str) -> None:
     """So what fails a mutant is what it gets wrong."""
-    result = await play(party(), name, most=6)
+    result = await play(party(), name, most=4)
     assert result.held == "held", (result.why, *result.trace)
 
 
@@ -58,6 +61,14 @@ async def test_a_wrong_connector_is_caught(name: str, wrong: str) -> None:
     assert result.held == "failed"
     assert result.why
     assert result.trace
+
+
+@pytest.mark.parametrize("deletion", ["overwritten", "by_hand", "nothing_kept"])
+async def test_more_than_the_manifest_offers_is_caught(deletion: Deletion) -> None:
+    """A receipt that says completed where the interface can do no such thing."""
+    weaker = replace(party(), manifest=replace(MANIFEST, deletion=deletion))
+    result = await play(weaker, "receipts")
+    assert (result.held, "completed" in result.why) == ("failed", True)
 
 
 def _mutant(wrong: str) -> Party:
