@@ -157,6 +157,28 @@ def test_a_recalled_partner_gives_everything_back_and_there_is_a_report(demo: Sy
         demo.do("processor", "resume", "partner")
 
 
+def test_what_nobody_answers_is_a_task_until_somebody_shows_that_it_is_done(demo: System) -> None:
+    """The CRM has a consumer of its own, which does not run: its recall is late, and closed by hand."""
+    demo.do("processor", "recall", "crm", "--reason", "a test of tasks")
+    try:
+        demo.do("clock", "advance", "PT60S", "--confirm")
+        until(lambda: late(demo), 60, "the recall is late")
+        [name] = late(demo)
+        shown = demo.do("task", "done", name, "--evidence", "ab" * 32, "--yes")
+        assert shown["state"] == "done"
+        assert name not in late(demo)
+        assert demo.do("recall", "show", "crm")["closed_by_hand"] == "ab" * 32
+        assert demo.lapse("task", "done", name, "--evidence", "ab" * 32, "--yes").code == 3
+    finally:
+        demo.do("processor", "resume", "crm")
+
+
+def late(system: System) -> list[str]:
+    """The recalls nobody has answered in time."""
+    rows = system.do("task", "list", "--processor", "crm")["tasks"]
+    return [row["task"] for row in rows if row["cause"] == "recall" and row["kind"] == "late"]
+
+
 def recall(system: System, page: Path) -> dict[str, Any]:
     """How the partner's recall stands."""
     return system.do("recall", "show", "partner", "--report", str(page))
