@@ -162,7 +162,7 @@ def test_what_nobody_answers_is_a_task_until_somebody_shows_that_it_is_done(demo
     demo.do("processor", "recall", "crm", "--reason", "a test of tasks")
     try:
         demo.do("clock", "advance", "PT60S", "--confirm")
-        until(lambda: late(demo), 60, "the recall is late")
+        until(lambda: bool(late(demo)), 60, "the recall is late")
         [name] = late(demo)
         shown = demo.do("task", "done", name, "--evidence", "ab" * 32, "--yes")
         assert shown["state"] == "done"
