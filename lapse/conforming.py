@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lapse.main import data_folder, installation
 from processors.conformance import IDS, Party, Result, conform, parties
+from processors.registry import NAMES as CONNECTORS
 from schemas.errors import BadInput, NotFound
 
 
@@ -55,7 +56,7 @@ def _party(asked: Asked, data: Path | None) -> Party:
     if asked.name is None:
         do = "name a connector or a processor, or --module pkg.mod:function"
         raise BadInput("usage", "nothing to put to the proof", "NAME", do)
-    if asked.name in parties.NAMES:
+    if asked.name in CONNECTORS:
         return parties.shipped(asked.name)
     with installation(data_folder(data)) as here:
         return parties.shipped(here.plans.latest.processor(asked.name).connector)

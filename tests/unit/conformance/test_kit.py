@@ -137,4 +137,6 @@ def test_the_verb_says_what_it_cannot_find() -> None:
             conforming.conforms(conforming.Asked(**(usual | changed)), None)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
         conforming.conforms(conforming.Asked(**(usual | {"name": "webhook", "situations": ("x",)})), None)  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        conforming.conforms(conforming.Asked(**(usual | {"name": "kafka"})), None)  # type: ignore[arg-type]
     assert len(set(IDS)) == len(IDS)
