@@ -73,6 +73,7 @@ class _Reading:
         self.hashes: dict[tagging.Identity, bytes | None] = {}
         self._record, self._alias = vault.secrets.record, vault.secrets.alias
         self._seen = vault.secrets.named("seen")
+        self.schema_ids = {kind: codec.schema_id(kind) for kind in _EVENTS}
         self._names: dict[tuple[str, str], Keyed] = {}
         self._aliases: dict[str, Keyed] = {}
 
@@ -160,7 +161,7 @@ class IntakeReader:
             arrived.record_id = self._place(reading, record)
             arrived.code, arrived.path = "schema_mismatch", "another kind of record stands here"
             return arrived
-        arrived.schema_id = codec.schema_id(type(event))
+        arrived.schema_id = reading.schema_ids[type(event)]
         self._know(reading, arrived, event)
         return arrived
 

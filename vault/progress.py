@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from schemas.ids import Micros, RecordId
 from vault.base import Base, Tools, one
-from vault.keys import keyed
+from vault.keys import Keyed, keyed
 from vault.store import Rows, Way
 from vault.tables import PLAN, PROGRESS, SEEN
 
@@ -26,6 +26,7 @@ class ProgressRows(Base):
     def __init__(self, rows: Rows, tools: Tools, *, write: bool, way: Way = "alone") -> None:
         super().__init__(rows, tools, write=write, way=way)
         self._seen: dict[RecordId, tuple[int, bytes]] = {}
+        self._names: Keyed | None = None
 
     def progress(self, topic_id: str, partition: int) -> int | None:
         """Return the next offset to be done, None where nothing was ever done."""
@@ -79,8 +80,10 @@ class ProgressRows(Base):
         known = self._seen.get(record)
         if known is not None:
             return known
-        key = self.secret("seen")
-        assert key is not None, "the vault was set up with its secrets"
-        name = keyed(key, b"lapse/v1/seen").digest(record)
+        if self._names is None:
+            key = self.secret("seen")
+            assert key is not None, "the vault was set up with its secrets"
+            self._names = keyed(key, b"lapse/v1/seen")
+        name = self._names.digest(record)
         found = self._seen[record] = int.from_bytes(name[:8], "big", signed=True), name[8:16]
         return found
