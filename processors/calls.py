@@ -23,10 +23,12 @@ from processors.objects import (
     Ended,
     Ending,
     ending_grants,
+    left,
     remove_ended,
     stays,
     strongest,
     woken,
+    written,
 )
 from schemas.ids import Micros
 from schemas.models import Cause, ReceiptOutcome
@@ -90,6 +92,8 @@ class Attempt:
     waits: frozenset[bytes]
     """Of those, the ones with a compartment that may open later."""
     ended: Ended
+    lapses: frozenset[bytes]
+    """The lapses it may answer: one that came later may not have been in its mind."""
     writers: Mapping[str, bytes]
     settles: bool
     bare: bool
@@ -133,7 +137,7 @@ def plan(
     bare = doc.settling and doc.one_by_one
     values = _values(doc, opened)
     blank = (
-        tuple(n for n in sorted(doc.wrote) if n not in values and not stays(doc, n)) if doc.settling else ()
+        tuple(n for n in sorted(doc.wrote) if n not in values and not left(doc, n)) if doc.settling else ()
     )
     living = tuple(c for c in doc.copies if c.living)
     call: Call | None = None
@@ -168,6 +172,7 @@ def plan(
         carried=frozenset((c.delivery_id, c.revision) for c in doc.copies if c.delivery_id in opened),
         waits=frozenset(c.delivery_id for c in living if bare or _waits(c, opened)),
         ended=ending_grants(doc),
+        lapses=frozenset(e.lapse for e in doc.endings),
         writers=writers,
         settles=doc.settling,
         bare=bare,
@@ -273,6 +278,7 @@ def _restore(doc: Document, attempt: Attempt) -> Document:
 
 def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tuple[Told, ...]]:
     told: list[Told] = []
+    reached = written(doc)
     doc = _stands(doc, attempt, answer)
     copies: list[Copy] = []
     for copy in doc.copies:
@@ -296,7 +302,8 @@ def _done(doc: Document, attempt: Attempt, answer: Done) -> tuple[Document, tupl
         attempts=0,
         one_by_one=doc.one_by_one and still_owed,
     )
-    return remove_ended(doc, attempt.ended, rest=_rests(attempt, answer)), tuple(told)
+    resting = reached if _rests(attempt, answer) else frozenset[bytes]()
+    return remove_ended(doc, attempt.ended, lapses=attempt.lapses, rest=resting), tuple(told)
 
 
 def _rests(attempt: Attempt, answer: Done) -> bool:
@@ -306,12 +313,14 @@ def _rests(attempt: Attempt, answer: Done) -> bool:
 def _stands(doc: Document, attempt: Attempt, answer: Done) -> Document:
     """Return the document with what stands at the recipient now."""
     if _rests(attempt, answer):
-        return replace(doc, wrote={})
+        return doc
     if isinstance(attempt.call, Write) and answer.kept:
         kept = {name: w for name, w in attempt.before.items() if name not in attempt.call.blank}
         wrote = {**kept, **{name: (writer,) for name, writer in attempt.writers.items()}}
         name = answer.vendor_id or doc.vendor_id
-        return woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=(), ended=False))
+        # An answer that names nothing does not say under which of its names the object was found.
+        also = doc.also if answer.vendor_id is None else ()
+        return woken(replace(doc, wrote=wrote, touched=True, vendor_id=name, also=also, ended=False))
     if attempt.call is None:
         return doc
     doc = woken(replace(doc, wrote={}, touched=False, vendor_id=None, also=(), ended=False))

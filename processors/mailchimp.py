@@ -18,6 +18,7 @@ from processors.calls import Call, Erase, Write
 from processors.http import Reply
 from processors.mailchimp_api import (
     TAKEN,
+    TRIES,
     Api,
     MailchimpSettings,
     final,
@@ -186,7 +187,7 @@ class Mailchimp:
             here = names if audience == self._settings.audience else replace(names, contact="")
             one = await self._end_in(audience, here, delete=delete)
             if not isinstance(one, Done):
-                return one
+                return one if outcomes <= {"already_absent"} else _halfway(one)
             evidence = hashlib.sha256(evidence + one.evidence).digest() if evidence else one.evidence
             outcomes.add(one.outcome)
         return _weakest(outcomes, evidence)
@@ -196,7 +197,7 @@ class Mailchimp:
         for name in names.hashes:
             one = await self._end_one(audience, name, delete=delete)
             if not isinstance(one, Done):
-                return one
+                return one if outcomes <= {"already_absent"} else _halfway(one)
             evidence = hashlib.sha256(evidence + one.evidence).digest() if evidence else one.evidence
             outcomes.add(one.outcome)
         if names.contact and not outcomes - {"already_absent"}:
@@ -285,6 +286,13 @@ def _weakest(outcomes: set[str], evidence: bytes) -> Done:
     if "overwritten_only" in outcomes:
         return Done(outcome="overwritten_only", evidence=evidence)
     return Done(outcome="completed" if "completed" in outcomes else "already_absent", evidence=evidence)
+
+
+def _halfway(answer: Answer) -> Answer:
+    """Return the failure of an end that has begun: it is one, for whoever writes next."""
+    if isinstance(answer, Permanent):
+        return Retry(code=answer.code, tries=TRIES)  # told as refused in the end, when it is known as begun
+    return _landed(answer)
 
 
 def _landed(answer: Answer) -> Answer:

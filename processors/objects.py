@@ -8,9 +8,9 @@ A recipient's copy is an object, not a record: several deliveries may write the 
 - `wrote`: per field every delivery that may have written it last: one, or several while an answer is missing.
 - `touched`: whether a call may have reached the recipient since it last held nothing.
 
-These are the rows of the checked model m5: a copy is entered before the call, a lapse marks before it calls
-and removes after the answer, and a field stays only if whoever may have written it last still has a held
-grant for it.
+These are the rows of the checked models m5_vendor and m5_ends: a copy is entered before the call, a lapse
+marks before it calls and removes after the answer, and a field stays only if whoever may have written it last
+still has a held grant for it.
 """
 
 from __future__ import annotations
@@ -208,9 +208,12 @@ def end(doc: Document, ending: Ending, reached: Reached) -> Document:
 
 
 def woken(doc: Document) -> Document:
-    """What rested is gone: the object was erased whole, or stands for something living again."""
+    """What rested is gone where nothing of it can stand any more: all it wrote was erased or written over."""
+    there = {writer for writers in doc.wrote.values() for writer in writers}
 
     def wake(copy: Copy) -> Copy:
+        if copy.delivery_id in there:
+            return copy
         grants = (replace(g, state="gone") if g.state == "rest" else g for g in copy.grants)
         return replace(copy, grants=tuple(grants)) if copy.rests else copy
 
@@ -231,15 +234,25 @@ def ending_grants(doc: Document) -> Ended:
     )
 
 
-def remove_ended(doc: Document, ended: Ended, *, rest: bool = False) -> Document:
-    """After the recipient's answer: these grants are gone (or rest, where something of the copy was written),
-    copies without any grant and lapses done with them.
+def written(doc: Document) -> frozenset[bytes]:
+    """Return the deliveries of which something may have been written, whether or not an answer came."""
+    writers = {writer for several in doc.wrote.values() for writer in several}
+    return frozenset(c.delivery_id for c in doc.copies if not c.owed or c.maybe or c.delivery_id in writers)
+
+
+def remove_ended(
+    doc: Document, ended: Ended, *, lapses: frozenset[bytes], rest: frozenset[bytes] = frozenset()
+) -> Document:
+    """After the recipient's answer: these grants are gone (or rest, in the copies named), copies without any
+    grant and, of the lapses that were called for, those done with them.
+
+    A lapse that came during the call may have lost its grants to a later one: this answer is not its own.
     """
 
     named = {e.lapse: e.lapse_id for e in doc.endings}
 
     def settle(copy: Copy) -> Copy:
-        rests = rest and not (copy.owed and not copy.maybe)
+        rests = copy.delivery_id in rest
 
         def over(grant: HeldGrant) -> HeldGrant:
             if rests:
@@ -256,13 +269,21 @@ def remove_ended(doc: Document, ended: Ended, *, rest: bool = False) -> Document
 
     copies = tuple(c for c in map(settle, doc.copies) if not c.over)
     open_still = {g.lapse for c in copies for g in c.grants if g.state == "ending"}
-    return replace(doc, copies=copies, endings=tuple(e for e in doc.endings if e.lapse in open_still))
+    endings = tuple(e for e in doc.endings if e.lapse in open_still or e.lapse not in lapses)
+    return replace(doc, copies=copies, endings=endings)
 
 
 def stays(doc: Document, name: str) -> bool:
     """Return whether a field may stay as it is: everyone who may have written it last still holds it."""
     fields = {copy.delivery_id: copy.held_fields for copy in doc.copies}
     return all(name in fields.get(writer, ()) for writer in doc.wrote[name])
+
+
+def left(doc: Document, name: str) -> bool:
+    """Return whether a field is to be left alone: it stays, or rests as an earlier end has left it."""
+    fields = {copy.delivery_id: copy.held_fields for copy in doc.copies}
+    resting = {c.delivery_id for c in doc.copies if all(g.state in ("rest", "gone") for g in c.grants)}
+    return all(w in resting or name in fields.get(w, ()) for w in doc.wrote[name])
 
 
 _STRONGEST: tuple[Cause, ...] = ("retention", "rectification", "recall", "withdrawal", "objection", "erasure")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from processors.answers import Answer, Done, Permanent, worst
 from processors.backoff import seconds
 from processors.calls import Told
-from processors.objects import Document, LapseDocument, lapse_ref, pack, unpack
+from processors.objects import Document, LapseDocument, lapse_ref, pack, unpack, written
 from processors.receipts import CLOSED_BY, receipt
 from processors.values import Place
 from schemas.codec import encode
@@ -171,12 +171,12 @@ def _said(answer: Answer) -> tuple[ReceiptOutcome, bytes, int]:
 
 def cancelled(before: Document, after: Document) -> list[Told]:
     """Return deliveries that a lapse ended before any call carried them: they were never handed over."""
-    left = {c.delivery_id for c in after.copies}
+    left = {c.delivery_id for c in after.copies} | written(before)
     causes = {e.lapse: e.cause for e in before.endings}
     return [
         Told(about=c.delivery_id, outcome="not_opened", code=CLOSED_BY[causes[grant.lapse]])
         for c in before.copies
-        if c.owed and not c.maybe and c.delivery_id not in left
+        if c.delivery_id not in left
         for grant in [next((g for g in c.grants if g.lapse in causes), None)]
         if grant is not None
     ]

@@ -401,6 +401,102 @@ async def test_an_answer_to_a_weaker_end_settles_no_stronger_one(bench: Bench) -
     assert outcomes(bench.vault, id16("l2")) == ["completed"]
 
 
+async def test_an_answer_to_a_write_answers_no_lapse_that_came_while_it_was_called(bench: Bench) -> None:
+    """A withdrawal and an erasure are read during the write: neither is told before it was called for."""
+    first = delivery("d1", parts=[EMAIL])
+    call, seen = bench.vendor.call, []
+
+    async def interrupted(asked: Call) -> Answer:
+        seen.append(asked)
+        if isinstance(asked, Write):
+            with bench.vault.transaction() as tx:
+                for cause in ("withdrawal", "erasure"):
+                    place = Place(topic_id=b"t" * 16, partition=1)
+                    event = lapse(cause, of_subject("ann", "p"), cause=cause)
+                    ledger(bench.vendor, bench.keys, TIMING).mark(tx, event, place, b"", bench.wall())
+            for cause in ("withdrawal", "erasure"):
+                assert outcomes(bench.vault, id16(cause)) == []
+            return await call(asked)
+        for cause in ("withdrawal", "erasure"):
+            assert outcomes(bench.vault, id16(cause)) == []
+        return await call(asked)
+
+    bench.vendor.call = interrupted  # type: ignore[method-assign, assignment]  # something happens meanwhile
+    await bench.take(first)
+    await bench.later()
+    last = seen[-1]
+    assert isinstance(last, Erase)
+    assert last.causes == frozenset[Cause](("withdrawal", "erasure"))
+    for cause in ("withdrawal", "erasure"):
+        assert outcomes(bench.vault, id16(cause)) == ["completed"]
+
+
+async def test_what_may_have_been_written_when_a_worker_died_rests_as_well(bench: Bench) -> None:
+    """No answer came, and the withdrawal only overwrote: nothing more is ended, and the erasure finds it."""
+    first = delivery("d1", parts=[EMAIL])
+
+    class Killed(Exception):
+        pass
+
+    async def dies(call: Call) -> Answer:
+        bench.vendor.apply(call)
+        raise Killed
+
+    bench.vendor.call = dies  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        await bench.connector.handle(bench.chunk(first))
+    del bench.vendor.call
+    bench.die(first, "p")
+    bench.vendor.answers = [Done(outcome="overwritten_only")]
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
+    for _ in range(3):
+        await bench.later()
+    assert [asked.cause for asked in bench.vendor.calls if isinstance(asked, Erase)] == ["withdrawal"]
+    assert outcomes(bench.vault, first.delivery_id) == []  # it may have been handed over
+    await bench.take(lapse("l2", of_subject("ann", "p"), cause="erasure"))
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Erase)
+    assert last.cause == "erasure"
+
+
+async def test_what_rests_is_not_woken_by_a_write_of_other_fields(bench: Bench) -> None:
+    """A recall of the first delivery still finds what the withdrawal left of it, and takes that away."""
+    first = delivery("d1", parts=[EMAIL])
+    await bench.take(first)
+    bench.die(first, "p")
+    bench.vendor.answers = [Done(outcome="overwritten_only")]
+    await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
+    await bench.take(delivery("d2", parts=[PHONE], decided=2000))
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Write)
+    assert (dict(last.set), last.blank) == ({"phone": "one"}, ())
+    scope = RecordScope(delivery_id=first.delivery_id, purposes=["p"])
+    await bench.take(lapse("l2", scope, cause="recall"))
+    again = bench.vendor.calls[-1]
+    assert isinstance(again, Write)
+    assert again.blank == ("email",)
+    assert outcomes(bench.vault, id16("l2")) == ["completed"]
+
+
+async def test_an_answer_that_says_no_name_settles_none(bench: Bench) -> None:
+    """Two names are possible; a write without any of the values that name it leaves both to be ended."""
+    bench.vendor.named = lambda values: values.get("email")  # type: ignore[attr-defined]  # a `Names`
+    bench.connector = bench.build()
+    first = delivery("d1", parts=[EMAIL])
+    bench.vendor.answers = [Retry(code="vendor_timeout")]
+    await bench.take(first)
+    bench.keys.hidden = {first.delivery_id}
+    bench.vendor.answers = [Done(outcome="delivered")]
+    await bench.take(delivery("d2", parts=[PHONE]))
+    await bench.later()
+    assert [type(asked) for asked in bench.vendor.calls] == [Write, Write]
+    await bench.take(lapse("l1", of_subject("ann", "p", "q"), cause="erasure"))
+    await bench.later()
+    last = bench.vendor.calls[-1]
+    assert isinstance(last, Erase)
+    assert last.also == ("one",)
+
+
 async def test_a_name_that_follows_from_the_values_is_known_before_the_call(bench: Bench) -> None:
     """An answer that is lost leaves no object that an erasure cannot name; nor does a changed address."""
     bench.vendor.named = lambda values: values.get("email")  # type: ignore[attr-defined]  # a `Names`

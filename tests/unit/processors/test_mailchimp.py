@@ -320,6 +320,32 @@ async def test_a_failure_after_something_was_written_never_looks_as_if_nothing_w
     assert answer == Retry(code="vendor_login")
 
 
+class Second(Faults):
+    """Strikes at the second request."""
+
+    kind: FaultKind = "429"
+    calls = 0
+
+    async def meet(self, request: web.Request, work: Work) -> web.StreamResponse:
+        """Count."""
+        self.calls += 1
+        if self.calls == 2:
+            self.order(Fault(kind=self.kind))
+        return await super().meet(request, work)
+
+
+@pytest.mark.parametrize("kind", ["429", "401"])
+async def test_an_end_that_went_halfway_counts_as_one(account: Account, kind: FaultKind) -> None:
+    """Unsubscribed in one audience, refused in the next: who consents again must not stay unsubscribed."""
+    one = account.connector(also_erase_in=OTHER)
+    name = await written(one, write({"email": ANN, "name": "Ann"}))
+    account.fake.faults = Second()
+    account.fake.faults.kind = kind
+    answer = await one.call(erase("withdrawal", name))
+    assert isinstance(answer, Retry)
+    assert answer.landed
+
+
 @pytest.mark.parametrize(
     ("kind", "answer"),
     [

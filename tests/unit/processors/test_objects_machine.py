@@ -1,7 +1,8 @@
-"""Model m5 as a machine: deliveries, deaths, lapses, lost answers, zombies and crashes in any order.
+"""Models m5_vendor and m5_ends as a machine: deliveries, deaths, lapses, lost answers, zombies and crashes in
+any order.
 
 On the real vault in memory. At the end a recipient holds nothing whose grants have lapsed (V), and everything
-that lives (5v).
+that lives (5v); and where a withdrawal only overwrites, nothing of what was recalled is left.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from processors.answers import Answer, Pause, Permanent, Retry
-from processors.calls import Write
+from processors.answers import Answer, Done, Pause, Permanent, Retry
+from processors.calls import Call, Erase, Write
 from processors.values import Answered, Claim, Place
 from schemas.models import ProcessorScope, RecordDelivered, RecordScope
 from tests.unit.processors.kit import (
@@ -46,6 +47,11 @@ class Sent:
     order: int
     refused: bool = False
     reached: set[str] = field(default_factory=set)
+    recalled: bool = False
+
+    def values(self) -> set[str]:
+        """Every value it brought."""
+        return {value for fields, _ in self.parts for value in fields.values()}
 
     def living(self) -> dict[str, str]:
         """Fields that some purpose still justifies."""
@@ -57,6 +63,28 @@ class Sent:
         }
 
 
+@dataclass
+class Overwriting(Vendor):
+    """Takes a withdrawn object out of use and keeps it, per object in `left`, until another cause ends it."""
+
+    left: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def apply(self, call: Call) -> Done:
+        """Do it."""
+        left = self.left.setdefault(call.key, {})
+        if isinstance(call, Erase) and call.causes == {"withdrawal"}:
+            left.update(self.objects.pop(call.key, {}))
+            return Done(outcome="overwritten_only" if left else "already_absent")
+        if isinstance(call, Write):
+            for name in (*call.set, *call.blank):
+                left.pop(name, None)
+            return super().apply(call)
+        there = bool(left)
+        left.clear()
+        done = super().apply(call)
+        return Done(outcome="completed") if there else done
+
+
 class Machine(RuleBasedStateMachine):
     """Two workers on two objects at one recipient."""
 
@@ -64,7 +92,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vault, self.keys, self.vendor, self.wall = new_vault(), Keys(), Vendor(), Wall()
+        self.vault, self.keys, self.vendor, self.wall = new_vault(), Keys(), Overwriting(), Wall()
         self.vendor.key = lambda of: f"object {of.subject_ref[0] % OBJECTS}"  # type: ignore[method-assign]
         self.ledger = ledger(self.vendor, self.keys)
         self.claims: list[tuple[Claim, bool]] = []
@@ -134,6 +162,7 @@ class Machine(RuleBasedStateMachine):
         for each in self.sent:
             if everything or each.record.delivery_id == last:
                 each.reached |= set(PURPOSES)
+                each.recalled = True
         event = lapse(f"l{next(self.count)}", scope, reaches=reaches, cause="recall")
         for place in PLACES:
             with self.vault.transaction() as tx:
@@ -254,6 +283,8 @@ class Machine(RuleBasedStateMachine):
         held = self.vendor.objects.get(key, {})
         for name, value in held.items():
             assert value in {s.living().get(name) for s in mine}, f"V: {value} stays after its lapse"
+        for value in self.vendor.left.get(key, {}).values():
+            assert not any(s.recalled and value in s.values() for s in mine), f"V: {value} was recalled"
         for name in FIELDS:
             having = [s for s in mine if name in s.living() and not s.refused]
             if having:
