@@ -72,7 +72,7 @@ class Overwriting(Vendor):
     def apply(self, call: Call) -> Done:
         """Do it."""
         left = self.left.setdefault(call.key, {})
-        if isinstance(call, Erase) and call.causes == {"withdrawal"}:
+        if isinstance(call, Erase) and call.causes <= {"withdrawal"}:
             left.update(self.objects.pop(call.key, {}))
             return Done(outcome="overwritten_only" if left else "already_absent")
         if isinstance(call, Write):
@@ -139,14 +139,24 @@ class Machine(RuleBasedStateMachine):
     @rule(sent=deliveries, purpose=st.sampled_from(PURPOSES), twice=st.booleans())
     def withdraw(self, sent: Sent, purpose: str, twice: bool) -> None:
         """A person's keys of a purpose die; the lapse is read from two partitions, possibly twice."""
+        self._withdraw(sent.subject, purpose, PLACES * (2 if twice else 1))
+
+    @rule()
+    def withdraw_everything(self) -> None:
+        """Nothing living remains: what stands there is overwritten."""
+        for subject in sorted({each.subject for each in self.sent}):
+            for purpose in PURPOSES:
+                self._withdraw(subject, purpose, PLACES)
+
+    def _withdraw(self, subject: str, purpose: str, places: list[Place]) -> None:
         with self.vault.transaction() as tx:
             reaches = int(tx.seq)
         for each in self.sent:
-            if each.subject == sent.subject:
+            if each.subject == subject:
                 self.keys.dead.add((each.record.delivery_id, purpose))
                 each.reached.add(purpose)
-        event = lapse(f"l{next(self.count)}", of_subject(sent.subject, purpose), reaches=reaches)
-        for place in PLACES * (2 if twice else 1):
+        event = lapse(f"l{next(self.count)}", of_subject(subject, purpose), reaches=reaches)
+        for place in places:
             with self.vault.transaction() as tx:
                 self.ledger.mark(tx, event, place, b"", self.wall())
 
