@@ -51,7 +51,7 @@ header p, .faint { margin: 0; color: var(--faint); }
 svg { display: block; width: 100%; height: 64px; margin: .8rem 0 1.6rem; }
 svg path { fill: none; stroke: var(--hue); stroke-width: 2; vector-effect: non-scaling-stroke; }
 svg .under { fill: var(--hue); stroke: none; opacity: .12; }
-.shelf { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .8rem; }
+.shelf { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: .8rem; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .7rem .9rem; }
 article h2 { margin: 0 0 .35rem; font: 12px/1.4 ui-monospace, monospace; color: var(--faint);
@@ -63,8 +63,8 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
   color: var(--faint); }
 h3 { margin: 2rem 0 .4rem; font-size: 1rem; }
 table { border-collapse: collapse; width: 100%; font: 13px/1.5 ui-monospace, monospace; }
-td { padding: .1rem .8rem .1rem 0; border-top: 1px solid var(--line); vertical-align: top; }
-td:nth-child(3) { width: 100%; overflow-wrap: anywhere; }
+td { padding: .1rem .8rem .1rem 0; border-top: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+td:nth-child(3) { width: 100%; white-space: normal; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 """
 SCRIPT = """setInterval(async () => {
