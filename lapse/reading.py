@@ -4,7 +4,7 @@ intake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from lapse.main import Installation
@@ -30,11 +30,12 @@ def read(
     topics: Sequence[str],
     *,
     containing: Sequence[bytes] = (),
+    holds: Callable[[bytes], bool] = lambda _: True,
     start: Start = "beginning",
     partitions: Iterable[int] | None = None,
 ) -> Iterator[tuple[Where, Record]]:
     """Yield every readable record of these topics; with `containing`, only those whose bytes hold one of
-    the ids.
+    the ids, and only those whose bytes `holds` is true of.
 
     The bytes are looked at first, because decoding a whole topic to find one id costs a hundred times as
     much.
@@ -44,6 +45,8 @@ def read(
         for record in batch.records:
             value = record.value
             if value is None or (containing and not any(needle in value for needle in containing)):
+                continue
+            if not holds(value):
                 continue
             try:
                 decoded = codec.decode(value)
