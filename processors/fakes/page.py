@@ -63,7 +63,8 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
   color: var(--faint); }
 h3 { margin: 2rem 0 .4rem; font-size: 1rem; }
 table { border-collapse: collapse; width: 100%; font: 13px/1.5 ui-monospace, monospace; }
-td { padding: .1rem .8rem .1rem 0; border-top: 1px solid var(--line); vertical-align: top; white-space: nowrap; }
+td { padding: .1rem .8rem .1rem 0; border-top: 1px solid var(--line); vertical-align: top; }
+td { white-space: nowrap; }
 td:nth-child(3) { width: 100%; white-space: normal; overflow-wrap: anywhere; }
 .good { color: var(--good); } .bad { color: var(--bad); }
 """
