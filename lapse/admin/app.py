@@ -121,14 +121,16 @@ def _bearer(request: Request) -> bytes:
 
 
 def _is_admin(layout: Layout, request: Request) -> bool:
-    return hmac.compare_digest(_bearer(request), layout.admin_token.read_text().strip().encode())
+    token = layout.admin_token.read_text().strip().encode()
+    # An emptied file lets nobody in, least of all those who bring no token.
+    return hmac.compare_digest(_bearer(request), token) and bool(token)
 
 
 def _site_of(layout: Layout, request: Request) -> str | None:
     """The site whose token this is; every site is compared, so that the time tells nothing."""
     token, found = _bearer(request), None
     for path in sorted(layout.credentials("sites", "x").parent.glob("*.json")):
-        if hmac.compare_digest(token, str(read_json(path)["token"]).encode()):
+        if hmac.compare_digest(token, str(read_json(path)["token"]).encode()) and token:
             found = path.stem
     return found
 

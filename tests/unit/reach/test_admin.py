@@ -63,6 +63,16 @@ def test_an_event_is_told_to_admin_and_site(
     assert [each[1] for each in asked] == ([site] if status == 200 else [])
 
 
+@pytest.mark.parametrize("sent", [{}, {"Authorization": "Bearer "}, {"Authorization": "Bearer"}])
+def test_emptied_tokens_let_nobody_in(tmp_path: Path, asked: list[Any], sent: dict[str, str]) -> None:
+    """A token's file that was emptied matches no request, also none without a token."""
+    layout, open_here = opening(tmp_path)
+    layout.admin_token.write_text("\n")
+    layout.credentials("sites", "www").write_text(json.dumps({"key": "sk_www_1", "token": ""}))
+    assert Client(create_app(layout, open_here)).get(f"/v1/events/{EVENT}", headers=sent).status_code == 401
+    assert asked == []
+
+
 def test_work_leaves_the_loop_alone(tmp_path: Path, asked: list[Any]) -> None:
     """The key endpoint answers on the same loop: nothing that blocks may run there."""
     client = Client(create_app(*opening(tmp_path)))
