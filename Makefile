@@ -26,8 +26,9 @@ $(READY): requirements/dev.txt
 demo: $(READY) ## watch events come in, get handed out and become unreadable (about a minute); ARGS="--plain --keep ..."
 	@$(BIN)/lapse demo $(ARGS)
 
-# Tests on brokers wait more than they work, so three pytests run side by side, and a fourth when one is done: those
-# whose systems have a clock of their own. With ARGS: one.
+# Tests on brokers wait more than they work, so three pytests run side by side, and as each is done the next: those whose
+# systems have a clock of their own, then the ordeal. With ARGS: one.
+ORDEAL := tests/e2e/test_chaos.py
 APART := $(patsubst %,tests/e2e/live/test_%.py,lapse on_postgres points recipients restore)
 test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
 	@if [ -n '$(ARGS)' ]; then exec $(BIN)/python -m pytest -m "not soak and not lane" $(ARGS); fi
@@ -35,13 +36,15 @@ test: $(READY) ## everything, on a real Kafka; ARGS goes to pytest
 	part() { $(BIN)/python -m pytest -q -m "not soak and not lane" -p no:cacheprovider "$$@" 2>&1 || touch "$$dir/failed"; }
 	part $(APART:%=--ignore=%) tests/e2e/live >"$$dir/live" &
 	part tests/unit >"$$dir/unit" &
-	part --ignore=tests/e2e/live tests/e2e > >(tee "$$dir/rest") &
+	part --ignore=tests/e2e/live --ignore=$(ORDEAL) tests/e2e > >(tee "$$dir/rest") &
 	wait -n
 	part $(APART) >"$$dir/apart" &
+	wait -n
+	part $(ORDEAL) >"$$dir/ordeal" &
 	wait
 	echo; echo "what needs no broker:"; cat "$$dir/unit"
-	echo; echo "the live system:"; cat "$$dir/live" "$$dir/apart"
-	$(BIN)/python .ci/closing-line "$$dir/rest" "$$dir/unit" "$$dir/live" "$$dir/apart"
+	echo; echo "the live system:"; cat "$$dir/live" "$$dir/apart" "$$dir/ordeal"
+	$(BIN)/python .ci/closing-line "$$dir/rest" "$$dir/unit" "$$dir/live" "$$dir/apart" "$$dir/ordeal"
 	[ ! -e "$$dir/failed" ]
 
 # Formatters, the type checker and the tests share no state, so they run side by side; each prints when it is done.
