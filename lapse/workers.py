@@ -8,26 +8,24 @@ import json
 import logging
 import signal
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import structlog
 
 from lapse import gauges, officer
 from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
-from lapse.connecting import surroundings
 from lapse.initialise import signing_key
 from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.membership import client_id, gone, leave_for_the_dead, owner
 from lapse.recipients import opened_here
 from lapse.rolestate import RoleState
-from processors.build import Around, Handler, connector
 from processors.credentials import changed_at
+from processors.pieces import Handler
 from schemas.errors import BadInput, LapseError, Unavailable
-from schemas.ids import Micros
 from schemas.plan import Plans, ProcessorPlan
 from schemas.topics import INTAKE_SEGMENT_MS
 from streams import building, metrics, worker
@@ -37,6 +35,10 @@ from streams.engine import Engine, KafkaAccess
 from streams.planbook import PlanBook
 from streams.ports import Chunk, Outcome
 from streams.scan import scan
+from vault.clock import wall
+
+if TYPE_CHECKING:
+    from processors.build import Around
 
 Role = Callable[[Installation, RoleState], int]
 Build = Callable[["Bench", Engine], None]
@@ -53,11 +55,6 @@ def tls(address: BrokerAddress) -> dict[str, ssl.SSLContext]:
     if not address.protocol.endswith("SSL"):
         return {}
     return {"ssl_context": ssl.create_default_context(cafile=str(address.ca) if address.ca else None)}
-
-
-def wall() -> Micros:
-    """The machine's clock."""
-    return Micros(time.time_ns() // 1000)
 
 
 def finding(what: str, where: str, count: int = 1) -> None:
@@ -153,6 +150,8 @@ async def _gauges(bench: Bench, engine: Engine) -> None:
 
 
 def _connect(bench: Bench, engine: Engine) -> None:
+    from lapse.connecting import surroundings  # with HTTP and what speaks it, which no other worker needs
+
     here = bench.here
     kafka = here.address.aiokafka(here.user("connect")) | tls(here.address)
     around = surroundings(here, bench.plans.within, bench.plans(), kafka=kafka)
@@ -185,6 +184,8 @@ def _connected(engine: Engine, plan: ProcessorPlan, around: Around) -> None:
 
     What is wrong with one recipient's settings or secrets is waited for: the others go on.
     """
+
+    from processors.build import connector
 
     @cache
     def handler() -> Handler:

@@ -5,10 +5,9 @@ role.
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from processors.addresscheck import AddressChecks
 from processors.clear import PlainSettings
@@ -20,7 +19,7 @@ from processors.credentials import (
 )
 from processors.ledger import Ledger
 from processors.opening import PlansIn, VaultOpener
-from processors.pieces import ChunkLike
+from processors.pieces import Handler
 from processors.plain import Plain
 from processors.recipient import Hears, Recipient
 from processors.registry import Vendor, opens_here, vendor
@@ -28,26 +27,10 @@ from processors.said import fields_of, played
 from processors.values import Timing
 from processors.webhook import Webhook, WebhookSettings
 from schemas.errors import BadInput, Bug
-from schemas.ids import Micros
 from schemas.plan import ProcessorPlan
+from vault.clock import wall
 from vault.faults import Crash, never
 from vault.port import Vault
-
-
-class Handler(Protocol):
-    """What the connect agent of one processor drives; `Connector` and `Plain` are the two there are."""
-
-    async def handle(self, chunk: ChunkLike) -> int | None:
-        """Do one chunk; None when it may be acknowledged, else where another worker has gone on."""
-
-    async def run(self) -> None:
-        """Do what had to wait, until cancelled."""
-
-    def waiting(self) -> int:
-        """Return how much has still to be done at the recipient."""
-
-    async def close(self) -> None:
-        """Release connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +53,6 @@ class Around:
     timing: Timing = field(default_factory=Timing)
     limits: Limits = field(default_factory=Limits)
     crash: Crash = never
-
-
-def wall() -> Micros:
-    """Return the real time: leases and retries run on it even where the vault's clock stands still."""
-    return Micros(time.time_ns() // 1000)
 
 
 def connector(plan: ProcessorPlan, around: Around) -> Handler:

@@ -89,6 +89,36 @@ async def read_up_to(content: Content, limit: int) -> bytes:
     return b"".join(pieces)
 
 
+def guarded_session(
+    *, allow_private: bool, connect_timeout: float, headers: Mapping[str, str]
+) -> aiohttp.ClientSession:
+    """Return a session that calls public addresses alone; the connector's deadline bounds each call."""
+    factory = guarded_socket(allow_private=allow_private)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(socket_factory=factory, limit=0, ttl_dns_cache=10),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
+        trust_env=False,  # a proxy of the environment must not see what is for the recipient alone
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "lapse", "Accept": "application/json", **headers},
+    )
+
+
+async def close_session(session: aiohttp.ClientSession) -> None:
+    """Close its connections."""
+    await session.close()
+    await asyncio.sleep(0)  # transports close in the loop's next turn, which may be its last
+
+
+def unanswered(error: aiohttp.ClientError | OSError) -> Retry | Pause:
+    """What it means that nobody answered: an address that may not be called, no connection, or silence."""
+    below = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(below, AddressRefused):
+        return Pause(code="address_refused", after=LOOK_AGAIN)
+    if below is not error:
+        return Retry(code="vendor_down", landed=False)  # no connection, so nothing was asked
+    return Retry(code="vendor_timeout")
+
+
 class Http:
     """The connections to one vendor under one base URL; `BadInput` where the URL may not be called."""
 
@@ -111,16 +141,10 @@ class Http:
         """Send one request; `path` is encoded already. The connector's deadline bounds it."""
         try:
             return await self._ask(method, URL(self.base + path, encoded=True), headers, body, limit)
-        except AddressRefused:
-            return Pause(code="address_refused", after=LOOK_AGAIN)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                return Pause(code="address_refused", after=LOOK_AGAIN)
-            return Retry(code="vendor_down", landed=False)  # no connection, so nothing was asked
         except HttpProcessingError:
             return Retry(code="vendor_answer")
-        except (aiohttp.ClientError, OSError):
-            return Retry(code="vendor_timeout")
+        except (aiohttp.ClientError, OSError) as error:
+            return unanswered(error)
 
     async def _ask(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limit: int
@@ -137,21 +161,16 @@ class Http:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            factory = guarded_socket(allow_private=self._allow_private)
-            connector = aiohttp.TCPConnector(socket_factory=factory, limit=0, ttl_dns_cache=10)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-                trust_env=False,  # a proxy of the environment must not see what is for the vendor alone
-                cookie_jar=aiohttp.DummyCookieJar(),
+            self._session = guarded_session(
+                allow_private=self._allow_private,
+                connect_timeout=self._connect_timeout,
                 # Not compressed: a small answer must not unfold into a large one.
-                headers={"User-Agent": "lapse", "Accept": "application/json", "Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity"},
             )
         return self._session
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
-            await self._session.close()
+            await close_session(self._session)
             self._session = None
-            await asyncio.sleep(0)  # transports close in the loop's next turn, which may be its last

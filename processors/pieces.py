@@ -1,4 +1,4 @@
-"""A chunk of a processor's topic, and how it falls into pieces that are done one after the other."""
+"""A chunk of a processor's topic, who does it, and how it falls into pieces done one after the other."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ class ChunkLike(Protocol):
     @property
     def records(self) -> Sequence[InboundLike]:
         """Not empty, offsets ascending."""
+
+
+class Handler(Protocol):
+    """What the connect agent of one processor drives; `Connector` and `Plain` are the two there are."""
+
+    async def handle(self, chunk: ChunkLike) -> int | None:
+        """Do one chunk; None when it may be acknowledged, else where another worker has gone on."""
+
+    async def run(self) -> None:
+        """Do what had to wait, until cancelled."""
+
+    def waiting(self) -> int:
+        """Return how much has still to be done at the recipient."""
+
+    async def close(self) -> None:
+        """Release connections."""
 
 
 def pieces(

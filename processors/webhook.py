@@ -8,7 +8,6 @@ completed only with the partner's signature on its answer or callback.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import aiohttp
 
-from processors.addresses import AddressRefused, check_url, guarded_socket
+from processors.addresses import check_url
 from processors.answers import Answer, Done, Pause, Retry
-from processors.backoff import SECOND, retry_after
+from processors.backoff import retry_after
 from processors.calls import Call, Erase
-from processors.http import read_up_to
+from processors.http import LOOK_AGAIN, close_session, guarded_session, read_up_to, unanswered
 from processors.messages import (
     Message,
     Secrets,
@@ -38,8 +37,6 @@ ANSWER_BYTES = 65_536
 """More of an answer is never read."""
 TRIES = 12
 """A call that a partner refuses so often in a row counts as refused for good: over a day with the backoff."""
-LOOK_AGAIN = Micros(600 * SECOND)
-"""How long a partner with a wrong login or a redirect is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +96,8 @@ class Webhook:
             message, url = write_message(self._processor, call, now), self._url
         try:
             return await self._post(url, message, call, now)
-        except AddressRefused:
-            return Pause(code="address_refused", after=LOOK_AGAIN)
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                return Pause(code="address_refused", after=LOOK_AGAIN)
-            return Retry(code="vendor_down", landed=False)  # no connection, so nothing was asked
-        except (aiohttp.ClientError, OSError):
-            return Retry(code="vendor_timeout")
+        except (aiohttp.ClientError, OSError) as error:
+            return unanswered(error)
 
     async def refresh(self) -> None:
         """Read the secret's file again."""
@@ -126,9 +117,8 @@ class Webhook:
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
-            await self._session.close()
+            await close_session(self._session)
             self._session = None
-            await asyncio.sleep(0)  # transports close in the loop's next turn, which may be its last
 
     def _callback(self, call: Erase) -> str | None:
         base = self._settings.callback_url
@@ -185,15 +175,10 @@ class Webhook:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            factory = guarded_socket(allow_private=self._settings.allow_private)
-            connector = aiohttp.TCPConnector(socket_factory=factory, limit=0, ttl_dns_cache=10)
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._settings.connect_timeout)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=timeout,  # the connector's deadline bounds the whole call
-                trust_env=False,  # a proxy of the environment must not see what is for the partner alone
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "lapse", "Accept": "application/json"},
+            self._session = guarded_session(
+                allow_private=self._settings.allow_private,
+                connect_timeout=self._settings.connect_timeout,
+                headers={},
             )
         return self._session
 

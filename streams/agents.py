@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.build import Handler
+from processors.pieces import Handler
 from schemas.errors import Unavailable
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics, routestage, signals, tagplan

@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from processors.build import Handler
+from processors.pieces import Handler
 from processors.registry import opens_here
 from schemas import codec, signing
-from schemas.ids import Micros
 from schemas.models import Command
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
@@ -56,6 +55,7 @@ from streams.tagout import TagOutput
 from streams.tagstage import TagJudge
 from streams.tasking import Mailer, Tasking
 from streams.upkeep import Checkpoints, Turn, Upkeep
+from vault.clock import wall
 from vault.herald import Herald
 from vault.keys import Draw, new_key, random_bytes
 from vault.port import Tx, Vault
@@ -75,11 +75,6 @@ def note(what: str, where: str, count: int = 1) -> None:
     """A finding: counted, and logged by name and place."""
     metrics.FINDINGS.labels(what).inc()
     log.warning("finding", extra={"what": what, "where": where, "count": count})
-
-
-def wall() -> Micros:
-    """The machine's clock."""
-    return Micros(time.time_ns() // 1000)
 
 
 async def nap() -> None:

@@ -9,5 +9,5 @@ ClockReader = Callable[[], Micros]
 
 
 def wall() -> Micros:
-    """Return the host's time."""
+    """Return the host's time: leases and retries run on it even where the vault's clock stands still."""
     return Micros(time.time_ns() // 1000)

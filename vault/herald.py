@@ -179,13 +179,10 @@ def announce_decision(
     """
     request = RequestId(herald.draw(ID_BYTES)) if request_id is None else request_id
     for start in range(0, max(1, len(hashes)), MOST_HASHES):
-        command_id = CommandId(herald.draw(ID_BYTES))
-        decided = RequestDecided(
-            command_id=command_id,
-            ordered_by=SYSTEM,
-            at=tx.now,
-            key_id="",
-            signature=b"",
+        _owe_command(
+            tx,
+            herald,
+            RequestDecided,
             request_id=request,
             right=right,
             alias_hashes=list(hashes[start : start + MOST_HASHES]),
@@ -194,24 +191,21 @@ def announce_decision(
             until=until,
             reason=reason,
         )
-        tx.judge_command(command_id, None, b"{}")
-        _owe(tx, herald, CONTROL, 0, None, herald.sign(decided))
 
 
 def announce_suspension(tx: Tx, herald: Herald, name: str, reason: str) -> None:
     """Owe `control` a suspension that the system applied: it holds after a restore, and can be shown."""
+    _owe_command(tx, herald, ProcessorSuspended, processor=name, reason=reason)
+
+
+def _owe_command(
+    tx: Tx, herald: Herald, kind: type[RequestDecided | ProcessorSuspended], **said: object
+) -> None:
+    """Owe `control` an order of the system's own; it counts as judged, so reading it does nothing again."""
     command_id = CommandId(herald.draw(ID_BYTES))
-    suspended = ProcessorSuspended(
-        command_id=command_id,
-        ordered_by=SYSTEM,
-        at=tx.now,
-        key_id="",
-        signature=b"",
-        processor=name,
-        reason=reason,
-    )
+    ordered = kind(command_id=command_id, ordered_by=SYSTEM, at=tx.now, key_id="", signature=b"", **said)  # type: ignore[arg-type]  # the caller's fields
     tx.judge_command(command_id, None, b"{}")
-    _owe(tx, herald, CONTROL, 0, None, herald.sign(suspended))
+    _owe(tx, herald, CONTROL, 0, None, herald.sign(ordered))
 
 
 def expect(tx: Tx, to: Recipient, said: Depersonalized, partitions: int, *, reason: str = "") -> None:

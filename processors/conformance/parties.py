@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from processors import fakes
-from processors.build import wall as real_wall
 from processors.conformance.party import Asks, Party, Refusal, Stand, Wall
 from processors.fakes.serving import Running
 from processors.manifest import Manifest
@@ -20,6 +19,7 @@ from processors.registry import KINDS, vendor
 from processors.tokens import make_secret
 from processors.webhook import Webhook, WebhookSettings
 from schemas.errors import BadInput, NotFound
+from vault.clock import wall as wall_clock
 
 NAME = "conform"
 PREFERRED = ("email", "name", "phone", "message")
@@ -213,7 +213,7 @@ def _partner() -> Party:
             url=url + fakes.EVENTS, secret_file=Path(folders[-1]) / "secret", allow_private=True
         )
         # Signatures are judged by the real clock: the package that verifies them takes no other.
-        return Webhook(processor=NAME, settings=where, wall=real_wall)
+        return Webhook(processor=NAME, settings=where, wall=wall_clock)
 
     return Party(
         name="webhook", manifest=PARTNER, fields=PARTNER.fields, start=start, make=make, unmapped=False

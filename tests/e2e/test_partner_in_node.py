@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from processors.answers import Done
-from processors.build import wall
 from processors.calls import Erase, Write
 from processors.tokens import make_secret
 from processors.webhook import Webhook, WebhookSettings
 from schemas.ids import Micros
+from vault.clock import wall
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

@@ -113,10 +113,8 @@ async def bench() -> AsyncIterator[Bench]:
     assert made.vendor.closed
 
 
-# ---- the rules of m5 ----
-async def test_the_row_is_written_before_the_call(bench: Bench) -> None:
-    """A worker that dies in the call leaves the copy entered, so its lapse erases it."""
-    first = delivery("d1", parts=[EMAIL])
+async def dies_in_the_call(bench: Bench, record: RecordDelivered) -> None:
+    """The vendor does what it is asked, and the worker is gone before it hears so."""
 
     class Killed(Exception):
         pass
@@ -127,8 +125,15 @@ async def test_the_row_is_written_before_the_call(bench: Bench) -> None:
 
     bench.vendor.call = dies  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        await bench.connector.handle(bench.chunk(first))
+        await bench.connector.handle(bench.chunk(record))
     del bench.vendor.call
+
+
+# ---- the rules of m5 ----
+async def test_the_row_is_written_before_the_call(bench: Bench) -> None:
+    """A worker that dies in the call leaves the copy entered, so its lapse erases it."""
+    first = delivery("d1", parts=[EMAIL])
+    await dies_in_the_call(bench, first)
     assert bench.held == {"email": "one"}
     bench.die(first, "p")
     await bench.take(lapse("l1", of_subject("ann", "p")))
@@ -434,18 +439,7 @@ async def test_an_answer_to_a_write_answers_no_lapse_that_came_while_it_was_call
 async def test_what_may_have_been_written_when_a_worker_died_rests_as_well(bench: Bench) -> None:
     """No answer came, and the withdrawal only overwrote: nothing more is ended, and the erasure finds it."""
     first = delivery("d1", parts=[EMAIL])
-
-    class Killed(Exception):
-        pass
-
-    async def dies(call: Call) -> Answer:
-        bench.vendor.apply(call)
-        raise Killed
-
-    bench.vendor.call = dies  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        await bench.connector.handle(bench.chunk(first))
-    del bench.vendor.call
+    await dies_in_the_call(bench, first)
     bench.die(first, "p")
     bench.vendor.answers = [Done(outcome="overwritten_only")]
     await bench.take(lapse("l1", of_subject("ann", "p"), cause="withdrawal"))
