@@ -61,18 +61,23 @@ class Operators:
             raise self._failure
 
     def _run(self) -> None:
-        acts: list[Callable[[], None]] = [
-            self.advance,
-            self.erase,
-            self.jump,
-            self.suspend,
-            self.hold,
-            self.look,
-            self.withdraw,
-        ]
+        acts: dict[Callable[[], None], int] = {
+            self.advance: 5,
+            self.erase: 4,
+            self.jump: 2,
+            self.suspend: 2,
+            self.hold: 2,
+            self.look: 3,
+            self.withdraw: 2,
+        }
+        # A pack of cards rather than dice: a run of any length has had every act in its share.
+        pack: list[Callable[[], None]] = []
         try:
             while not self.stopping.wait(self.pause):
-                self.dice.choices(acts, (5, 4, 2, 2, 2, 3, 2))[0]()
+                if not pack:
+                    pack = [act for act, share in acts.items() for _ in range(share)]
+                    self.dice.shuffle(pack)
+                pack.pop()()
         except BaseException as error:  # noqa: BLE001 - told to whoever waits for this thread
             self._failure = error
 
