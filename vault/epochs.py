@@ -7,6 +7,7 @@ its key: from then on no older copy of the database opens anything that was dest
 
 import hmac
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ from vault.port import EpochKeys
 from vault.slots import NOBODY
 from vault.store import Rows, Store
 from vault.tables import EPOCH, EPOCH_TURN, KEYSLOT
+
+FORGET_TRIES, FORGET_PAUSE = 5, 0.2
+"""How often a turn asks the store to clear destroyed bytes, and the seconds between two attempts."""
 
 
 class MemoryEpochKeys:
@@ -156,7 +160,7 @@ class Turned(NamedTuple):
 def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int, crash: Crash = never) -> Turned:
     """Turn the epoch, or finish a turn that was interrupted.
 
-    `Unavailable` where somebody still reads old pages: everything is re-wrapped, the next call goes on.
+    `Unavailable` where somebody goes on reading old pages for seconds: everything is re-wrapped, the next call goes on.
     """
     with store.begin(write=True) as rows:
         epochs = sorted(n for (n,) in rows.scan(EPOCH) if n != NOBODY)
@@ -213,7 +217,7 @@ def _close(store: Store, keys: EpochKeys, old: int, new: int) -> None:
 def _destroy(store: Store, keys: EpochKeys, tools: Tools, left: list[int], crash: Crash) -> None:
     if not left:
         return
-    if not store.forget():
+    if not _forgotten(store):
         raise Unavailable("unavailable", "somebody reads old pages of the vault", do="turn the epoch again")
     crash(CLEARED)
     for old in left:
@@ -223,6 +227,15 @@ def _destroy(store: Store, keys: EpochKeys, tools: Tools, left: list[int], crash
     with store.begin(write=True) as rows:
         at = Base(rows, tools, write=True).now
         rows.put(EPOCH_TURN, [(old, at) for old in left])
+
+
+def _forgotten(store: Store) -> bool:
+    """Readers come and go, and expiry takes its own looks: one refusal means little, several in a row do."""
+    for _ in range(FORGET_TRIES - 1):
+        if store.forget():
+            return True
+        time.sleep(FORGET_PAUSE)
+    return store.forget()
 
 
 def first_epoch(rows: Rows, keys: EpochKeys) -> None:
