@@ -46,7 +46,7 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-# ---- the worker ---
+# ---- the worker --------------------------------------------------------------------------------------------
 def worker(file: Path) -> int:
     """Run one role until `events` records are done; the result is written beside the plan."""
     plan: dict[str, Any] = json.loads(file.read_text())
@@ -94,7 +94,7 @@ def worker(file: Path) -> int:
     return run(build)
 
 
-# ---- around it ---
+# ---- around it ---------------------------------------------------------------------------------------------
 def prepare(folder: Path) -> tuple[FileEpochKeys, PixelKeys, Traffic]:
     """A vault that knows the policy and everybody who is going to do something."""
     keys = FileEpochKeys(folder / "keys", folder / "backup")

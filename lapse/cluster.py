@@ -1,6 +1,4 @@
-"""A Kafka that Lapse does not start itself: from settings to an address, a log-in, and how many replicas it
-can keep.
-"""
+"""A Kafka that Lapse does not start itself: settings become an address, a log-in and what it can keep."""
 
 from __future__ import annotations
 

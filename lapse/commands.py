@@ -1,6 +1,4 @@
-"""Signed commands: made, signed with the operator's key, put on `control`, and followed until govern has
-judged them.
-"""
+"""Signed commands: made, signed by the operator, put on `control`, followed until govern has judged them."""
 
 from __future__ import annotations
 
@@ -45,8 +43,7 @@ def command(kind: type[C], here: Installation, **fields: Any) -> C:
 
 
 def approve_first(here: Installation) -> None:
-    """Order what making a data folder with this policy means: the policy is in force, its recipients are
-    approved.
+    """Order what making a data folder means: the policy is in force, its recipients are approved.
 
     Recipients of later versions are approved one by one: `lapse processor approve`.
     """
@@ -70,17 +67,13 @@ def approve_first(here: Installation) -> None:
 
 
 def publish(here: Installation, topic: str, records: list[Record], *, role: str = "keys") -> None:
-    """Put records on partition 0 of a topic, durably; `Unavailable` if the broker does not take them in
-    time.
-    """
+    """Put records on partition 0 of a topic, durably; `Unavailable` if the broker takes too long."""
     here.reach_broker()
     send(here.librdkafka(role), [Outbound(topic, 0, None, codec.encode(record)) for record in records])
 
 
 def order(here: Installation, ordered: Command, timeout: float) -> dict[str, Any]:
-    """Send a command and return the detail it was applied with; what govern says no to is raised under
-    its code.
-    """
+    """Send a command and return the detail it was applied with; a refusal is raised under its code."""
     publish(here, "control", [ordered])
     return outcome(here, ordered.command_id, timeout)
 

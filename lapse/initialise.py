@@ -1,6 +1,4 @@
-"""Making a data folder: keys, credentials, certificates and the first policy, once; afterwards only
-checking them.
-"""
+"""Making a data folder: keys, credentials, certificates, the first policy; once, and then only checking."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ if TYPE_CHECKING:
     from schemas.policy import Policy
 
 PRINCIPALS = ("auditor", "collector", "tag", "route", "govern", "expire", "connect", "keys")
-"""The Kafka users of our own processes; processors have one each besides, the super user is the broker's
-own.
-"""
+"""The Kafka users of our processes; processors have one each, the super user is the broker's."""
 TOKEN_BYTES = 32
 """256 random bits: 43 characters in base64url."""
 KEY_BYTES = 32

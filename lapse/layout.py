@@ -154,9 +154,7 @@ class Layout:
         return self.keys / "pixel.json"
 
     def credentials(self, kind: str, name: str) -> Path:
-        """JSON `{username, password, token?}` of a role, site or processor (kind: roles, sites,
-        processors).
-        """
+        """JSON `{username, password, token?}`; `kind` is roles, sites or processors."""
         return self.keys / kind / f"{name}.json"
 
     def webhook_secret(self, processor: str) -> Path:

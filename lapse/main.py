@@ -1,6 +1,4 @@
-"""The composition root: the only place that reads the environment and builds clients; everything else
-gets them.
-"""
+"""The composition root: the only place that reads the environment and builds clients."""
 
 from __future__ import annotations
 

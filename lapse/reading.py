@@ -1,6 +1,4 @@
-"""Reading the log for a command: the one scan, decoded, as the auditor, who may read every topic but
-intake.
-"""
+"""Reading the log for a command: decoded, as the auditor, who may read every topic but intake."""
 
 from __future__ import annotations
 

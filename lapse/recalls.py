@@ -1,6 +1,4 @@
-"""What a recall asked back, what the processor answered, and what is open: worked out from the vault at any
-moment.
-"""
+"""What a recall asked back, what was answered, what is open: worked out from the vault at any moment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What operators do about recipients: see them, approve, suspend, bring on board, change their
-credentials.
-"""
+"""What operators do about recipients: see, approve, suspend, bring on board, change credentials."""
 
 from __future__ import annotations
 

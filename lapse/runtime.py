@@ -19,9 +19,7 @@ SERVER_PORTS = range(20000, 31000)
 
 
 class Security(BaseModel):
-    """How Kafka is reached: protocol and mechanism in Kafka's own words, and the file of the authority if
-    it is TLS.
-    """
+    """How Kafka is reached: protocol and mechanism in Kafka's words, and the authority's file for TLS."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

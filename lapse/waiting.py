@@ -20,9 +20,7 @@ STILL_LOOKS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
-    """How much is under way: records per consumer group and topic, rows in the outbox, bytes and events
-    in the spool.
-    """
+    """How much is under way: records per group and topic, outbox rows, bytes and events in the spool."""
 
     groups: Mapping[str, Mapping[str, int]]
     outbox: int

@@ -109,7 +109,7 @@ class Bench:
         return {name: base64.b64decode(key) for name, key in own.items()}
 
 
-# ---- the roles --------------------------------------------------------------------------------------------
+# ---- the roles ---------------------------------------------------------------------------------------------
 def _tag(bench: Bench, engine: Engine) -> None:
     engine.agent(*GROUPS["tag"])(building.tag(bench.around(engine)))
 

@@ -67,7 +67,7 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting) + self._under_way
 
-    # ---- for callers -------------------------------------------------------------------------------------
+    # ---- for callers ---------------------------------------------------------------------------------------
     def put(self, event: Publishable, callback: Callback | None) -> None:
         """Queue an event; QueueFull where the rules say so, or after `close`."""
         dropped: _Queued | None = None
@@ -115,7 +115,7 @@ class Outbox:
             thread.join(1.0 if done else 0.0)
         return done
 
-    # ---- the sending thread ------------------------------------------------------------------------------
+    # ---- the sending thread --------------------------------------------------------------------------------
     def _run(self) -> None:
         with _connecting:
             transport = self._make()

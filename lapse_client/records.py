@@ -116,7 +116,7 @@ class ConsentStated(Event, frozen=True, kw_only=True):
 Publishable = FormSubmitted | EmailOpened | CookieObserved | ConsentStated
 
 
-# ---- what a processor receives ---------------------------------------------------------------------------
+# ---- what a processor receives -----------------------------------------------------------------------------
 class Wrap(Silent, frozen=True, kw_only=True):
     """A compartment's key, wrapped for grant number `grant`."""
 

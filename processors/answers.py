@@ -1,11 +1,11 @@
 """What a recipient's answer means for us: the retry classes, as types.
 
 ```
-Done           it was carried out (or accepted): the outcome goes into the receipt
-Retry          not now: the object is parked and tried again; `landed` says whether the call may have taken
-effect Refresh        the login has expired: renew it and call once more, at once
-Pause          nothing can be called: the whole connector stops for a while, or until somebody looks (`after`
-None) Permanent      the recipient refuses this object for good
+Done       it was carried out (or accepted): the outcome goes into the receipt
+Retry      not now: the object is parked and tried again; `landed` says whether the call may have taken effect
+Refresh    the login has expired: renew it and call once more, at once
+Pause      nothing can be called: the connector stops for a while, or (`after` None) until somebody looks
+Permanent  the recipient refuses this object for good
 ```
 """
 

@@ -204,8 +204,7 @@ def finish(doc: Document, attempt: Attempt, answer: Answer) -> tuple[Document, t
     return replace(restored, attempts=doc.attempts + 1), ()
 
 
-# ---- planning
-# -----------------------------------------------------------------------------------------------------
+# ---- planning ----------------------------------------------------------------------------------------------
 def _learn(doc: Document, opened: Opened) -> tuple[Document, tuple[Told, ...]]:
     """Enter which fields the compartments have; drop deliveries that were never written and never will
     open.
@@ -268,8 +267,7 @@ def _also(several: tuple[_T, ...], one: _T) -> tuple[_T, ...]:
     return several if one in several else (*several, one)
 
 
-# ---- finishing
-# ----------------------------------------------------------------------------------------------------
+# ---- finishing ---------------------------------------------------------------------------------------------
 def _restore(doc: Document, attempt: Attempt) -> Document:
     """The recipient did nothing: what it holds is what it held."""
     before = dict(attempt.before)

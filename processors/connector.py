@@ -116,8 +116,7 @@ class Connector:
             timing=ledger.timing,
         )
 
-    # ---- the topic
-    # ----------------------------------------------------------------------------------------------
+    # ---- the topic -----------------------------------------------------------------------------------------
     async def handle(self, chunk: ChunkLike) -> int | None:
         """Do one chunk; None when everything is durable, else the offset at which another worker has gone on.
 
@@ -183,8 +182,7 @@ class Connector:
         self._crash(MARKED)
         await self.attempt(refs)  # the rest of a large lapse waits for the loop, entered as due
 
-    # ---- what waits
-    # -----------------------------------------------------------------------------------------------
+    # ---- what waits ----------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Attempt for ever what is due, and ask about what was accepted; cancel it to stop."""
         poll = self._limits.poll
@@ -215,8 +213,7 @@ class Connector:
         await self.attempt(refs)
         return len(refs)
 
-    # ---- attempts
-    # -------------------------------------------------------------------------------------------------
+    # ---- attempts ------------------------------------------------------------------------------------------
     async def attempt(self, refs: Collection[bytes]) -> None:
         """Attempt each object once, as many at a time as the budget allows."""
         queue, running = deque(dict.fromkeys(refs)), dict[asyncio.Task[Answer], Claim]()

@@ -120,8 +120,7 @@ class Jivochat:
     async def close(self) -> None:
         """Nothing is open."""
 
-    # ---- what comes
-    # -----------------------------------------------------------------------------------------
+    # ---- what comes ----------------------------------------------------------------------------------------
     def heard(self, post: Post, now: Micros) -> Heard:
         """Read one webhook: `Refused` where it is not JivoChat's, `BadInput` where it is no event."""
         self._admit(post)

@@ -66,8 +66,7 @@ class Ledger:
         """Return the vault's reference of the object a recipient knows by this key."""
         return object_ref(self._secret, key)
 
-    # ---- what comes
-    # -----------------------------------------------------------------------------------------
+    # ---- what comes ----------------------------------------------------------------------------------------
     def register(
         self, tx: Tx, deliveries: Iterable[tuple[RecordDelivered, bytes]], wall: Micros
     ) -> list[bytes]:
@@ -116,8 +115,7 @@ class Ledger:
         self._teller.put(tx, lref, counted, wall)
         return [row.ref for row in rows], onward
 
-    # ---- what is asked for
-    # ---------------------------------------------------------------------------------------
+    # ---- what is asked for ---------------------------------------------------------------------------------
     def show(self, tx: Tx, key: str, compose: Compose, wall: Micros) -> bytes:
         """Answer a recipient that asks for an object: the copy is entered here, before it gets anything.
 
@@ -134,8 +132,7 @@ class Ledger:
         self._store(tx, [_row(row, replace(after, version=tx.seq), due=row.due)])
         return body
 
-    # ---- attempts
-    # -------------------------------------------------------------------------------------------
+    # ---- attempts ------------------------------------------------------------------------------------------
     def claim(self, tx: Tx, refs: Sequence[bytes], wall: Micros, owners: Iterator[bytes]) -> list[Claim]:
         """Open what these objects need and take their leases; what needs no call is finished on the spot."""
         free = [r for r in tx.objects(self._processor, refs).values() if not _leased(r, wall)]
@@ -194,8 +191,7 @@ class Ledger:
         rows = tx.objects(self._processor, refs).values()
         tx.put_objects([replace(r, due=until) for r in rows if r.lease is None and _document(r).works])
 
-    # ---- inside
-    # ---------------------------------------------------------------------------------------------
+    # ---- inside --------------------------------------------------------------------------------------------
     def _open(self, tx: Tx, docs: Mapping[bytes, Document]) -> dict[bytes, Opened]:
         asked = [(ref, copy) for ref, doc in docs.items() if doc.works for copy in wanted(doc)]
         answers = self._opener.open(tx, [_restricted(copy) for _, copy in asked]) if asked else []

@@ -111,8 +111,7 @@ class Mailchimp:
             return replace(ended, outcome="delivered") if isinstance(ended, Done) else ended
         return await self._patch(call, names)
 
-    # ---- writing
-    # ----------------------------------------------------------------------------------------------
+    # ---- writing -------------------------------------------------------------------------------------------
     async def _put(self, call: Write, address: str, names: _Names) -> Answer:
         target, taken = member_id(address), list[str]()
         body: dict[str, Any] = {ADDRESS: address.strip(), "merge_fields": self._values(call)}
@@ -178,8 +177,7 @@ class Mailchimp:
             return Permanent(code="vendor_refused")  # nobody is there, and no address to make somebody of
         return Done(outcome="already_absent")
 
-    # ---- ending
-    # -----------------------------------------------------------------------------------------------
+    # ---- ending --------------------------------------------------------------------------------------------
     async def _end(self, names: _Names, *, delete: bool) -> Answer:
         """Delete or unsubscribe in every audience; a contact's id is known in the one that is written to."""
         evidence, outcomes = b"", set[str]()
@@ -226,8 +224,7 @@ class Mailchimp:
             return Done(outcome="overwritten_only", evidence=reply.evidence())
         return await self._api.unless_missing(reply, gone(reply), audience)
 
-    # ---- the rest of a recipient
-    # ------------------------------------------------------------------------------
+    # ---- the rest of a recipient ---------------------------------------------------------------------------
     async def follow(self, request: str) -> None:
         """Nothing is accepted for later."""
 

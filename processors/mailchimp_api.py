@@ -144,8 +144,7 @@ def final(reply: Answer | Reply) -> Answer:
     return Retry(code="vendor_refused", tries=TRIES) if isinstance(reply, Reply) else reply
 
 
-# ---- settings
-# -------------------------------------------------------------------------------------------------
+# ---- settings ----------------------------------------------------------------------------------------------
 _AUDIENCE = re.compile("[A-Za-z0-9]{1,32}")
 _CENTRE = re.compile("[a-z]{2,3}[0-9]{1,3}")
 

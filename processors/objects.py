@@ -294,8 +294,7 @@ def strongest(causes: Iterable[Cause]) -> Cause:
     return max(causes, key=_STRONGEST.index, default="retention")
 
 
-# ---- a lapse over many objects
-# ----------------------------------------------------------------------------------
+# ---- a lapse over many objects -----------------------------------------------------------------------------
 class LapseDocument(msgspec.Struct, frozen=True, kw_only=True, tag="lapse", tag_field="is"):
     """How far one lapse, as it lay on one partition, has come over all objects it reached."""
 

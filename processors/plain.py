@@ -116,8 +116,7 @@ class Plain:
         for partition in list(self._producers):
             await self._drop(partition)
 
-    # ---- opening
-    # ------------------------------------------------------------------------------------------------
+    # ---- opening -------------------------------------------------------------------------------------------
     def _prepare(self, chunk: ChunkLike) -> Prepared:
         """Open every delivery of the chunk, in one read of the vault made after the producer fenced others
         off.
@@ -184,8 +183,7 @@ class Plain:
         value = encode(lapse) if self._settings.avro else lapse_json(lapse)
         return Clear("Depersonalized", None, value)
 
-    # ---- writing
-    # --------------------------------------------------------------------------------------------------
+    # ---- writing -------------------------------------------------------------------------------------------
     async def _fenced(self, partition: int) -> AIOKafkaProducer:
         """Return this partition's producer; making it fences off whoever wrote here before."""
         if partition not in self._producers:

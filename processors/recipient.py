@@ -57,7 +57,7 @@ class Names(Protocol):
         """Return the name of an object with these values, None where they do not say."""
 
 
-# ---- what comes back (`POST /in/<processor>`) -----
+# ---- what comes back (`POST /in/<processor>`) --------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post:
     """A request of the vendor; header names in lower case."""

@@ -46,8 +46,7 @@ class Teller:
             key = self._processor.encode()
             tx.put_outbox(kind="receipt", topic="receipts", partition=partition, key=key, value=value)
 
-    # ---- lapses
-    # -------------------------------------------------------------------------------------------------
+    # ---- lapses --------------------------------------------------------------------------------------------
     def lapse(self, tx: Tx, lapse: Depersonalized, place: Place) -> tuple[bytes, LapseDocument]:
         """Return a lapse's reference and how far it has come; a new one if it was never seen on this
         partition.

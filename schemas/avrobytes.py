@@ -1,6 +1,4 @@
-"""Avro's binary encoding of the few things that `schemas.frames` lays out by hand (Avro 1.12, "Binary
-Encoding").
-"""
+"""Avro's binary encoding of what `schemas.frames` lays out by hand (Avro 1.12, "Binary Encoding")."""
 
 from collections.abc import Iterable
 

@@ -200,9 +200,7 @@ def _delivered_parts(out: Pieces, parts: Sequence[tuple[str, Sequence[int]]]) ->
 
 
 def decision_pieces(entry: RecordDecided) -> Pieces:
-    """Lay an entry of a `DecisionBatch` out; gaps are the record's id, the control offset, the time, the slot
-    and each handle.
-    """
+    """Lay an entry of a `DecisionBatch` out; gaps: record id, control offset, time, slot, each handle."""
     out = Pieces()
     out.gap()
     out.add(number(entry.revision), string(entry.source), number(entry.policy))

@@ -73,9 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 def sign_receipt(receipt: ReceiptGiven, private_key: bytes) -> ReceiptGiven:
-    """Return an operator's receipt with its signature; it names no key, so whoever checks tries those it
-    knows.
-    """
+    """Return an operator's receipt, signed; it names no key, so whoever checks tries those it knows."""
     unsigned = msgspec.structs.replace(receipt, signature=None)
     signature = Ed25519PrivateKey.from_private_bytes(private_key).sign(message(unsigned))
     return msgspec.structs.replace(receipt, signature=signature)

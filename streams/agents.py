@@ -1,15 +1,14 @@
 """The flow on one page: five agents, in flow order. Each is thin I/O around pure functions.
 
-    intake.form, intake.email-open, intake.cookie -> TAG -> records.<horizon> -> ROUTE -> decisions,
-    processor.<name>
-    intake.signal, control, receipts -> GOVERN -> the vault, whose outbox says what follows
-    the vault's clock -> EXPIRE -> keys destroyed -> lifecycle, processor.<name>
-    processor.<name> -> CONNECT -> open late -> the third party -> receipts
+    intake.form, email-open, cookie    -> TAG     -> records.<horizon>
+    records.<horizon>                  -> ROUTE   -> decisions, processor.<name>
+    intake.signal, control, receipts   -> GOVERN  -> the vault, whose outbox says what follows
+    the vault's clock                  -> EXPIRE  -> keys destroyed -> lifecycle, processor.<name>
+    processor.<name>                   -> CONNECT -> opened late -> the third party -> receipts
 
 A chunk goes through `chunks.Chunks`: read, commit 1 (`judge`), `produce`, commit 2 (`settle`), acknowledge.
-What is
-decided stands in tagging, routing, governing and lapsing; here is only what is read from where and written to
-where.
+What is decided stands in tagging, routing, governing and lapsing; here is only what is read from where and
+written to where.
 """
 
 from __future__ import annotations
@@ -48,9 +47,7 @@ GROUPS = {
     "tag": ("intake.form", "intake.email-open", "intake.cookie"),
     "govern": ("intake.signal", "control", "receipts"),
 }
-"""What the consumer groups `lapse.<role>` read; route reads `records.<horizon>`, connect
-`processor.<name>`.
-"""
+"""What the groups `lapse.<role>` read; route reads `records.<horizon>`, connect `processor.<name>`."""
 TICK_SECONDS, UPKEEP_SECONDS = 0.02, 0.25
 """Seconds between two looks at the vault's clock, and between two looks at what else is to be done."""
 LONGEST_PAUSE = 5.0
@@ -62,7 +59,7 @@ Note = Callable[[str, str | None], None]
 log = logging.getLogger(__name__)
 
 
-# ---- 1. tag: clear events in; sealed records, decisions of what ends here, and quarantine out -------------
+# ---- 1. tag: clear events in; sealed records, decisions of what ends here, quarantine out ------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tag(Owing[TagWork]):
     """A withdrawal that travels in a form is applied here, so a chunk may owe messages."""
@@ -95,8 +92,7 @@ class Tag(Owing[TagWork]):
         tagplan.settle(tx, work)
 
 
-# ---- 2. route: sealed records in; decisions, then what each processor may have, sealed for it alone
-# ---------
+# ---- 2. route: sealed records in; decisions out, then what each processor may have, sealed for it ----------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Quiet[RouteWork]):
     """Decides again under today's policy; destroys nothing and counts nothing."""
@@ -122,8 +118,7 @@ class Route(Quiet[RouteWork]):
         await self.output.send_deliveries(work)
 
 
-# ---- 3. govern: what people say, what operators order, what processors answer
-# -------------------------------
+# ---- 3. govern: what people say, what operators order, what processors answer ------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GovernSignals(Owing[SignalWork]):
     """What people say outside of forms becomes the vault's state."""
@@ -199,8 +194,7 @@ class GovernReceipts(Quiet[ReceiptWork]):
             metrics.RECEIPTS.labels(receipt.processor, receipt.outcome).inc()
 
 
-# ---- 4. expire: on the vault's clock, keys that are due are destroyed, then everyone is told
-# -----------------
+# ---- 4. expire: on the vault's clock, keys that are due are destroyed, then everybody is told --------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expire:
     """The one destroyer of buckets and the one announcer; its chores run beside the ticks."""
@@ -230,8 +224,7 @@ class Expire:
         await repeat("upkeep", self.upkeep.run, UPKEEP_SECONDS, self.note)
 
 
-# ---- 5. connect: one processor's sealed topic in; opened late, handed to the third party, answered
-# ----------
+# ---- 5. connect: one processor's sealed topic in; opened late, handed to the third party, answered ---------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect:
     """The processor's connector keeps its own fence, leases and retries."""
@@ -247,9 +240,7 @@ class Connect:
 async def repeat(
     name: str, act: Callable[[], Awaitable[int]], seconds: float, note: Note = lambda _who, _what: None
 ) -> None:
-    """Do something again and again, at once while there is more to do; what is away is waited for, and
-    `note` told.
-    """
+    """Act again and again, at once while there is more to do; wait for what is away, and tell `note`."""
     pause = seconds
     while True:
         try:

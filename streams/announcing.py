@@ -1,9 +1,8 @@
-"""The one announcer: messages that committed transactions owe, produced in order, forgotten when
-acknowledged.
+"""The one announcer: what committed transactions owe, produced in order, forgotten when acknowledged.
 
 A key is destroyed first and announced second; the outbox row, written by the transaction that destroyed it,
-is what
-makes sure of the second. A lease in the vault keeps two processes from announcing at once, and order with it.
+is what makes sure of the second. A lease in the vault keeps two processes from announcing at once, and order
+with it.
 """
 
 from __future__ import annotations
@@ -39,9 +38,7 @@ def nobody(_owner: bytes) -> bool:
 
 
 class Announcer:
-    """Empties the outbox; `wall` is the machine's clock in microseconds, since a manual clock stands
-    still.
-    """
+    """Empties the outbox; `wall` is the machine's clock (microseconds), since a manual one stands still."""
 
     def __init__(
         self,
@@ -61,8 +58,7 @@ class Announcer:
         self._stuck = 0
 
     async def announce(self) -> int:
-        """Produce what was owed when this began; returns how many messages. 0 also where another process
-        holds the lease.
+        """Produce what was owed when this began; return how many. 0 also while another process has the lease.
 
         What comes to be owed meanwhile is for the next call: a steady stream must not keep the caller here.
         """

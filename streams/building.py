@@ -1,6 +1,4 @@
-"""How each role is put together from what surrounds it: the only place that knows every constructor of the
-stages.
-"""
+"""How each role is put together: the only place that knows every constructor of the stages."""
 
 from __future__ import annotations
 
@@ -84,12 +82,10 @@ async def nap() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every role is given: the vault, the sink, how many partitions topics have, and the service's
-    signing key.
+    """What every role is given: vault, sink, how many partitions topics have, the service's signing key.
 
     `work` runs a blocking function off the loop (`Engine.work`); `operators` are key ids and public keys
-    accepted on
-    `control` beside the policy's.
+    accepted on `control` beside the policy's.
     """
 
     vault: Vault
@@ -222,8 +218,7 @@ def expire(
     """The expiry loop with the one announcer and every chore; `run()` it as a task beside the engine.
 
     `care` is the broker's administration (purging is left out without it); `intake_segment` is `segment.ms`
-    of the
-    intake topics, in seconds.
+    of the intake topics, in seconds.
     """
     plans = PlanBook(around.vault)
     expiry = Expiry(
@@ -309,7 +304,5 @@ def _purge(around: Surroundings, care: LogCare, segment: float) -> Purge:
 
 
 def connect(connector: Handler) -> Connect:
-    """The handle of `processor.<name>`; run the connector's own loop (`connector.run()`) as a task
-    beside it.
-    """
+    """The handle of `processor.<name>`; run the connector's own loop (`connector.run()`) beside it."""
     return Connect(connector=connector)

@@ -113,9 +113,7 @@ class Chunks(Generic[Work]):
         self._crash(f"{self.__name__}.{step}")
 
     async def _bisect(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
-        """Halve until one record stands alone; it is judged again as spoilt, and a second failure stops the
-        worker.
-        """
+        """Halve until one record stands alone; judged as spoilt, it stops the worker if it fails again."""
         if len(part.records) > 1:
             return await self._part(part.halves()[0], spoilt)
         if part.start in spoilt:

@@ -1,10 +1,8 @@
 """When the clock may be believed: a clock that steps back or jumps stops expiry until somebody confirms it.
 
 The wall clock is held against the machine's steady clock (which also counts sleep). The pair is kept in the
-vault, so a
-restart of the process does not blind the rule; after a reboot only the wall clock is left, and a long gap
-needs
-confirmation. Pure; the expiry loop does the reading and the keeping.
+vault, so a restart of the process does not blind the rule; after a reboot only the wall clock is left, and a
+long gap needs confirmation. Pure; the expiry loop does the reading and the keeping.
 """
 
 from __future__ import annotations
@@ -16,17 +14,13 @@ import msgspec
 from schemas.ids import Micros
 
 SLEW: int = 1000
-"""A slewing NTP daemon moves the wall clock by at most 500 parts in a million; one part in this many is
-allowed.
-"""
+"""NTP slews the wall clock by at most 500 parts in a million; one part in this many is allowed."""
 LONGEST_OUTAGE: int = 24 * 3600 * 1_000_000
 """After a reboot nothing vouches for a gap longer than this."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """Both clocks at one moment: wall and steady in microseconds, and which boot the steady one
-    counts from.
-    """
+    """Both clocks at one moment, in microseconds, and which boot the steady one counts from."""
 
     wall: Micros
     steady: int
@@ -34,9 +28,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """The wall clock moved by itself: back, ahead, or across a gap nobody can vouch for; `by` in
-    microseconds.
-    """
+    """The wall clock moved by `by` microseconds by itself: back, ahead, or across an unwitnessed gap."""
 
     kind: Literal["stepped back", "jumped", "unwitnessed gap"]
     by: int

@@ -1,6 +1,4 @@
-"""The control stage: signed commands, in their one order, change the vault; each is judged once and the
-verdict kept.
-"""
+"""The control stage: signed commands, in their one order, change the vault; each is judged once."""
 
 from __future__ import annotations
 
@@ -152,9 +150,7 @@ class ControlJudge:
 
 
 def _follows(tx: Tx, policy: Policy) -> None:
-    """Refuse a version that may not follow the last one: due dates never grow, consent is not turned
-    around.
-    """
+    """Refuse a version that may not follow: due dates never grow, consent is not turned around."""
     published = tx.policies()
     if not published:
         return

@@ -1,8 +1,7 @@
 """The expander: one depersonalization per delivery, for processors that cannot follow a whole bucket's.
 
 It reads `decisions` by append time, from when the bucket was first used; the job is kept in the vault until
-all its
-lapses are on the processor's topic, so a crash only makes it say something twice.
+all its lapses are on the processor's topic, so a crash only makes it say something twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The expiry loop: on the vault's clock, buckets that are due end in order, and the brakes that can
-stop it.
-"""
+"""The expiry loop: buckets that are due end in order, on the vault's clock; brakes can stop it."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ class Expiry:
         return ended
 
     def _look(self) -> Sight:
-        """Read all a tick decides about in one transaction: most ticks find nothing to do, many times a
-        second.
-        """
+        """Read all a tick decides about in one transaction: most ticks find nothing to do."""
         with self.vault.transaction(write=False) as tx:
             plans, now = self.plans.within(tx), tx.now
             policy = (plans.in_force(now) or plans.latest) if len(plans) else None

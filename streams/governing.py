@@ -117,8 +117,7 @@ def _objections(policy: PolicyPlan, named: list[str], at: Micros) -> tuple[State
 
 
 def anchored(purpose: PurposePlan, held: PurposeState, body: AnchorReached) -> Micros | None:
-    """When what is held for an anchored purpose is due now that the anchor was reached; None if it changes
-    nothing.
+    """When data held for an anchored purpose is due once the anchor is reached; None if nothing changes.
 
     Due dates never move later: a second anchor only ever brings one forward.
     """
@@ -150,9 +149,7 @@ def stale(command: Command, appended: Micros, *, own: bool) -> str | None:
 def refusal(
     command: Command, keys: Mapping[str, bytes], judged: Judged | None, policy: PolicyPlan | None
 ) -> str | None:
-    """Why a command is not obeyed, None if it is: signature, replay, second person, and names the policy
-    knows.
-    """
+    """Why a command is not obeyed, or None: signature, replay, second person, names the policy knows."""
     if not command.signature:
         return "unsigned"
     if command.key_id not in keys:

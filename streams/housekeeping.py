@@ -1,9 +1,8 @@
 """Removing clear bytes from intake as soon as they are not needed, and noticing when something took too many.
 
 What is behind a group's commit is deleted at once (the log start moves), but the bytes stay until their
-segment is
-closed. So ticks, records without a value, follow the data until every segment that held some must have
-rolled.
+segment is closed. So ticks, records without a value, follow the data until every segment that held some must
+have rolled.
 """
 
 from __future__ import annotations
@@ -65,9 +64,7 @@ class _Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Purge:
-    """Purges the topics of `groups` (group -> topics); `segment` is how long one stays open, in
-    microseconds.
-    """
+    """Purges the topics of `groups` (group -> topics); a segment stays open for `segment` microseconds."""
 
     care: LogCare
     sink: Sink

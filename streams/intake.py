@@ -1,6 +1,4 @@
-"""Reading intake: from raw records to events with their ids, keyed hashes and effective times, before any
-transaction.
-"""
+"""Reading intake: raw records become events with ids, keyed hashes and effective times."""
 
 from __future__ import annotations
 
@@ -116,9 +114,7 @@ class IntakeReader:
     pixel_keys: PixelKeys
 
     def part(self, part: Part, plans: Plans, spoilt: frozenset[int]) -> list[Arrived]:
-        """Read a part's records; those that a bug was bisected to keep their id if it can be had, and nothing
-        else.
-        """
+        """Read a part's records; one a bug was bisected to keeps its id, if it has one, and no more."""
         reading = _Reading(part, plans, self.vault)
         found = []
         for record in part.records:
@@ -204,18 +200,14 @@ def place_id(vault: Vault, topic: str, partition: int, offset: int) -> RecordId:
 
 
 def received_at(vault: Vault, record: Inbound, now: Micros) -> Micros:
-    """When a record was received: LogAppendTime; a manual clock stands still, so there it is the
-    clock's now.
-    """
+    """When a record was received: LogAppendTime, or the clock's now where a manual clock stands still."""
     if vault.clock.mode == "manual":
         return now
     return min(Micros(record.timestamp_ms * 1000 + 999), now)
 
 
 def release_header(vault: Vault, value: bytes, received: Micros) -> bytes:
-    """The header under which a quarantined event runs again as of its original time: nobody outside can make
-    one.
-    """
+    """The header under which a quarantined event runs again as of its time; nobody outside can make one."""
     time = received.to_bytes(8, "big")
     return time + hmac.digest(vault.secrets.named("release"), time + sha256(value).digest(), sha256)
 

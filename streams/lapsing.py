@@ -1,6 +1,4 @@
-"""When a bucket's key dies: pure. The bucket table is the timer, the vault's clock the only time
-that counts.
-"""
+"""When a bucket's key dies. Pure: the bucket table is the timer, the vault's clock the only time."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ class Lapse:
 
 
 def decide_lapse(bucket: BucketRow, holds: Sequence[Hold], now: Micros, hidden_for: int) -> Lapse:
-    """Say what is to be done with a bucket; a hidden one whose key lives waits `hidden_for` microseconds, but
-    no longer than until it was due anyway.
-    """
+    """What to do with a bucket; a hidden one waits `hidden_for` microseconds, at most until it was due."""
     if bucket.state == "destroyed":
         return Lapse(step="keep")
     if bucket.ended_at is not None:

@@ -60,9 +60,7 @@ def take_back(tx: Tx, bucket: BucketId, gone: bytes) -> None:
 
 
 def take_root(tx: Tx, bucket: BucketId) -> Named:
-    """What a bucket's lapse names, in the transaction that ends it; its leaves are forgotten, or left to
-    `sweep` where the root was worked out before.
-    """
+    """What a bucket's lapse names, in the ending transaction; leaves are forgotten, or `sweep` takes them."""
     folded = tx.meta(_folded(bucket))
     if folded and tx.count_leaves(bucket) == 1:
         tx.put_meta(_folded(bucket), SPENT)
@@ -74,8 +72,7 @@ def take_root(tx: Tx, bucket: BucketId) -> Named:
 
 
 def fold(vault: Vault, buckets: Sequence[BucketId]) -> None:
-    """Work roots out before they are needed: the leaves of each bucket become one blob, beside it count and
-    root.
+    """Work roots out ahead: a bucket's leaves become one blob, with count and root beside it.
 
     What is added meanwhile or later is one more blob, which tells `take_root` that the root is of the past.
     """

@@ -1,6 +1,4 @@
-"""Every metric, once: what each process counts. Labels hold codes, names of the policy and topics, never a
-person's data.
-"""
+"""Every metric, once. Labels hold codes, names of the policy and topics, never a person's data."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

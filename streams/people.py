@@ -1,5 +1,4 @@
-"""The people of a part of a chunk: who an event is about, and their states as the part's events change them
-in order.
+"""The people of a part of a chunk: whom an event is about, and how the part's events change them, in order.
 
 Events of one chunk see each other's effects, as if each had been a transaction of its own.
 """
@@ -23,9 +22,7 @@ from vault.values import AliasRow, Statement, SubjectState
 
 @dataclass(slots=True)
 class People:
-    """Aliases and subjects of one part; every change goes to the transaction at once, which writes each row
-    once.
-    """
+    """Aliases and subjects of one part; changes go to the transaction, which writes each row once."""
 
     tx: Tx
     new_key: Callable[[], bytes]
@@ -48,8 +45,7 @@ class People:
         """Whom the identifiers name at `at`, and whether an erasure reaches the event.
 
         Every identifier can close it; unless links between identifiers have a purpose, only the primary one
-        names.
-        Of several people the one known longest counts.
+        names. Of several people the one known longest counts.
         """
         if len(hashes) == 1:  # one identifier of one person, never closed: nothing to weigh
             rows = self.aliases.get(hashes[0], ())
@@ -69,9 +65,7 @@ class People:
         return state.number
 
     def link(self, hashes: Sequence[bytes], number: SubjectNumber, at: Micros, policy: PolicyPlan) -> None:
-        """Let these identifiers lead to the person, where they do not yet and the policy has a purpose for
-        it.
-        """
+        """Let these identifiers lead to the person, unless they do or the policy has no purpose for it."""
         linking = (
             None if policy.link_purpose is None or len(hashes) < 2 else policy.purposes[policy.link_purpose]
         )

@@ -42,9 +42,7 @@ class PlanBook:
 
 
 def _compiled(policy: Policy, orders: Iterable[RetentionOrder]) -> PolicyPlan:
-    """The plan of a policy under the orders that made retentions shorter since; one that lengthens
-    has no effect.
-    """
+    """A policy's plan under the orders that made retentions shorter; one that lengthens has no effect."""
     purposes = dict(policy.purposes)
     for order in orders:
         purpose = purposes.get(order.purpose)

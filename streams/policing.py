@@ -1,6 +1,4 @@
-"""Bringing due dates forward where a policy or an order makes a retention shorter: hidden at once, destroyed
-later.
-"""
+"""Bringing due dates forward where a retention becomes shorter: hidden at once, destroyed later."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ APPLIED = "policy/applied"
 
 
 def apply_policy(tx: Tx, policy: PolicyPlan) -> tuple[int, int]:
-    """Let data already held follow a policy now in force; returns how many buckets were hidden and
-    shortened.
-    """
+    """Let held data follow a policy now in force; return how many buckets were hidden and shortened."""
     done = _apply(tx, brought_forward(policy, tx.all_buckets(state="open"), tx.now))
     tx.put_meta(APPLIED, policy.version.to_bytes(4, "big"))
     return done

@@ -1,8 +1,7 @@
 """Quarantine: input that is unreadable or suspect, sealed whole under a bucket of the reserved purpose.
 
 Released, it runs through tag again under its original time; dropped, it opens no more. Everything in it dies
-with its
-bucket, at most 14 days later.
+with its bucket, at most 14 days later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Receipts: what processors answer about deliveries and lapses. They stay on their topic, are counted, and
-settle what was awaited.
-"""
+"""Receipts: what processors answer. They stay on their topic, are counted, and settle what was awaited."""
 
 from __future__ import annotations
 

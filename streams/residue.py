@@ -1,9 +1,8 @@
 """Residue: what may stay are counts over enumerated values, in cells of at least k people, per period. Pure.
 
 An event is counted when it is accepted, so nothing has to be read when a purpose ends. A cell with fewer than
-k people
-is carried into the next period with its people, until together they are k. Published + carried = accepted
-events.
+k people is carried into the next period with its people, until together they are k. Published + carried =
+accepted events.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ class Settlement:
 
 
 def period_of(plan: ResiduePlan, now: Micros) -> str:
-    """Name of the period an event accepted at `now` counts in: its start, RFC 3339, so that names sort by
-    time.
+    """The period an event accepted at `now` counts in, named by its start, so that names sort by time.
 
     Acceptance counts, not collection: a period once closed then never gets another event.
     """

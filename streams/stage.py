@@ -20,8 +20,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, kw_only=True)
 class Judged:
-    """What a stage made of a part in commit 1: `plan` is one entry per judged offset, `seq` the commit's
-    number.
+    """What a stage made of a part in commit 1: one plan entry per judged offset, the commit's number.
 
     `owes`: something may have been destroyed, so the outbox may hold what the Kafka commit must wait for.
     """
@@ -40,9 +39,7 @@ class Finding(Protocol):
 
 
 class Stage(Protocol[Work]):
-    """One stage's steps for a part of a chunk; `entry` is the type of its plan's entries, None if it plans
-    nothing.
-    """
+    """One stage's steps for a part of a chunk; `entry` is its plan's type, None if it plans nothing."""
 
     @property
     def entry(self) -> Any:

@@ -1,6 +1,4 @@
-"""What the expire role does besides destroying: residue, purging, expansion, checkpoints, forgetting what was
-seen.
-"""
+"""What expire does besides destroying: residue, purging, expansion, checkpoints, forgetting."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ FOLD_FROM, FOLD_AFTER = 2_000, 10 * SECOND
 FOLD_AHEAD = 900 * SECOND
 """How long before its end the root of every bucket is worked out, however few its records."""
 JOIN_AFTER, FOLD_MOST = 86_400 * SECOND, 200
-"""How long nothing may have come to a smaller bucket before its leaves, a row for each chunk, become one row;
-and how many buckets are looked at in one go.
-"""
+"""How long nothing came to a smaller bucket before its leaves become one row; how many at one look."""
 BEGAN = "epoch/began"
 """Meta: when the first epoch was first seen."""
 LEASE = "lease/upkeep"
@@ -66,9 +62,7 @@ Shuffle = Callable[[Sequence[CellCounted]], list[CellCounted]]
 
 
 def publish_residue(tx: Tx, plans: Plans, shuffle: Shuffle) -> int:
-    """Publish the cells of closed periods with enough people, carry the others on; returns how many were
-    published.
-    """
+    """Publish closed periods' cells with enough people, carry the others on; return how many went out."""
     plan = (plans.in_force(tx.now) or plans.latest).residue
     current, published = period_of(plan, tx.now), 0
     cells = tx.residue()
@@ -107,9 +101,7 @@ class Checkpoints:
     key: bytes = field(repr=False)
 
     def read(self, tree: _Tree) -> _Tree:
-        """Go on reading `lifecycle` where the tree ends: offset and size are one, for the topic has
-        no holes.
-        """
+        """Read `lifecycle` on from where the tree ends: offset and size are one, the topic has no holes."""
         frontier = Frontier(tree.size, tree.peaks)
         for batch in self.scan(["lifecycle"], start={("lifecycle", 0): tree.size}):
             for record in batch.records:

@@ -164,7 +164,7 @@ class BucketRows(Base):
         tallies = {_id(row): row for row in self.rows.find(TALLY, _ID, map(_id, rows))}
         return [_row(row, tallies.get(_id(row))) for row in rows]
 
-    # ---- who must be told ---
+    # ---- who must be told ----------------------------------------------------------------------------------
     def untell_bucket(self, bucket: BucketId) -> None:
         """Forget who was to be told of a bucket: their messages are owed now."""
         self.rows.delete(TOLD_BUCKET, _ID, [bucket])

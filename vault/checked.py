@@ -50,9 +50,7 @@ def enter_checked(
 def read_checked(
     tx: Tx, asks: Sequence[Ask], purposes: Mapping[str, Purpose], *, by: str, address: bytes
 ) -> str | None:
-    """Return what `by` found out about an address of the person behind these grants, None where nothing is
-    known that may be used now.
-    """
+    """Return what `by` found out about these people's address; None where nothing known may be used."""
     people = {f.subject.number: f.subject for f in find(tx, asks) if f.subject is not None}
     for person in people.values():
         for one in person.checked:

@@ -106,9 +106,7 @@ class FieldsText:
         self._last = _json(last).replace(b"%", b"%%") + b':"%b"}'
 
     def text(self, values: Sequence[Clear], when: bytes) -> bytes | None:
-        """Return the padded object of the fields that are there, None where none is; `when` is written as
-        it is.
-        """
+        """Return the padded object of the fields that are there, or None; `when` is written as it is."""
         out = [name + _json(str(values[at])) for at, name in self._fields if values[at] is not None]
         if not out:
             return None

@@ -160,7 +160,7 @@ class Turned(NamedTuple):
 def turn(store: Store, keys: EpochKeys, tools: Tools, batch: int, crash: Crash = never) -> Turned:
     """Turn the epoch, or finish a turn that was interrupted.
 
-    `Unavailable` where somebody goes on reading old pages for seconds: everything is re-wrapped, the next call goes on.
+    `Unavailable` where somebody reads old pages for seconds: all is re-wrapped, and the next call goes on.
     """
     with store.begin(write=True) as rows:
         epochs = sorted(n for (n,) in rows.scan(EPOCH) if n != NOBODY)

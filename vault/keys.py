@@ -57,9 +57,7 @@ def hmac_sha256(key: bytes, text: bytes) -> bytes:
 
 
 def hmac_blocks(key: bytes) -> tuple[bytes, bytes]:
-    """Return what HMAC-SHA256 hashes before the text and before the inner hash, for a key it is used with
-    often.
-    """
+    """Return what HMAC-SHA256 hashes before the text and before the inner hash; for keys used often."""
     if len(key) == KEY_BYTES:
         return key.translate(INNER) + INNER_REST, key.translate(OUTER) + OUTER_REST
     padded = (key if len(key) <= _BLOCK else sha256(key).digest()).ljust(_BLOCK, b"\0")

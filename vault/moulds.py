@@ -121,9 +121,7 @@ class _Part(NamedTuple):
 
 
 class Box(NamedTuple):
-    """One compartment to be opened: its number in the mould, its sealed bytes, and link and key of each wrap,
-    None where it is empty.
-    """
+    """One compartment to open: number in the mould, sealed bytes, link and key of each wrap (None: empty)."""
 
     n: int
     sealed: bytes
@@ -161,9 +159,7 @@ class RecordMould:
         clear: Sequence[bytes],
         draw: Draw,
     ) -> list[bytes]:
-        """Return per compartment its sealed bytes and the wraps of every link but the first, one after the
-        other.
-        """
+        """Return, per compartment, its sealed bytes and the wraps of every link but the first, in a row."""
         links = self._links.with_handles(handles)
         begin, info = b"lapse/v1/record" + record_id, INFO_CONTENT + record_id
         nonces, at = draw(NONCE_BYTES * len(clear)), 0

@@ -127,7 +127,7 @@ class PeopleRows(Base):
             entry.state = state
             entry.dirty = True
 
-    # ---- identifiers ---
+    # ---- identifiers ---------------------------------------------------------------------------------------
     def aliases(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[AliasRow, ...]]:
         """Return every row of each identifier, open and closed."""
         wanted = [(h,) for h in dict.fromkeys(hashes)]
@@ -213,7 +213,7 @@ class PeopleRows(Base):
             self._cipher = Cipher(algorithms.AES256(key), modes.ECB())  # noqa: S305
         return self._cipher
 
-    # ---- anchors and revisions ---
+    # ---- anchors and revisions -----------------------------------------------------------------------------
     def anchors_due(self, now: Micros, limit: int) -> list[tuple[SubjectNumber, str, Micros]]:
         """Return (subject, purpose, due) of anchored purposes that are due, by due date."""
         rows = self.rows.scan(ANCHOR, [("due", "<=", now)], order=("due", "number", "purpose"), limit=limit)
@@ -228,7 +228,7 @@ class PeopleRows(Base):
         known = self.superseded(revisions)
         self.rows.put(SUPERSEDED, [(i, max(n, known.get(i, n))) for i, n in revisions.items()])
 
-    # ---- the commit ---
+    # ---- the commit ----------------------------------------------------------------------------------------
     def flush(self) -> None:
         """Seal and write the changed subjects, in the order of their numbers."""
         changed = [(n, e) for n, e in sorted(self._entries.items()) if e.dirty]

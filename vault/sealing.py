@@ -49,7 +49,7 @@ _fields = msgspec.msgpack.Decoder(list[str | int | dict[str, str] | None])
 _delivered = msgspec.json.Decoder(dict[str, str])
 
 
-# ---- the sealed layout ---
+# ---- the sealed layout -------------------------------------------------------------------------------------
 def seal(key: bytes, clear: bytes, aad: bytes, draw: Draw) -> bytes:
     """Seal under a content key; the commitment makes the ciphertext open under no other key."""
     nonce = draw(NONCE_BYTES)
@@ -73,7 +73,7 @@ def _commit(key: bytes, nonce: bytes) -> bytes:
     return hmac_sha256(key, COMMIT_LABEL + nonce)[:COMMIT_BYTES]
 
 
-# ---- clear fields ---
+# ---- clear fields ------------------------------------------------------------------------------------------
 SMALLEST = 64
 """Bytes the shortest clear text has; longer ones have the next power of two."""
 HALVED = 256
@@ -124,7 +124,7 @@ def decode_delivered(clear: bytes) -> dict[str, str]:
     return _delivered.decode(clear)
 
 
-# ---- records: pseudonymous, for ourselves ---
+# ---- records: pseudonymous, for ourselves ------------------------------------------------------------------
 class RecordHeader(NamedTuple):
     """What the AAD of every compartment of a record binds besides the compartment itself."""
 
@@ -204,7 +204,7 @@ def open_record(
     return None
 
 
-# ---- deliveries: sealed again for one recipient ---
+# ---- deliveries: sealed again for one recipient ------------------------------------------------------------
 class DeliveryHeader(NamedTuple):
     """What the AAD of every compartment of a delivery binds besides the compartment itself."""
 
@@ -267,7 +267,7 @@ def open_delivered(
     return unseal(key, compartment.sealed, delivery_aad(header, n, compartment.categories))
 
 
-# ---- quarantine: a bucket and no subject ---
+# ---- quarantine: a bucket and no subject -------------------------------------------------------------------
 def quarantine_aad(
     record_id: RecordId, topic: str, received_at: Micros, period: Period, terms: Terms
 ) -> bytes:

@@ -13,8 +13,7 @@ from vault.store import Rows
 from vault.tables import EPOCH, KEYSLOT
 
 NOBODY = 1000
-"""The epoch of destroyed slots; it has no key. Real epochs follow: all take two bytes in SQLite, so rows keep
-their size when their epoch changes."""
+"""The epoch of destroyed slots, without a key; as wide as real ones in SQLite, so rows keep their size."""
 
 _GONE = bytes(WRAPPED_BYTES)
 _COUNTER = "keyslot"

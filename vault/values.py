@@ -32,7 +32,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
     """What every value here is."""
 
 
-# ---- buckets ---
+# ---- buckets -----------------------------------------------------------------------------------------------
 class BucketId(NamedTuple):
     """Names one bucket: everything held for this purpose from this period under these terms."""
 
@@ -72,7 +72,7 @@ class BucketRow(Value, frozen=True, kw_only=True):
         return self.state == "open" and now < self.due
 
 
-# ---- subjects ---
+# ---- subjects ----------------------------------------------------------------------------------------------
 class PurposeState(Value, frozen=True, kw_only=True, omit_defaults=True):
     """What the vault knows of one person and one purpose; `key` is None while no generation lives."""
 
@@ -159,7 +159,7 @@ class Purpose(Protocol):
         ...
 
 
-# ---- identity ---
+# ---- identity ----------------------------------------------------------------------------------------------
 class AliasRow(Value, frozen=True, kw_only=True):
     """One identifier's link; closed when `until` is set; `subject` None: nobody is behind it."""
 
@@ -177,7 +177,7 @@ class Resolved(Value, frozen=True, kw_only=True):
     shared: bool = False
 
 
-# ---- opening ---
+# ---- opening -----------------------------------------------------------------------------------------------
 class Closed(Value, frozen=True, kw_only=True):
     """Why something does not open; unknown, erased and tampered are alike, `since` None."""
 
@@ -186,7 +186,7 @@ class Closed(Value, frozen=True, kw_only=True):
     since: Micros | None = None
 
 
-# ---- outbox, judged commands, processors, requests ---
+# ---- outbox, judged commands, processors, requests ---------------------------------------------------------
 class OutboxRow(Value, frozen=True, kw_only=True):
     """A message that a committed transaction owes; produced by `id`, deleted when acknowledged."""
 
@@ -285,7 +285,7 @@ class ClockState(Value, frozen=True, kw_only=True):
     since: Micros | None = None
 
 
-# ---- holds ---
+# ---- holds -------------------------------------------------------------------------------------------------
 class HeldPair(NamedTuple):
     """One bucket and one generation of a held person: what one K(S,p,t) opens."""
 
@@ -322,7 +322,7 @@ class HeldKey(Value, frozen=True, kw_only=True):
         return f"HeldKey({self.pair.bucket})"
 
 
-# ---- what connectors keep (model m5) ---
+# ---- what connectors keep (model m5) -----------------------------------------------------------------------
 class Holding(Value, frozen=True, kw_only=True):
     """One delivery's claim on a vendor's object, for one purpose."""
 
@@ -347,7 +347,7 @@ class VendorObject(Value, frozen=True, kw_only=True):
     holdings: tuple[Holding, ...] = ()
 
 
-# ---- residue ---
+# ---- residue -----------------------------------------------------------------------------------------------
 class ResidueEntry(Value, frozen=True, kw_only=True):
     """One accepted event counted into a cell: `subject` None where nobody is behind it."""
 

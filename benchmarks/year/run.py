@@ -53,7 +53,7 @@ class Year:
         self.looks: list[Look] = []
         self.version = 1
 
-    # ---- the system
+    # ---- the system ----------------------------------------------------------------------------------------
     @contextlib.contextmanager
     def up(self) -> Iterator[None]:
         """`lapse up` on new test data with a manual clock."""
@@ -102,7 +102,7 @@ class Year:
             reader.close()
         return self.looks
 
-    # ---- a day
+    # ---- a day ---------------------------------------------------------------------------------------------
     def _day(self, here: Installation, producer: Producer) -> None:
         now = here.vault.clock.now()
         at = dt.datetime.fromtimestamp(now / 1e6, dt.UTC).isoformat()
@@ -132,7 +132,7 @@ class Year:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30):
             return len(body.get("events", (0,)))
 
-    # ---- now and then
+    # ---- now and then --------------------------------------------------------------------------------------
     def _week(self, here: Installation, reader: consumer.Reader, day: int) -> None:
         waiting.until_quiet(here, STEP_SECONDS)
         for _ in range(WEEK):

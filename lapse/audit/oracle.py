@@ -1,9 +1,7 @@
-"""The independent oracle: what the policy's text and what happened allow, worked out by other means than the
-stages'.
+"""The independent oracle: what the policy's text and what happened allow, worked out by other means.
 
 It imports schemas only and reads the policy as people wrote it; the compiled plan serves it for numbers
-alone. It knows
-no keys and no vault: somebody who does not trust the pipeline can run it on the log.
+alone. It knows no keys and no vault: somebody who does not trust the pipeline can run it on the log.
 """
 
 from __future__ import annotations
@@ -68,9 +66,7 @@ def _within(category: str, broad: tuple[str, ...]) -> bool:
 
 
 def excess(entry: RecordDecided, policy_text: str, today_text: str | None = None) -> list[str]:
-    """What an entry grants beyond what the policy at collection, and today's if given, allow; empty
-    is right.
-    """
+    """What an entry grants beyond the policy at collection, and today's if given; empty is right."""
     texts = [_read(policy_text)] + ([_read(today_text)] if today_text else [])
     if texts[0].plan.version != entry.policy:
         raise NotFound("not_found", "the entry was decided under another version", f"policy {entry.policy}")
@@ -119,9 +115,7 @@ class Happened:
 
 @dataclass(slots=True)
 class Account:
-    """Everything that has happened and been processed, in no order: what must, and what must not be
-    readable now.
-    """
+    """All that has happened and been processed, in no order: what must, and must not, be readable now."""
 
     policy_text: str
     granted: dict[tuple[str, str], list[int]] = field(default_factory=dict)

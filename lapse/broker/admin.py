@@ -98,7 +98,7 @@ class Admin:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---------------------------------------------------------------- cluster and topics
+    # ---- cluster and topics --------------------------------------------------------------------------------
 
     def cluster_id(self) -> str:
         """Return the cluster's own id."""
@@ -217,7 +217,7 @@ class Admin:
             raise translate(errors.InvalidConfigurationError(said), where)
         self._until(lambda: configs.items() <= self.topic_configs([topic])[topic].items(), where)
 
-    # ---------------------------------------------------------------- users and rights
+    # ---- users and rights ----------------------------------------------------------------------------------
 
     def put_users(self, users: Iterable[Credentials]) -> None:
         """Create or replace SCRAM-SHA-512 users; returns when the broker knows them all."""
@@ -314,7 +314,7 @@ class Admin:
         wanted = None if users is None else set(users)
         return {key: acl for key, acl in spelled.items() if wanted is None or key[0] in wanted}
 
-    # ---------------------------------------------------------------- offsets
+    # ---- offsets -------------------------------------------------------------------------------------------
 
     def offsets(self, topics: Iterable[str], *, earliest: bool = False) -> dict[Partition, int]:
         """Return the end (or with `earliest` the start) of every partition of these topics."""

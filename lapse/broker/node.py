@@ -1,6 +1,4 @@
-"""What an embedded node keeps for its whole life: identity, ports and the passwords of its two super
-users.
-"""
+"""What an embedded node keeps for its whole life: identity, ports, and passwords of its two super users."""
 
 from __future__ import annotations
 
@@ -42,8 +40,7 @@ class Node:
 
 
 def load_or_create(file: Path, *, host: str, port: int) -> Node:
-    """Return the node kept in `file`, or a new one, on ports that are free now; `file` says the same
-    afterwards.
+    """Return the node kept in `file`, or a new one on ports that are free now, which is then kept.
 
     Earlier ports are kept where they are free. With `port` the client listener is there and nowhere else:
     `Unavailable` where it is taken.
@@ -81,9 +78,7 @@ def new_cluster_id(draw: Callable[[], uuid.UUID]) -> str:
 
 
 def keep_or_pick(host: str, port: int = 0, *, other: int = 0) -> int:
-    """Return `port` where it is free, else a free one that is not `other`; `Unavailable` where there is
-    none.
-    """
+    """Return `port` where it is free, else a free one that is not `other`; `Unavailable` if there is none."""
     if port and port != other and is_free(host, port):
         return port
     for _ in range(200):

@@ -1,5 +1,4 @@
-"""Who may do what on Kafka: one table of roles and their rights, least privilege, applied by
-`lapse.broker.admin`.
+"""Who may do what on Kafka: roles and their rights, least privilege; `lapse.broker.admin` applies them.
 
 A right that is not listed does not exist: the embedded broker refuses everything else. READ, WRITE and DELETE
 imply DESCRIBE. Raw events in clear are written by the collector, read by tag and govern, ticked and cut off
@@ -77,9 +76,7 @@ def _topics(operation: Operation, *names: str) -> Rights:
 
 
 def _group(name: str) -> Rights:
-    """The group `name` and those below it; `name` alone is no prefix, or `crm` would own the groups of
-    `crm2`.
-    """
+    """The group `name` and those below it; as a bare prefix `crm` would own the groups of `crm2`."""
     exact = Right(resource=Resource.GROUP, name=name, operation=Operation.READ)
     below = Right(resource=Resource.GROUP, name=f"{name}.", operation=Operation.READ, prefixed=True)
     return (exact, below)

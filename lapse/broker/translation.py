@@ -25,9 +25,7 @@ _BAD = (
     errors.IllegalArgumentError,
 )
 _PASSING = (errors.KafkaTimeoutError, errors.UnknownBrokerIdError)
-"""Not retriable to kafka-python, but passing: broker -1 is a partition without a leader, while a broker that
-stalled is fenced.
-"""
+"""Passing, though kafka-python does not retry it: broker -1 is a partition without a leader."""
 _ABSENT = (errors.UnknownTopicOrPartitionError, errors.GroupIdNotFoundError)
 
 
@@ -63,8 +61,7 @@ def translate(error: errors.KafkaError, where: str) -> LapseError:
 
 
 def repeat(call: Callable[[], T], *, where: str, seconds: float) -> T:
-    """Return what `call` returns, repeating it while Kafka calls its failure passing; raise ours when it does
-    not.
+    """Return what `call` returns; repeat it while Kafka calls its failure passing, then raise ours.
 
     A fresh cluster answers CoordinatorNotAvailable until its offsets topic exists, and the client does not
     repeat.

@@ -50,9 +50,7 @@ _flow_help(app)
 
 
 def main() -> None:
-    """Run one command; exit codes as documented: 0 done, 1 findings, 2 usage, 3 refused, 4 not found, 5
-    unavailable, 70 bug.
-    """
+    """Run one command. Exit: 0 done, 1 findings, 2 usage, 3 refused, 4 not found, 5 unavailable, 70 bug."""
     os.umask(0o077)  # whatever a verb writes is for the user who runs it
     sys.exit(_run(sys.argv[1:]))
 

@@ -1,6 +1,4 @@
-"""Verbs that look: policy, buckets, what happened to an event, quarantine, the lifecycle log, residue;
-and tokens.
-"""
+"""Verbs that look: policy, buckets, events, quarantine, the lifecycle log, residue; and tokens."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How a command answers: tables for people, JSON for programs; data on stdout, progress and errors on
-stderr.
-"""
+"""How a command answers: tables for people, JSON for programs; data on stdout, the rest on stderr."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Verbs about a data subject: what is held, forget them, what they consented to, hold what a dispute
-needs.
-"""
+"""Verbs about a data subject: what is held, erasure, consent, and holds for a dispute."""
 
 from __future__ import annotations
 

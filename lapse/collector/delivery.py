@@ -68,7 +68,7 @@ class Delivery:
         """Last of all, when whoever failed to reach Kafka has spooled."""
         self._spool.close()
 
-    # ---- storing ---------------------------------------------------------------------------------------
+    # ---- storing -------------------------------------------------------------------------------------------
     async def store(self, events: Sequence[Spooled]) -> Stored:
         """Return where the events are durable, all in one place or both; raises `Unavailable` if nowhere."""
         began = time.perf_counter()
@@ -107,7 +107,7 @@ class Delivery:
                 raise answer
         return left
 
-    # ---- watching and draining -------------------------------------------------------------------------
+    # ---- watching and draining -----------------------------------------------------------------------------
     def _fail(self) -> None:
         if self._direct:
             _log.warning("kafka is unwell: spooling")

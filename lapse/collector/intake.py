@@ -53,7 +53,7 @@ def _foreseen(event: FormSubmitted | CookieObserved, source: SourcePlan, arrival
     return foresee(payload, source, arrival.plan, arrival.at)
 
 
-# ---- forms -----------------------------------------------------------------------------------------------
+# ---- forms -------------------------------------------------------------------------------------------------
 def _form(name: str, arrival: Arrival) -> SourcePlan:
     """The form's plan; Problem 404 for one the policy or site does not have, 401 for one servers publish."""
     source = arrival.plan.sources.get(f"form/{name}")
@@ -103,7 +103,7 @@ def _page(request: Request, body: Body, source: SourcePlan, arrival: Arrival) ->
     return home + source.redirect
 
 
-# ---- browser events --------------------------------------------------------------------------------------
+# ---- browser events ----------------------------------------------------------------------------------------
 async def take_beacons(edge: Edge, request: Request) -> Response:
     """POST /e: 204, or 202 with the ids where `?ids=1` asks for them."""
     arrival = edge.arrival(request)
@@ -124,7 +124,7 @@ async def take_beacons(edge: Edge, request: Request) -> Response:
     return Response(status=204)
 
 
-# ---- signals ---------------------------------------------------------------------------------------------
+# ---- signals -----------------------------------------------------------------------------------------------
 async def take_signal(edge: Edge, request: Request) -> Response:
     """POST /s and POST or PUT /c: consent stated outside a form; 202 with the event id."""
     arrival = edge.arrival(request)

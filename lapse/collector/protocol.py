@@ -1,5 +1,4 @@
-"""uvicorn's HTTP protocol with what it leaves open: limits of size and time, strict framing, errors in our
-shape.
+"""uvicorn's HTTP protocol and what it leaves open: limits, strict framing, errors in our shape.
 
 Collector, key endpoint and admin API all speak it. What it refuses beyond llhttp's own strictness is what two
 servers in a row could read differently (RFC 9112): no or several Host lines, transfer codings other than

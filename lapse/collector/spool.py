@@ -76,7 +76,7 @@ class Spool:
         self._thread = threading.Thread(target=self._write, name="spool", daemon=True)
         self._lock_file = -1
 
-    # ---- state, read by the event loop -----------------------------------------------------------------
+    # ---- state, read by the event loop ---------------------------------------------------------------------
     @property
     def empty(self) -> bool:
         """Whether nothing is kept and nothing is about to be."""
@@ -94,7 +94,7 @@ class Spool:
         young = oldest is None or self._now() - oldest < self._settings.max_age_seconds
         return young and self.size < self._settings.max_bytes
 
-    # ---- life ------------------------------------------------------------------------------------------
+    # ---- life ----------------------------------------------------------------------------------------------
     def open(self) -> None:
         """Take the folder over: find what an earlier process left, forget the keys of what was drained.
 
@@ -130,7 +130,7 @@ class Spool:
         self._thread.join()
         os.close(self._lock_file)
 
-    # ---- for the event loop ----------------------------------------------------------------------------
+    # ---- for the event loop --------------------------------------------------------------------------------
     async def append(self, events: Sequence[Spooled]) -> None:
         """Return when the events are on disk; raises `Unavailable` where there is no room or no disk."""
         if not self.has_room:
@@ -176,7 +176,7 @@ class Spool:
         metrics.SPOOL_LIMIT.set(self._settings.max_bytes)
         metrics.SPOOL_SEGMENTS.set(len(self._sizes))
 
-    # ---- disk ------------------------------------------------------------------------------------------
+    # ---- disk ----------------------------------------------------------------------------------------------
     def _segment(self, number: int) -> Path:
         return self._settings.folder / f"{number:016d}.seg"
 
@@ -206,7 +206,7 @@ class Spool:
         path.unlink()
         _sync_folder(self._settings.keys)
 
-    # ---- the writer's thread ---------------------------------------------------------------------------
+    # ---- the writer's thread -------------------------------------------------------------------------------
     def _write(self) -> None:
         while (job := self._jobs.get()) is not None:
             group, stop = self._group(job)

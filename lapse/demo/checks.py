@@ -1,9 +1,7 @@
-"""The demo's checks, from outside: topics read as the auditor, the key endpoint asked as each recipient,
-files as bytes.
+"""The demo's checks, from outside: topics read as the auditor, keys asked for as a recipient, files as bytes.
 
 Each says which invariant, whether it held, how much it examined and how anyone can look themselves. A check
-that
-examined nothing has not held.
+that examined nothing has not held.
 """
 
 from __future__ import annotations
@@ -123,9 +121,7 @@ def lawful(here: Installation, log: Log) -> Check:
 
 # ---- 3: no clear byte outside ------------------------------------------------------------------------------
 def canary(here: Installation, people: Iterable[Person], clear_topics: Sequence[str]) -> Check:
-    """Search every file of broker, vault, logs and spool for the canaries' values, until intake is purged
-    or time is up.
-    """
+    """Search all files of broker, vault, logs and spool for canaries until intake is purged or time is up."""
     needles = [value.encode() for p in people for value in (p.email, p.phone, p.company, p.cookie_id, p.name)]
     folders = [
         *map(Path, here.runtime.log_dirs),
@@ -166,9 +162,7 @@ def _search(files: Iterable[Path], needles: Sequence[bytes]) -> tuple[int, dict[
 
 # ---- 4 and 7: after due, after erasure, nothing opens ------------------------------------------------------
 def lapsed(shelves: Iterable[Shelf], keys: Mapping[str, KeyEndpoint], now: Callable[[], int]) -> Check:
-    """Ask the key endpoint again for every delivery whose every grant is due, with the recipient's own
-    token.
-    """
+    """Ask the key endpoint again, as the recipient, for every delivery whose every grant is due."""
     asked = opened = 0
     codes: Counter[str] = Counter()
     for shelf in shelves:
@@ -208,9 +202,7 @@ def forgotten(shelves: Sequence[Shelf], erased: Person, late_outcomes: Sequence[
 
 # ---- 9: what ever opened is followed by its lapse ----------------------------------------------------------
 def followed(log: Log, shelves: Iterable[Shelf], now: int) -> Check:
-    """For every delivery that opened, each grant past due has its Depersonalized later in the same
-    partition.
-    """
+    """Every delivery that opened has, for each grant past due, its Depersonalized later in the partition."""
     examined = missing = 0
     for shelf in shelves:
         for entries in log.topics[shelf.name].values():

@@ -1,6 +1,4 @@
-"""Opening deliveries as any outsider would: docs/wire.md and the key endpoint, nothing of Lapse's own
-keys.
-"""
+"""Opening deliveries as any outsider would: docs/wire.md and the key endpoint, none of Lapse's own keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The demo from start to end: bring the system up, play the traffic, watch it lapse, check from outside,
-say so.
-"""
+"""The demo from start to end: bring the system up, play the traffic, watch it lapse, check from outside."""
 
 from __future__ import annotations
 
@@ -207,9 +205,7 @@ async def _erase(here: Installation, director: Director, person: Person) -> None
 
 
 async def _late_arrivals(traffic: Traffic) -> list[str]:
-    """An old form of the erased person arrives now, as from a spool: a server may say when it was
-    collected.
-    """
+    """An old form of the erased person arrives, as from a spool: a server may say when it was collected."""
     return [event for event in [await traffic.late_form(traffic.cast.erased, seconds_ago=18.0)] if event]
 
 

@@ -60,9 +60,7 @@ class Director:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def until_lapsed(self, but: tuple[str, ...], seconds: float) -> None:
-        """Return when every bucket is destroyed but those of purposes nobody receives, and the recipients
-        know.
-        """
+        """Return when all buckets but of purposes nobody receives are destroyed, and the recipients know."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             rows = await asyncio.to_thread(self._buckets)

@@ -1,8 +1,7 @@
 """The recipients of the demo, as outsiders: each reads its own topic with its own credentials and opens late.
 
 A shelf holds what its recipient could read. Lapses empty it; nothing else does. It knows no secret of Lapse:
-only its
-topic, its Kafka user, and its token for the key endpoint.
+only its topic, its Kafka user, and its token for the key endpoint.
 """
 
 from __future__ import annotations

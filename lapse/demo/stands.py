@@ -1,6 +1,4 @@
-"""The recipients that stand-ins play, seen from outside: what lies on each shelf, as they say it, and
-the check that it is empty in the end.
-"""
+"""The recipients that stand-ins play, from outside: what lies on each shelf, and that it ends empty."""
 
 from __future__ import annotations
 

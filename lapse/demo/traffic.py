@@ -241,7 +241,7 @@ class Traffic:
         if answer.status != expected:
             self._surprised(path, answer.status)
 
-    # ----------------------------------------------------------------
+    # ---- at the door ---------------------------------------------------------------------------------------
     async def _post(
         self,
         path: str,

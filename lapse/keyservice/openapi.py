@@ -1,6 +1,4 @@
-"""The OpenAPI document of the key endpoint: requests from the shapes that check them, answers written
-here.
-"""
+"""The key endpoint's OpenAPI document: requests from the shapes that check them, answers written here."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How often one processor may ask: a token bucket each, so that one consumer in a loop cannot starve the
-others.
-"""
+"""How often one processor may ask: a token bucket each, so that a loop cannot starve the others."""
 
 from __future__ import annotations
 

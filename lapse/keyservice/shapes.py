@@ -1,6 +1,4 @@
-"""What the key endpoint is asked, checked strictly: unknown fields, wrong lengths and wrong encodings are
-refused.
-"""
+"""What the key endpoint is asked, checked strictly: no unknown fields, wrong lengths or encodings."""
 
 from __future__ import annotations
 
@@ -139,9 +137,7 @@ def _decoded(cls: type[E], body: bytes | msgspec.Raw, where: str) -> E:
 
 
 def _pointer(message: str) -> str:
-    """Turn msgspec's `$.compartments[...].n` into `/compartments`: names of ours alone, as far as they are
-    sure.
-    """
+    """Turn msgspec's `$.compartments[...].n` into `/compartments`: names of ours, as far as they are sure."""
     found = _WHERE.search(message)
     return found.group(1).replace(".", "/") if found else ""
 

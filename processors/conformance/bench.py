@@ -49,8 +49,7 @@ class Bench(Looking):
         self.hook = Hook(self._hear)
         self.rebuild()
 
-    # ---- what happens
-    # ------------------------------------------------------------------------------------------
+    # ---- what happens --------------------------------------------------------------------------------------
     async def deliver(self, *given: Given, partition: int = 0) -> None:
         """Hand deliveries over in one chunk."""
         await self.handle(self.chunk(*given, partition=partition))
@@ -153,8 +152,7 @@ class Bench(Looking):
         by_hand = self.party.manifest.deletion == "by_hand"
         return self.connector.waiting() == 0 and (by_hand or not awaited)
 
-    # ---- restarts
-    # ------------------------------------------------------------------------------------------
+    # ---- restarts ------------------------------------------------------------------------------------------
     def rebuild(self) -> None:
         """Make recipient, ledger and connector anew on the same vault."""
         inner = self.party.make(self.tap.url, self.clock)

@@ -76,8 +76,7 @@ class Mailchimp:
             for name, m in sorted(members.items())
         ]
 
-    # ---- the API
-    # ----------------------------------------------------------------------------------------------
+    # ---- the API -------------------------------------------------------------------------------------------
     def _api(self, work: Any) -> Any:
         async def handler(request: web.Request) -> web.StreamResponse:
             self.now += 1
@@ -171,8 +170,7 @@ class Mailchimp:
         self.counts["deleted"] += 1
         return web.Response(status=204)
 
-    # ---- what it refuses
-    # -----------------------------------------------------------------------------------
+    # ---- what it refuses -----------------------------------------------------------------------------------
     def _members(self, request: web.Request) -> dict[str, Member]:
         audience = request.match_info["audience"]
         if not _AUDIENCE.fullmatch(audience):
@@ -214,8 +212,7 @@ class Mailchimp:
         member.address = address
         members[new] = member
 
-    # ---- what people do there
-    # -------------------------------------------------------------------------------
+    # ---- what people do there ------------------------------------------------------------------------------
     def act(self, audience: str, what: str, address: str, new: str = "") -> dict[str, str]:
         """Let a person unsubscribe, a mail bounce (`cleaned`), an address change (`upemail`), or a profile be
         edited; return the form that the webhook sends about it.

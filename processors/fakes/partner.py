@@ -87,8 +87,7 @@ class Partner:
         app.on_cleanup.append(self._stop)
         return app
 
-    # ---- what the connector calls
-    # -----------------------------------------------------------------------------
+    # ---- what the connector calls --------------------------------------------------------------------------
     def _with_faults(self, work: Any) -> Any:
         async def handler(request: web.Request) -> web.StreamResponse:
             return await self.faults.meet(request, work)
@@ -165,8 +164,7 @@ class Partner:
                     pass
                 await asyncio.sleep(wait)
 
-    # ---- what people and tests ask
-    # -------------------------------------------------------------------------------
+    # ---- what people and tests ask -------------------------------------------------------------------------
     async def _status(self, request: web.Request) -> web.Response:
         erasure = self.requests.get(request.match_info["id"])
         return web.Response(status=404) if erasure is None else self._signed(self._receipt(erasure, b""), 200)
@@ -189,8 +187,7 @@ class Partner:
     async def _show_counts(self, _request: web.Request) -> web.Response:
         return web.json_response({**self.counts, "faults": self.faults.struck})
 
-    # ---- signatures and shapes
-    # ------------------------------------------------------------------------------------
+    # ---- signatures and shapes -----------------------------------------------------------------------------
     def _verified(self, body: bytes, headers: Mapping[str, str]) -> bool:
         try:
             self._webhook.verify(body, dict(headers), json_parse=False)

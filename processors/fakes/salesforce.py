@@ -63,8 +63,7 @@ class Org:
         """End every token."""
         self._tokens.clear()
 
-    # ---- at the door
-    # ------------------------------------------------------------------------------------------------
+    # ---- at the door ---------------------------------------------------------------------------------------
     def _met(self, work: Any) -> Any:
         async def handler(request: web.Request) -> web.StreamResponse:
             return await self.faults.meet(request, work)
@@ -115,8 +114,7 @@ class Org:
         url = f"http://{request.host}"
         return web.json_response({"access_token": token, "instance_url": url, "token_type": "Bearer"})
 
-    # ---- single records
-    # ---------------------------------------------------------------------------------------------
+    # ---- single records ------------------------------------------------------------------------------------
     async def _upsert(self, request: web.Request) -> web.Response:
         kind, by, key = (request.match_info[n] for n in ("kind", "by", "key"))
         if kind not in self.rows.kinds or by != EXTERNAL[kind]:

@@ -108,8 +108,7 @@ class Account:
         digest = hmac.new(self._hook.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
         return body, {"stripe-signature": f"t={at},v1={digest},v0=00"}
 
-    # ---- at the door
-    # ------------------------------------------------------------------------------------------------
+    # ---- at the door ---------------------------------------------------------------------------------------
     def _guarded(self, work: Any) -> Any:
         async def once(request: web.Request) -> web.StreamResponse:
             self.counts["calls"] += 1
@@ -170,8 +169,7 @@ class Account:
             self._stored[key].answer = (done.status, bytes(done.body or b""))  # type: ignore[arg-type]  # JSON only
         return done
 
-    # ---- customers
-    # --------------------------------------------------------------------------------------------------
+    # ---- customers -----------------------------------------------------------------------------------------
     async def _create(self, request: web.Request) -> web.Response:
         name = f"cus_{secrets.token_hex(7)}"
         found = customer(name, int(self.clock()))

@@ -108,8 +108,7 @@ class Salesforce:
                 flags: Body = dict.fromkeys(FLAGS, False)
                 good(await self._records.update(Record(kind="Individual", id=record.individual), flags))
 
-    # ---- afterwards
-    # -----------------------------------------------------------------------------------------------
+    # ---- afterwards ----------------------------------------------------------------------------------------
     async def follow(self, request: str) -> Answer:
         """Say how the jobs that empty the recycle bin stand."""
         try:

@@ -38,8 +38,7 @@ class Records:
     def __init__(self, session: Session, settings: SalesforceSettings) -> None:
         self._session, self._settings = session, settings
 
-    # ---- writing
-    # -----------------------------------------------------------------------------------------------
+    # ---- writing -------------------------------------------------------------------------------------------
     async def upsert(self, key: str, body: Body, *, only_update: bool) -> tuple[str | None, Reply] | None:
         """Write by the external id; return the record's id if it was named, None where there is no record."""
         reply = await self._patch(self._by_key(self._settings.object, key), body, only_update=only_update)
@@ -89,8 +88,7 @@ class Records:
     def _mandatory(self) -> dict[str, str]:
         return mandatory(self._settings, self._settings.object)
 
-    # ---- finding
-    # -----------------------------------------------------------------------------------------------
+    # ---- finding -------------------------------------------------------------------------------------------
     async def find(self, key: str, known: str | None, absent: list[bytes] | None = None) -> list[Record]:
         """Return every record of a person, the contact of a converted lead before the lead itself.
 

@@ -61,8 +61,7 @@ class Stripe:
         except Stopped as stop:
             return stop.answer
 
-    # ---- writing
-    # -----------------------------------------------------------------------------------------------
+    # ---- writing -------------------------------------------------------------------------------------------
     async def _write(self, call: Write) -> Answer:
         changed = changes(self._fields, call.set, call.blank)
         if not changed:
@@ -101,8 +100,7 @@ class Stripe:
         except Stopped as stop:
             raise landed(stop) from None
 
-    # ---- erasing
-    # -----------------------------------------------------------------------------------------------
+    # ---- erasing -------------------------------------------------------------------------------------------
     async def _erase(self, call: Erase) -> Answer:
         known = [call.vendor_id] if call.vendor_id is not None else []
         found = await self._customers.find(call.key)
@@ -129,8 +127,7 @@ class Stripe:
         reply = await self._customers.delete(call.key, made.id)
         return ([], made.gone) if made.fresh else ([reply], (*made.gone, made.id))
 
-    # ---- afterwards
-    # -----------------------------------------------------------------------------------------------
+    # ---- afterwards ----------------------------------------------------------------------------------------
     async def follow(self, request: str) -> Answer:
         """Push a redaction job on; `Done` with its end."""
         try:
@@ -164,8 +161,7 @@ class Stripe:
         """Close the connections."""
         await self._api.close()
 
-    # ---- what comes back
-    # -----------------------------------------------------------------------------------------------
+    # ---- what comes back -----------------------------------------------------------------------------------
     def heard(self, post: Post, now: Micros) -> Heard:
         """Read a signed event; without a signing secret none is taken."""
         if not self._hooks:

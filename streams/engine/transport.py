@@ -66,7 +66,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
         await super().on_start()
         self.add_future(self._watch())
 
-    # ---- reading
+    # ---- reading -------------------------------------------------------------------------------------------
 
     def resume_flow(self) -> None:
         """End of a rebalance: what was fetched before belongs to an older epoch and is thrown away."""
@@ -202,7 +202,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
         # blocks while the agent's queue is full; a rebalance interrupts it
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
-    # ---- committing
+    # ---- committing ----------------------------------------------------------------------------------------
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[Any]:
         return [
@@ -240,7 +240,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
         await self.force_commit()
         shared.ledger.clear()
 
-    # ---- watching
+    # ---- watching ------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         """See what Faust never says: why the group is not joined, and that a topic is another one now."""

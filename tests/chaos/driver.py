@@ -77,7 +77,7 @@ class Ordeal:
             self.traffic.stop()
             self.crm.stop()
 
-    # ---- faults -------------------------------------------------------------------------------------------
+    # ---- faults --------------------------------------------------------------------------------------------
     def strike(self, fault: Fault) -> None:
         """One fault, and how long until a new event is through again."""
         self.say(f"{fault.kind}: {fault}")
@@ -133,7 +133,7 @@ class Ordeal:
             for name, count in faults.struck(url, self.system).items():
                 self.partner[name] = max(self.partner[name], count)
 
-    # ---- the end ------------------------------------------------------------------------------------------
+    # ---- the end -------------------------------------------------------------------------------------------
     def judge(self, *, intake_too: bool = False, disturb: Callable[[], None] = lambda: None) -> list[Check]:
         """Wait for a quiet point and check everything; then let all lapse and check what must be gone.
 

@@ -81,7 +81,7 @@ class Operators:
         except BaseException as error:  # noqa: BLE001 - told to whoever waits for this thread
             self._failure = error
 
-    # ---- commands -----------------------------------------------------------------------------------------
+    # ---- commands ------------------------------------------------------------------------------------------
     def ask(self, *verb: str) -> Mapping[str, Any] | None:
         """Give a command, again while something is away; None where it was never done."""
         for _ in range(ATTEMPTS):

@@ -99,7 +99,7 @@ class Traffic:
         )
         await chosen[0]()
 
-    # ---- kinds of traffic ---------------------------------------------------------------------------------
+    # ---- kinds of traffic ----------------------------------------------------------------------------------
     def _person(self) -> Person:
         return self.dice.choice(self.crowd) if self.dice.random() < 0.7 else somebody()
 
@@ -210,7 +210,7 @@ class Traffic:
         except (aiohttp.ClientError, TimeoutError):
             return
 
-    # ---- sending ------------------------------------------------------------------------------------------
+    # ---- sending -------------------------------------------------------------------------------------------
     def _happened(
         self,
         who: str,

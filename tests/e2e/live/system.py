@@ -89,7 +89,7 @@ class System(Live):
         token = json.loads(Path(run["processors"][processor]["credentials_file"]).read_text())["token"]
         return Keys(url=run["urls"]["keys"], ca_file=run["ca_file"], token=token)
 
-    # ---- sending ------------------------------------------------------------------------------------------
+    # ---- sending -------------------------------------------------------------------------------------------
     def submit(
         self,
         person: Person,
@@ -132,7 +132,7 @@ class System(Live):
             {"X-Lapse-Site-Key": self.site_key(), **(headers or {})},
         )
 
-    # ---- looking ------------------------------------------------------------------------------------------
+    # ---- looking -------------------------------------------------------------------------------------------
     def admin(self, path: str, token: str | None = None) -> Answer:
         """GET on the admin API, with the admin's token unless another is given."""
         own = Path(self.run["admin_token_file"]).read_text().strip()

@@ -50,7 +50,7 @@ REFUSED = {
 MINE = "processor.crm"
 
 
-# ---- a stranger on the network ---------------------------------------------------------------------------
+# ---- a stranger on the network -----------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("server", "method", "path"),
     [
@@ -142,7 +142,7 @@ def controller_port(system: System) -> int:
     return int(voters.rpartition(":")[2].strip().rstrip("\\"))
 
 
-# ---- a processor's principal ------------------------------------------------------------------------------
+# ---- a processor's principal -------------------------------------------------------------------------------
 def admin_operations(topic: str, group: str) -> dict[str, Callable[[AdminClient], Any]]:
     """Everything an administrator can ask of a cluster, each as somebody who must not; by name."""
     binding = AclBinding(
@@ -236,7 +236,7 @@ def test_a_processors_token_is_one_processors(steady: System) -> None:
     problem(answer, 401, "unauthorized")
 
 
-# ---- a web server's site key ------------------------------------------------------------------------------
+# ---- a web server's site key -------------------------------------------------------------------------------
 def test_a_site_key_speaks_for_its_site_alone(steady: System) -> None:
     """It sends forms of its own site, cannot name ids or times, and is no token."""
     first, second = list(steady.run["sites"])[:2]

@@ -139,7 +139,7 @@ class Grammar:
         ]
         return found + [rng.choice(odd)() for _ in range(rng.choice((0, 0, 0, 0, 1, 1, 3)))]
 
-    # ---- bodies -------------------------------------------------------------------------------------------
+    # ---- bodies --------------------------------------------------------------------------------------------
     def _body(self, server: str) -> tuple[bytes, str, str]:
         rng = self._rng
         media = rng.choice(("application/json",) * 6 + MEDIA)
@@ -233,7 +233,7 @@ class Grammar:
         }
         return rng.choice((receipt, {**delivery, "compartments": [{"n": 0, "wraps": [wrap]}]}))
 
-    # ---- words --------------------------------------------------------------------------------------------
+    # ---- words ---------------------------------------------------------------------------------------------
     def _name(self) -> str:
         known = ("email", "name", "company", "message", "website", "consent.marketing_email", "event_id")
         return self._rng.choice((*known, *known, f"{CANARY}@x", f"a {CANARY}"))

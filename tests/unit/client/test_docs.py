@@ -78,7 +78,7 @@ def test_the_pages_limits_are_the_codes() -> None:
     assert "`lapse_collector_lost_total`" in PAGE
 
 
-# ---- the wheel -------------------------------------------------------------------------------------------
+# ---- the wheel ---------------------------------------------------------------------------------------------
 FOREIGN = """
 import sys
 import lapse_client, lapse_client.http, lapse_client.kafka, lapse_client.mail, lapse_client.opening

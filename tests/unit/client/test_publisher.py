@@ -64,7 +64,7 @@ def form(**members: object) -> FormSubmitted:
     return FormSubmitted(form="request-demo", fields={"email": "jo@example.org"}, **members)  # type: ignore[arg-type]
 
 
-# ---- over HTTP, to the real collector --------------------------------------------------------------------
+# ---- over HTTP, to the real collector ----------------------------------------------------------------------
 def test_everything_arrives_as_it_was_published(edge: Running, url: str) -> None:
     """Forms, browser events and consents reach the collector with their ids, times and consents."""
     heard = Heard()
@@ -159,7 +159,7 @@ async def test_asyncio_awaits_durability(edge: Running, url: str) -> None:
         assert set(ids) < {each.event_id.hex() for each in edge.sent}
 
 
-# ---- the queue -------------------------------------------------------------------------------------------
+# ---- the queue ---------------------------------------------------------------------------------------------
 class Scripted(MemoryTransport):
     """A transport that answers from a script, then well; remembers its batches."""
 
@@ -292,7 +292,7 @@ def test_a_closed_publisher_takes_nothing_and_tells_what_it_left() -> None:
     gate.set()
 
 
-# ---- what fails at once ----------------------------------------------------------------------------------
+# ---- what fails at once ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("event", "code"),
     [
@@ -373,7 +373,7 @@ def test_records_are_silent() -> None:
     assert "jo@" not in repr([Identifier(kind="email", value="jo@example.org")])
 
 
-# ---- processes -------------------------------------------------------------------------------------------
+# ---- processes ---------------------------------------------------------------------------------------------
 SCRIPT = """
 import os, signal, sys, time
 from lapse_client import FormSubmitted, Publisher, Rules

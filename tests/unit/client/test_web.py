@@ -137,7 +137,7 @@ def test_django(django_client: Callable[[str, bool], Any], where: str, by_async:
     assert current() == Visit()
 
 
-# ---- context ---------------------------------------------------------------------------------------------
+# ---- context -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -172,7 +172,7 @@ def test_visits_nest_and_say_no_names() -> None:
         assert current().cookie_id == "outer"
 
 
-# ---- mail ------------------------------------------------------------------------------------------------
+# ---- mail --------------------------------------------------------------------------------------------------
 def test_a_mail_carries_token_addresses() -> None:
     """The gif and both headers of one-click unsubscription."""
     site = "https://c.example/"

@@ -75,7 +75,7 @@ async def test_no_events_are_no_error(edge: Running) -> None:
     assert edge.sent == []
 
 
-# ---- signals ---------------------------------------------------------------------------------------------
+# ---- signals -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("method", "path"), [("POST", "/s"), ("POST", "/c"), ("PUT", "/c")])
 async def test_a_banner_states_consent(edge: Running, method: str, path: str) -> None:
     """A cookie's holder accepts one purpose and rejects another."""
@@ -157,7 +157,7 @@ async def test_a_forged_link_or_another_body_does_nothing(edge: Running) -> None
     assert edge.sent == []
 
 
-# ---- dry run ---------------------------------------------------------------------------------------------
+# ---- dry run -----------------------------------------------------------------------------------------------
 async def test_a_dry_run_says_what_would_happen(edge: Running) -> None:
     """Purposes, fields, processors, until when and why not; nothing is published and no value comes back."""
     body = {
@@ -304,7 +304,7 @@ async def test_a_dry_run_refuses_what_no_longer_holds(edge: Running) -> None:
     assert {"purpose": "answer_request", "code": "no_basis"} in crm["refused"]
 
 
-# ---- what anyone may ask ---------------------------------------------------------------------------------
+# ---- what anyone may ask -----------------------------------------------------------------------------------
 async def test_the_site_says_that_it_heeds_gpc(edge: Running) -> None:
     """`/.well-known/gpc.json` as the GPC specification has it."""
     assert (await edge.http.get("/.well-known/gpc.json")).json() == {"gpc": True, "lastUpdate": "2024-01-01"}

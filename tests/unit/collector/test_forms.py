@@ -208,7 +208,7 @@ async def test_backfill_is_for_servers(edge: Running) -> None:
     assert only_form(edge).backfill
 
 
-# ---- CORS ------------------------------------------------------------------------------------------------
+# ---- CORS --------------------------------------------------------------------------------------------------
 async def test_an_allowed_origin_may_ask_and_read(edge: Running) -> None:
     """The preflight and the answer name exactly the origin; errors are readable too."""
     preflight = await edge.http.options(
@@ -246,7 +246,7 @@ async def test_any_other_origin_may_not_read(edge: Running, origin: str) -> None
     assert "access-control-allow-origin" not in answer.headers
 
 
-# ---- rates -----------------------------------------------------------------------------------------------
+# ---- rates -------------------------------------------------------------------------------------------------
 async def test_a_flood_from_one_network_is_slowed(tmp_path: Path) -> None:
     """429 with Retry-After for one address prefix and form; other forms, other networks and servers go on."""
     slow = settings(tmp_path, Limits(form_rate=0.01, form_burst=3))

@@ -76,7 +76,7 @@ def test_a_pointer_never_repeats_what_may_be_data(name: str) -> None:
     assert "@" not in pointer("/fields", name)
 
 
-# ---- rates -----------------------------------------------------------------------------------------------
+# ---- rates -------------------------------------------------------------------------------------------------
 def test_a_bucket_empties_and_fills() -> None:
     """A burst at once, then the rate; the wait told is the wait there is."""
     rates = Rates(rate=2.0, burst=3)
@@ -106,7 +106,7 @@ def test_no_more_passes_than_burst_and_rate_allow(gaps: list[float], burst: int)
     assert passed <= burst + 0.5 * (now - gaps[0]) + 1e-6
 
 
-# ---- networks --------------------------------------------------------------------------------------------
+# ---- networks ----------------------------------------------------------------------------------------------
 @given(
     st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(8, 32)), max_size=20), st.integers(0, 2**32 - 1)
 )
@@ -137,7 +137,7 @@ def test_a_network_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert "not an address" not in file.networks
 
 
-# ---- addresses -------------------------------------------------------------------------------------------
+# ---- addresses ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [
@@ -165,7 +165,7 @@ def test_prefixes_are_a_subscribers() -> None:
     assert prefix_of(None) == ""
 
 
-# ---- opens -----------------------------------------------------------------------------------------------
+# ---- opens -------------------------------------------------------------------------------------------------
 PROXY = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 PREFETCH = "Mozilla/5.0 AppleWebKit/537.36 Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
 MAIL = "Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Thunderbird/115.3"
@@ -217,7 +217,7 @@ def test_sources_are_refreshed_together(tmp_path: Path) -> None:
     assert open_kind(agent, "172.224.224.5", sources) == "apple_mpp"
 
 
-# ---- requests --------------------------------------------------------------------------------------------
+# ---- requests ----------------------------------------------------------------------------------------------
 def test_headers_that_may_repeat_are_joined() -> None:
     """RFC 9110, 5.3; those that must not are refused."""
     assert read_headers([(b"x-forwarded-for", b"1"), (b"x-forwarded-for", b"2")]) == {

@@ -70,7 +70,7 @@ def is_ready(delivery: Delivery) -> bool:
     return delivery.ready
 
 
-# ---- framing ---------------------------------------------------------------------------------------------
+# ---- framing -----------------------------------------------------------------------------------------------
 def segment(events: list[Spooled]) -> bytes:
     """A segment's bytes."""
     frames = [seal_frame(CIPHER, 1, counter, each) for counter, each in enumerate(events)]
@@ -129,7 +129,7 @@ def test_another_key_or_segment_opens_nothing() -> None:
     assert read_segment(CIPHER, header(2) + data[HEADER_BYTES:]).events == ()
 
 
-# ---- the spool -------------------------------------------------------------------------------------------
+# ---- the spool ---------------------------------------------------------------------------------------------
 async def test_events_come_back_in_order_and_leave_nothing(tmp_path: Path) -> None:
     """Across segments and concurrent writers, order is kept; afterwards no file and no key is left."""
     spool = Spool(replace(where(tmp_path), segment_bytes=500))
@@ -286,7 +286,7 @@ async def test_a_kill_in_the_middle_loses_nothing_acknowledged(tmp_path: Path, a
     assert set(told) <= set(found)
 
 
-# ---- delivery --------------------------------------------------------------------------------------------
+# ---- delivery ----------------------------------------------------------------------------------------------
 async def until(done: object, seconds: float = 5.0) -> None:
     """Wait until a condition holds."""
     assert callable(done)

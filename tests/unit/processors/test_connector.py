@@ -129,7 +129,7 @@ async def dies_in_the_call(bench: Bench, record: RecordDelivered) -> None:
     del bench.vendor.call
 
 
-# ---- the rules of m5 ----
+# ---- the rules of m5 ---------------------------------------------------------------------------------------
 async def test_the_row_is_written_before_the_call(bench: Bench) -> None:
     """A worker that dies in the call leaves the copy entered, so its lapse erases it."""
     first = delivery("d1", parts=[EMAIL])
@@ -248,7 +248,7 @@ async def test_one_purpose_of_a_delivery_lapses_alone(bench: Bench) -> None:
     assert [purpose for purpose, _ in last.purposes] == ["p"]
 
 
-# ---- m7 ----
+# ---- m7 ----------------------------------------------------------------------------------------------------
 async def test_a_slow_lapse_never_reaches_a_new_grant(bench: Bench) -> None:
     """The lapse of generation 1 lies behind the delivery of generation 2 and leaves it alone."""
     first, second = delivery("d1", parts=[EMAIL], decided=5), delivery("d2", parts=[EMAIL], decided=9)
@@ -262,7 +262,7 @@ async def test_a_slow_lapse_never_reaches_a_new_grant(bench: Bench) -> None:
     assert bench.vendor.objects == {}
 
 
-# ---- revisions, recalls, partitions ----
+# ---- revisions, recalls, partitions ------------------------------------------------------------------------
 async def test_a_newer_revision_replaces_the_older_one(bench: Bench) -> None:
     """What only the old revision had is blanked; the old one read again changes nothing."""
     old = delivery("d1", parts=[({"email": "wrong", "phone": "wrong"}, ["p"])])
@@ -557,7 +557,7 @@ async def test_an_object_seen_a_thousand_times_stays_small(bench: Bench) -> None
     assert bench.vendor.objects == {}
 
 
-# ---- answers ----
+# ---- answers -----------------------------------------------------------------------------------------------
 async def test_a_refused_delivery_is_told_and_forgotten(bench: Bench) -> None:
     """A permanent no leaves no row, and one bad delivery on an object does not take the good one with it."""
     bench.vendor.answers = [Permanent(code="vendor_refused"), Permanent(code="vendor_refused")]
@@ -763,7 +763,7 @@ async def test_a_chunk_waits_while_too_much_waits(bench: Bench) -> None:
     assert len(bench.vendor.objects) == 3
 
 
-# ---- chunks ----
+# ---- chunks ------------------------------------------------------------------------------------------------
 async def test_a_zombies_chunk_has_no_effect(bench: Bench) -> None:
     """What another worker has done is skipped, and a worker that was overtaken is sent on."""
     first, second = delivery("d1", parts=[EMAIL]), delivery("d2", subject="ben", parts=[EMAIL])

@@ -195,7 +195,7 @@ def test_a_request_is_small_and_a_recipient_may_not_ask_for_ever() -> None:
     assert [desk.post().status_code for _ in range(2)] == [202, 429]
 
 
-# ---- a business partner ----
+# ---- a business partner ------------------------------------------------------------------------------------
 def test_a_partner_says_that_it_can_no_longer_protect(desk: Desk) -> None:
     """Repeated it is the same notice; a second one, in the same words, is another."""
     for name in ("msg_1", "msg_1", "msg_2"):

@@ -143,7 +143,7 @@ def test_settings_that_cannot_be_are_named(said: dict[str, str], secrets: dict[s
     assert "canary" not in repr(Jivochat.settings({}, {"hook_secret": "canary"}))
 
 
-# ---- the whole way: sealed deliveries, the endpoint, the stand-in ----
+# ---- the whole way: sealed deliveries, the endpoint, the stand-in ------------------------------------------
 @dataclass
 class Desk:
     """A world whose CRM is played by JivoChat, its connector, the key endpoint and the stand-in."""

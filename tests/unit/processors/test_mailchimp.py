@@ -439,7 +439,7 @@ async def test_what_cannot_be_read_after_an_erasure_counts_as_there(account: Acc
     assert await one.present("k", member_id(ANN))
 
 
-# ---- webhooks ----
+# ---- webhooks ----------------------------------------------------------------------------------------------
 def post(form: Mapping[str, str], secret: str = "s3cret") -> Post:  # noqa: S107  # made up
     """Return a webhook as Mailchimp sends it."""
     return Post(headers={}, query={"secret": secret}, body=urlencode(form).encode())
@@ -493,7 +493,7 @@ async def test_a_webhook_that_cannot_be_read_is_refused(account: Account, body: 
         account.connector().heard(Post(headers={}, query={"secret": "s3cret"}, body=body), NOW)
 
 
-# ---- settings ----
+# ---- settings ----------------------------------------------------------------------------------------------
 def test_the_base_follows_from_the_key() -> None:
     """Its end names the data centre."""
     settings = Mailchimp.settings({"audience": MAIN}, {"api_key": KEY})

@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         self.count = itertools.count()
         self.owners = (random.Random(1).randbytes(16) for _ in itertools.count())
 
-    # ---- what happens ----
+    # ---- what happens --------------------------------------------------------------------------------------
     @rule(
         target=deliveries,
         subject=st.sampled_from(["ann", "ben", "cem"]),
@@ -258,7 +258,7 @@ class Machine(RuleBasedStateMachine):
         """Leases and parked objects come due."""
         self.wall.pass_(seconds)
 
-    # ---- what must hold ----
+    # ---- what must hold ------------------------------------------------------------------------------------
     @invariant()
     def one_attempt_per_object(self) -> None:
         """A lease is nobody else's."""

@@ -76,7 +76,7 @@ async def it() -> AsyncIterator[Set]:
     await made.stop()
 
 
-# ---- writing
+# ---- writing -----------------------------------------------------------------------------------------------
 async def test_fields_arrive_under_salesforces_names_and_are_emptied(it: Set) -> None:
     """A write sets and empties what it names, and leaves the rest."""
     crm = it.again()
@@ -172,7 +172,7 @@ async def test_a_key_is_encoded(it: Set) -> None:
     assert it.org.held() == []
 
 
-# ---- opting out
+# ---- opting out --------------------------------------------------------------------------------------------
 async def test_the_last_purpose_that_allows_mail_takes_it_along(it: Set) -> None:
     """A withdrawal opts out while the object stays; nothing of ours opts anybody in again."""
     crm = it.again(mail_purposes="newsletter, offers", call_purposes="calls")
@@ -201,7 +201,7 @@ async def test_what_our_own_end_opted_out_a_new_grant_opts_in(it: Set) -> None:
     assert it.org.rows.rows["Individual"][individual]["ShouldForget"] is False
 
 
-# ---- retry classes
+# ---- retry classes -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("kind", "answer"),
     [
@@ -313,7 +313,7 @@ async def test_a_hidden_external_id_pauses_and_is_never_taken_for_absence(it: Se
         assert answer.code == "vendor_login"
 
 
-# ---- erasing
+# ---- erasing -----------------------------------------------------------------------------------------------
 async def test_an_erased_record_leaves_constants_in_the_bin(it: Set) -> None:
     """Overwritten, deleted; asked again it is absent."""
     crm = it.again()
@@ -464,7 +464,7 @@ async def _followed(crm: Salesforce, gone: Done) -> str:
     raise AssertionError("never done")
 
 
-# ---- credentials
+# ---- credentials -------------------------------------------------------------------------------------------
 async def test_a_check_proves_login_and_fields_and_moves_nothing(it: Set) -> None:
     """Right; without the external id; with a field that is not there; away; a wrong secret."""
     await it.again().check()
@@ -519,7 +519,7 @@ async def test_nothing_of_a_person_reaches_the_log(it: Set, caplog: pytest.LogCa
     assert not any(value in caplog.text for value in [*ANN.values(), KEY, *SECRETS.values()])
 
 
-# ---- everything at once
+# ---- everything at once ------------------------------------------------------------------------------------
 STEP = st.tuples(
     st.sampled_from(["write", "again", "erase", "erase for good", "restart", "expire", "lock"]),
     st.dictionaries(st.sampled_from(["name", "email", "city"]), st.sampled_from(["a@b.cd", "c@d.ef"])),

@@ -27,7 +27,7 @@ from tests.unit.processors.kit import new_vault
 NOW = Micros(1_800_000_000 * SECOND)
 
 
-# ---- waits ----
+# ---- waits -------------------------------------------------------------------------------------------------
 @given(
     attempts=st.integers(1, 10_000),
     draw=st.floats(0, 1, exclude_max=True),
@@ -78,7 +78,7 @@ def test_no_retry_after_raises(header: str) -> None:
     assert wish is None or wish >= 0
 
 
-# ---- the gate ----
+# ---- the gate ----------------------------------------------------------------------------------------------
 def test_the_gate_opens_after_failures_and_closes_after_a_good_probe() -> None:
     """Closed, open, half open with one probe, closed."""
     gate, now = Gate(failures_to_open=3, cool_down=seconds(5)), NOW
@@ -128,7 +128,7 @@ def test_a_probe_that_never_answers_does_not_close_the_gate_for_ever() -> None:
     assert gate.enter(Micros(later + seconds(11)))
 
 
-# ---- addresses ----
+# ---- addresses ---------------------------------------------------------------------------------------------
 PRIVATE = [
     "127.0.0.1",
     "10.1.2.3",
@@ -207,7 +207,7 @@ def test_what_a_url_may_be() -> None:
     assert check_url("http://127.0.0.1:8080/x", allow_private=True, where="w")
 
 
-# ---- outcomes and causes ----
+# ---- outcomes and causes -----------------------------------------------------------------------------------
 def test_a_lapse_over_many_objects_never_promises_more_than_the_least() -> None:
     """The worst of two outcomes, whichever comes first."""
     for n, one in enumerate(SEVERITY):
@@ -221,7 +221,7 @@ def test_an_erasure_outweighs_every_other_cause() -> None:
     assert strongest([]) == "retention"
 
 
-# ---- registry ----
+# ---- registry ----------------------------------------------------------------------------------------------
 def test_every_connector_has_one_name_and_only_two_open_here() -> None:
     """A vendor whose module is not there behaves as pull."""
     assert len(NAMES) == len(KINDS)
@@ -231,7 +231,7 @@ def test_every_connector_has_one_name_and_only_two_open_here() -> None:
         kind("carrier-pigeon")
 
 
-# ---- tokens ----
+# ---- tokens ------------------------------------------------------------------------------------------------
 def test_a_token_is_kept_as_a_hash_and_known_again() -> None:
     """Also where the name has underscores, as the secret may have."""
     vault, token = new_vault(), "lk_big_partner_" + "_-x" * 14 + "_"
@@ -252,7 +252,7 @@ def test_no_text_breaks_the_reading_of_tokens(text: str) -> None:
     assert processor_of(text) is None or text.startswith("lk_")
 
 
-# ---- onboarding ----
+# ---- onboarding --------------------------------------------------------------------------------------------
 def test_what_a_team_is_handed_is_whole_and_holds_no_secret() -> None:
     """Every fact appears in the text; ten lines explain; the command is one to paste."""
     facts = Onboarding(
@@ -275,7 +275,7 @@ def test_what_a_team_is_handed_is_whole_and_holds_no_secret() -> None:
     assert json["schemas"].keys() == {"RecordDelivered", "Depersonalized"}
 
 
-# ---- another cluster ----
+# ---- another cluster ---------------------------------------------------------------------------------------
 SCRAM = '"mechanism": "SCRAM-SHA-512", "username": "u", "password": "hunter2"'
 
 

@@ -92,7 +92,7 @@ def held(it: Set) -> list[dict[str, str]]:
     ]
 
 
-# ---- writing
+# ---- writing -----------------------------------------------------------------------------------------------
 async def test_fields_arrive_under_stripes_names_and_are_cleared(it: Set) -> None:
     """A write sets and clears what it names; the rest, and the rest of an address, stays."""
     first = done(await it.stripe.call(write(ANN)))
@@ -213,7 +213,7 @@ async def test_a_replayed_update_is_done_all_the_same(it: Set) -> None:
     assert held(it) == [{"name": "Bea"}]
 
 
-# ---- retry classes
+# ---- retry classes -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("kind", "answer"),
     [
@@ -249,7 +249,7 @@ async def test_a_rate_limit_is_told_apart(it: Set) -> None:
     done(await it.stripe.call(write(ANN)))
 
 
-# ---- erasing
+# ---- erasing -----------------------------------------------------------------------------------------------
 async def test_an_erased_customer_is_gone_and_stays_a_tombstone(it: Set) -> None:
     """DELETE; asked again it is absent; nothing stands."""
     first = done(await it.stripe.call(write(ANN)))
@@ -311,7 +311,7 @@ async def test_without_access_to_the_preview_the_customer_is_deleted(it: Set) ->
     assert done(await it.stripe.call(asked)).outcome == "completed"
 
 
-# ---- redaction
+# ---- redaction ---------------------------------------------------------------------------------------------
 async def test_a_redaction_is_accepted_run_and_done(it: Set) -> None:
     """Accepted is not completed: the job is followed to its end."""
     first = done(await it.stripe.call(write(ANN)))
@@ -393,7 +393,7 @@ async def _ordered(it: Set, blocked: str | None) -> str:
     return asked.request
 
 
-# ---- what Stripe tells
+# ---- what Stripe tells -------------------------------------------------------------------------------------
 def _post(it: Set, event: dict[str, object], at: float | None = None) -> Post:
     body, headers = it.account.signed(event, int(it.clock.now if at is None else at))
     return Post(headers=headers, query={}, body=body)
@@ -472,7 +472,7 @@ async def test_both_secrets_of_a_rotation_count(it: Set) -> None:
     assert rotated.heard(_post(it, event), it.clock.micros()).said == ()
 
 
-# ---- credentials
+# ---- credentials -------------------------------------------------------------------------------------------
 async def test_a_check_proves_the_key_and_moves_nothing(it: Set) -> None:
     """Right, wrong, away."""
     done(await it.stripe.call(write(ANN)))
@@ -524,7 +524,7 @@ async def test_nothing_of_a_person_reaches_the_log(it: Set, caplog: pytest.LogCa
     assert not any(value in caplog.text for value in [*ANN.values(), KEY, it.secrets["api_key"]])
 
 
-# ---- everything at once
+# ---- everything at once ------------------------------------------------------------------------------------
 STEP = st.tuples(
     st.sampled_from(["write", "again", "erase", "erase for good", "restart", "an hour"]),
     st.dictionaries(st.sampled_from(["name", "email", "city"]), st.sampled_from(["a@b.cd", "c@d.ef"])),

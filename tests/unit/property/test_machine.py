@@ -1,8 +1,7 @@
 """The whole flow under anything that may happen, in any order, with kills between any two effects.
 
 An independent oracle says what must and what must not be readable; the rest is checked from outside, as the
-invariants
-of the design are written. Numbers in comments are those of the invariants.
+invariants of the design are written. Numbers in comments are those of the invariants.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ class Flow(RuleBasedStateMachine):
         """Processors are approved first."""
         self.run_(self.world.settle())
 
-    # ---- what happens outside ----
+    # ---- what happens outside ------------------------------------------------------------------------------
     @rule(
         who=st.sampled_from(PEOPLE[:2]),
         form=st.sampled_from(["contact", "contact", "order"]),
@@ -229,7 +228,7 @@ class Flow(RuleBasedStateMachine):
         self.released.append(hold_id)
         self.quiet = False
 
-    # ---- what the machine does ----
+    # ---- what the machine does -----------------------------------------------------------------------------
     @rule(role=st.sampled_from(ROLES), kill=kills, chunk=st.integers(1, 6))
     def step(self, role: str, kill: int | None, chunk: int) -> None:
         """A role does a chunk, perhaps killed at any effect."""
@@ -260,7 +259,7 @@ class Flow(RuleBasedStateMachine):
         self.run_(self.world.settle())
         self.quiet = True
 
-    # ---- what must hold ----
+    # ---- what must hold ------------------------------------------------------------------------------------
     @invariant()
     def dues_never_grow(self) -> None:
         """6."""

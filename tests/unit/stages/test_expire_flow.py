@@ -54,7 +54,7 @@ def states(world: World) -> dict[str, str]:
         return {row.id.purpose: row.state for row in tx.all_buckets()}
 
 
-# ---- lapses ----
+# ---- lapses ------------------------------------------------------------------------------------------------
 async def test_a_key_dies_at_its_due_instant_and_everyone_is_told(world: World) -> None:
     """Not a microsecond before the period's start plus the retention, and at once then."""
     with world.vault.transaction(write=False) as tx:
@@ -93,7 +93,7 @@ async def test_an_assurance_that_ends_suspends_by_itself(world: World) -> None:
     assert ("assurance ended", "crm", 1) in world.findings
 
 
-# ---- brakes ----
+# ---- brakes ------------------------------------------------------------------------------------------------
 async def test_a_tick_destroys_no_more_than_planned() -> None:
     """More than the policy's number of buckets at once waits for somebody to confirm."""
     text = POLICY.read_text(encoding="utf-8") + "brakes: {destroy_per_tick: 2}\n"
@@ -247,7 +247,7 @@ def test_the_machine_has_both_clocks() -> None:
     assert second.steady >= first.steady
 
 
-# ---- the announcer ----
+# ---- the announcer -----------------------------------------------------------------------------------------
 async def test_two_announcers_never_announce_at_once(world: World) -> None:
     """Who holds the lease announces; the other one waits until it has run out."""
     with world.vault.transaction() as tx:
@@ -422,7 +422,7 @@ async def test_the_loop_waits_for_what_is_away(monkeypatch: pytest.MonkeyPatch) 
     assert pauses == [0.1, 0.2, 0, 0.02]
 
 
-# ---- residue ----
+# ---- residue -----------------------------------------------------------------------------------------------
 async def test_residue_is_published_by_ten_and_carried_below(world: World) -> None:
     """A period's cell with ten people is published, shuffled; nine are carried on until they are ten."""
     for n in range(9):
@@ -447,7 +447,7 @@ async def test_residue_is_published_by_ten_and_carried_below(world: World) -> No
         assert tx.residue() == []
 
 
-# ---- checkpoints ----
+# ---- checkpoints -------------------------------------------------------------------------------------------
 async def test_checkpoints_sign_the_root_over_lifecycle(world: World) -> None:
     """A checkpoint's root is that of everything before it, and nothing new makes no new one."""
     chores = world.expire.upkeep
@@ -468,7 +468,7 @@ async def test_checkpoints_sign_the_root_over_lifecycle(world: World) -> None:
     assert len([r for _, _, r in world.read("lifecycle") if isinstance(r, CheckpointSigned)]) == len(signed)
 
 
-# ---- purging ----
+# ---- purging -----------------------------------------------------------------------------------------------
 class Care:
     """The broker's administration over the log in memory."""
 

@@ -100,7 +100,7 @@ async def test_a_hold_is_placed_once_under_its_id(world: World) -> None:
     assert not [what for what, *_ in world.findings if what == "bug"]
 
 
-# ---- signals ----
+# ---- signals -----------------------------------------------------------------------------------------------
 async def test_a_withdrawal_ends_one_purpose_alone(world: World) -> None:
     """What was held for it closes and is told; everything else still opens."""
     await world.later(1)
@@ -216,7 +216,7 @@ async def test_an_anchor_brings_a_persons_due_date_forward(world: World) -> None
     assert [getattr(scope, "purposes", None) for _, scope in causes] == [["profile"]]
 
 
-# ---- commands ----
+# ---- commands ----------------------------------------------------------------------------------------------
 async def test_only_signed_commands_are_obeyed(world: World) -> None:
     """A forged signature, an unknown key and a changed command are refused, answered, and crash nothing."""
     command = ProcessorSuspended(processor="crm", reason="x", **world.head())
@@ -417,7 +417,7 @@ async def test_a_hold_keeps_and_dies(world: World) -> None:
         tx.hold_keys(hold_id)
 
 
-# ---- policies ----
+# ---- policies ----------------------------------------------------------------------------------------------
 def next_policy(world: World, *changes: tuple[str, str], version: int = 2) -> str:
     """The policy's text with some lines changed."""
     text = world.text.replace("version: 1", f"version: {version}")

@@ -112,7 +112,7 @@ def hit(**changes: Any) -> CookieObserved:
     return changed(made, **changes)
 
 
-# ---- tagging ----
+# ---- tagging -----------------------------------------------------------------------------------------------
 @given(st.integers(0, 2**50), st.integers(0, 2**50))
 def test_effective_time_is_never_after_arrival(collected: int, received: int) -> None:
     """The smaller of the two counts; only what is beyond the clocks' tolerance is flagged."""
@@ -226,7 +226,7 @@ def test_what_events_are_called() -> None:
     assert statements(opening(), PLAN, START) == ()
 
 
-# ---- routing ----
+# ---- routing -----------------------------------------------------------------------------------------------
 def record(purposes: list[str], categories: list[str]) -> RecordTagged:
     """A record of one compartment."""
     links = [
@@ -467,7 +467,7 @@ def test_the_oracle_reads_reviews() -> None:
     assert account.forbids(event, "tax", 2 * 10**15) == "due"
 
 
-# ---- lapsing ----
+# ---- lapsing -----------------------------------------------------------------------------------------------
 def bucket(**changes: Any) -> BucketRow:
     """An open bucket due at 100."""
     made = BucketRow(
@@ -527,7 +527,7 @@ def test_only_shorter_and_living_buckets_come_forward() -> None:
     assert not later.hide
 
 
-# ---- clocks ----
+# ---- clocks ------------------------------------------------------------------------------------------------
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(1, 2**30))
 def test_time_that_passes_alike_on_both_clocks_is_believed(elapsed: int, start: int, step: int) -> None:
     """However long."""
@@ -552,7 +552,7 @@ def test_clocks_that_moved(now: Reading, kind: str | None) -> None:
     assert (moved.kind if moved else None) == kind
 
 
-# ---- residue ----
+# ---- residue -----------------------------------------------------------------------------------------------
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 30)), max_size=10))
 def test_published_and_carried_are_all(cells: list[tuple[int, int]]) -> None:
     """Nothing is lost, nothing small is published."""
@@ -583,7 +583,7 @@ def test_times_are_written_as_the_library_writes_them(at: int) -> None:
     assert rfc3339(Micros(at)) == known.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-# ---- commands ----
+# ---- commands ----------------------------------------------------------------------------------------------
 def test_a_command_before_any_policy() -> None:
     """Only the first policy can be published then."""
     secret = os.urandom(32)

@@ -49,7 +49,7 @@ def folded(*receipts: ReceiptGiven, task: Task | None = AWAITED) -> Task | None:
     return task
 
 
-# ---- what receipts make of it ----
+# ---- what receipts make of it ------------------------------------------------------------------------------
 def test_what_is_answered_in_time_leaves_nothing() -> None:
     """Not before every partition has answered for good."""
     one = folded(receipt("completed", "a"))
@@ -90,7 +90,7 @@ def test_only_a_signed_word_of_an_operator_counts_as_done_by_hand() -> None:
     assert done is not None and (done.state, done.done_at) == ("done", DUE)
 
 
-# ---- what time makes of it ----
+# ---- what time makes of it ---------------------------------------------------------------------------------
 def steps(task: Task, *, until: int, every: int = 100_000_000) -> list[tuple[str, int]]:
     """Every step that is noted while time passes, and when; the row is looked at when it asks to be."""
     found: list[tuple[str, int]] = []
@@ -146,7 +146,7 @@ def replace_(task: Task, **fields: Any) -> Task:
     return changed(task, **fields)
 
 
-# ---- in the flow ----
+# ---- in the flow -------------------------------------------------------------------------------------------
 @dataclass
 class Office:
     """Whom letters are handed to; `away` for a while."""

@@ -158,7 +158,7 @@ class World:
         for processor in self.plan.processors:
             self.command(ProcessorApproved(processor=processor.name, **self.head()))
 
-    # ---- putting it together ----
+    # ---- putting it together -------------------------------------------------------------------------------
     def _around(self) -> building.Surroundings:
         return building.Surroundings(
             vault=FusedVault(self.vault, self.fuse),
@@ -211,7 +211,7 @@ class World:
         }[name]
         return build(self.around)
 
-    # ---- running it ----
+    # ---- running it ----------------------------------------------------------------------------------------
     async def step(self, role: str, *, kill_after: int | None = None, chunk: int = 2000) -> bool:
         """Let a role do one chunk, killed at its n-th effect if asked; says whether it did one."""
         source = self.sources[role]
@@ -290,7 +290,7 @@ class World:
         self.vault.clock.set_manual(target)
         await self.settle()
 
-    # ---- what happens outside ----
+    # ---- what happens outside ------------------------------------------------------------------------------
     def publish(self, record: Record, topic: str, partition: int = 0) -> None:
         """Put a record on the log as an outsider does."""
         placed = self.log.append(Outbound(topic, partition, None, codec.encode(record)))
@@ -329,7 +329,7 @@ class World:
             }
         )
 
-    # ---- what an outsider sees ----
+    # ---- what an outsider sees -----------------------------------------------------------------------------
     def read(self, topic: str) -> list[tuple[int, int, Record]]:
         """Every record of a topic: partition, offset, record; ticks are left out."""
         return [

@@ -119,7 +119,7 @@ def announced(world: World) -> None:
             tx.delete_outbox([row.id for row in rows])
 
 
-# ---- what was acknowledged, kept outside ---
+# ---- what was acknowledged, kept outside -------------------------------------------------------------------
 def remember(world: World, at: int) -> None:
     """Keep what an acknowledged commit 1 gave out: digests of the keys it would seal under."""
     path = world.folder / f"given-{at}.json"
@@ -133,7 +133,7 @@ def remember(world: World, at: int) -> None:
     path.write_text(json.dumps({"number": row.subject, "keys": digests}))
 
 
-# ---- what must hold ---
+# ---- what must hold ----------------------------------------------------------------------------------------
 def holds_midway(world: World) -> None:
     """At any moment: what was given out is there (5); what is destroyed opens nothing, and is told (4)."""
     with world.read() as tx:

@@ -30,7 +30,7 @@ def said(granted: bool, at: int = START, purpose: str = "news", *, objection: bo
     return Statement(purpose=purpose, granted=granted, at=Micros(at), objection=objection)
 
 
-# ---- statements ---
+# ---- statements --------------------------------------------------------------------------------------------
 def test_a_withdrawal_destroys_the_key_and_tells_everyone_told(world: World) -> None:
     """One lifecycle entry, one message per processor in the person's partition, with unlinkable names."""
     with world.write() as tx:
@@ -126,7 +126,7 @@ def test_a_person_of_very_many_identifiers_fits_the_log(world: World) -> None:
     assert len({each.request_id for each in decided}) == 1
 
 
-# ---- anchored retention ---
+# ---- anchored retention ------------------------------------------------------------------------------------
 def test_an_anchored_purpose_ends_for_one_person(world: World) -> None:
     """The key dies as retention, others live; again, or for nobody, ends nothing."""
     with world.write() as tx:
@@ -140,7 +140,7 @@ def test_an_anchored_purpose_ends_for_one_person(world: World) -> None:
     assert world.state(state.number).purpose("news").key is not None
 
 
-# ---- buckets ---
+# ---- buckets -----------------------------------------------------------------------------------------------
 def test_a_bucket_ends_for_everybody_told_on_every_partition(world: World) -> None:
     """Hidden at once, key gone, tally on lifecycle, the told on all their partitions; destroyed later."""
     with world.write() as tx:
@@ -207,7 +207,7 @@ def test_a_recall_asks_every_partition_for_everything(world: World) -> None:
     assert lapses[0][2].scope == ProcessorScope()
 
 
-# ---- erasure ---
+# ---- erasure -----------------------------------------------------------------------------------------------
 def test_erasure_ends_everything_and_closes_every_identifier(world: World) -> None:
     """Keys die, the row holds nothing, identifiers are closed, a later form starts somebody new."""
     with world.write() as tx:

@@ -160,7 +160,7 @@ def test_files_are_private(on_disk: World) -> None:
     assert modes == {0o600}
 
 
-# ---- epochs ---
+# ---- epochs ------------------------------------------------------------------------------------------------
 def test_turning_the_epoch_kills_old_copies_and_loses_nothing(tmp_path: Path) -> None:
     """A copy from before opens nothing with whatever keys are left; the vault opens all (invariant 17)."""
     keys = FileEpochKeys(tmp_path / "keys", tmp_path / "backup")
@@ -338,7 +338,7 @@ def test_a_damaged_key_is_refused_not_replaced(world: World) -> None:
         world.state(state.number)
 
 
-# ---- epoch keys as files ---
+# ---- epoch keys as files -----------------------------------------------------------------------------------
 def test_key_files_are_private_backed_up_and_mended(tmp_path: Path) -> None:
     """Two copies of 0600; a lost one is made again from the other; a destroyed key is gone from both."""
     keys = FileEpochKeys(tmp_path / "keys", tmp_path / "backup")

@@ -150,7 +150,7 @@ def test_a_hold_on_nobody_holds_nothing(world: World) -> None:
         place_hold(tx, HOLD, [], ["news"])
 
 
-# ---- in step with model m4 ---
+# ---- in step with model m4 ---------------------------------------------------------------------------------
 class _Walk:
     """One person and two periods, driven by the model's labels; says what opens, is gone, is put aside."""
 

@@ -64,7 +64,7 @@ TO = Recipiency(
 )
 
 
-# ---- may_use, may_open: pure ---
+# ---- may_use, may_open: pure -------------------------------------------------------------------------------
 def held(**other: object) -> Found:
     """The person with another state of the purpose."""
     changed = PERSON.having("news", replace(PERSON.purpose("news"), **other))
@@ -132,7 +132,7 @@ def test_a_processor_opens_what_policy_consent_and_assurance_allow() -> None:
     assert may_open(TO, "ads", FOUND, START) == UNKNOWN
 
 
-# ---- over a vault ---
+# ---- over a vault ------------------------------------------------------------------------------------------
 class _Told:
     """One person's record and its delivery to two processors, as tag and route would make them."""
 

@@ -53,7 +53,7 @@ KEYS = st.binary(min_size=32, max_size=32)
 IDS = st.binary(min_size=16, max_size=16)
 
 
-# ---- the sealed layout ---
+# ---- the sealed layout -------------------------------------------------------------------------------------
 @given(key=KEYS, clear=st.binary(max_size=200), aad=st.binary(max_size=40))
 def test_what_was_sealed_opens_under_its_key_and_aad_only(key: bytes, clear: bytes, aad: bytes) -> None:
     """Round trip; another key, another AAD, or a flip of any bit opens nothing."""
@@ -82,7 +82,7 @@ def test_the_same_thing_sealed_twice_differs() -> None:
     assert seal(key, b"x", b"", random_bytes) != seal(key, b"x", b"", random_bytes)
 
 
-# ---- records ---
+# ---- records -----------------------------------------------------------------------------------------------
 FIELDS = st.lists(
     st.none() | st.text(max_size=9) | st.integers(-(2**60), 2**60) | st.dictionaries(st.text(), st.text())
 )
@@ -168,7 +168,7 @@ def test_the_header_of_a_record_is_what_was_sealed() -> None:
     assert open_record(header_of(record), 1, record.compartments[1], {2: ks[2]}) == b"many"
 
 
-# ---- deliveries ---
+# ---- deliveries --------------------------------------------------------------------------------------------
 def grants(*purposes: str) -> list[Grant]:
     """Grants with handles that differ."""
     return [
@@ -237,7 +237,7 @@ def test_quarantined_input_opens_whole_under_its_bucket() -> None:
     assert open_quarantined(key, RecordId(bytes(16)), sealed, aad) is None
 
 
-# ---- handles and names ---
+# ---- handles and names -------------------------------------------------------------------------------------
 @given(
     KEYS,
     st.lists(
@@ -291,7 +291,7 @@ def test_slots_spread_and_map_to_every_partition() -> None:
         assert mapped == sorted(mapped) and set(mapped) == set(range(partitions))
 
 
-# ---- identifiers ---
+# ---- identifiers -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("kind", "value", "spelt"),
     [
@@ -343,7 +343,7 @@ def test_hashes_are_distinct_and_in_order() -> None:
     )
 
 
-# ---- randomness ---
+# ---- randomness --------------------------------------------------------------------------------------------
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, 5000), max_size=30))
 def test_randomness_gives_what_was_asked_and_never_twice(sizes: list[int]) -> None:

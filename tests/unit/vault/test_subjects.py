@@ -41,7 +41,7 @@ def folded(*statements: Statement, state: SubjectState = SOMEBODY) -> SubjectSta
     return state
 
 
-# ---- the fold ---
+# ---- the fold ----------------------------------------------------------------------------------------------
 @given(st.lists(STATEMENTS, max_size=5))
 def test_the_order_of_statements_changes_nothing(statements: list[Statement]) -> None:
     """Consent, objection and floor end the same in every order."""
@@ -104,7 +104,7 @@ def _facts(state: SubjectState) -> tuple[object, ...]:
     return (held.granted, held.objected, held.stated_at, held.floor)
 
 
-# ---- generations ---
+# ---- generations -------------------------------------------------------------------------------------------
 def test_generations_are_numbered_once() -> None:
     """A new generation after an end has a new number and a new key; while one lives it stays."""
     first = with_key(SOMEBODY, "p", Micros(5), lambda: b"1" * 32)
@@ -117,7 +117,7 @@ def test_generations_are_numbered_once() -> None:
     assert (held.generation, held.last_generation, held.key, held.oldest) == (2, 2, b"2" * 32, 9)
 
 
-# ---- admission ---
+# ---- admission ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("state", "basis", "at", "code"),
     [
@@ -155,7 +155,7 @@ def test_nothing_at_or_below_the_floor_is_ever_admitted(
         assert admit(folded(*statements), Plan(name="p", basis=basis), at) is not None or basis == "contract"
 
 
-# ---- use ---
+# ---- use ---------------------------------------------------------------------------------------------------
 LIVE = with_key(folded(said(True, 1)), "p", Micros(2), key)
 
 
@@ -205,7 +205,7 @@ def test_use(state: SubjectState | None, basis: str, generation: int, closed: Cl
     assert usable(state, Plan(name="p", basis=basis), generation) == closed
 
 
-# ---- identifiers ---
+# ---- identifiers -------------------------------------------------------------------------------------------
 def row(name: bytes, subject: int | None, until: int | None = None) -> AliasRow:
     """One identifier's row."""
     number = None if subject is None else SubjectNumber(subject)

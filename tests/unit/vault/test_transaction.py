@@ -48,7 +48,7 @@ def ids(*numbers: int) -> list[RecordId]:
     return [RecordId(bytes(12) + n.to_bytes(4, "big")) for n in numbers]
 
 
-# ---- sequence, nesting, failure ---
+# ---- sequence, nesting, failure ----------------------------------------------------------------------------
 def test_a_write_takes_a_fresh_sequence_number_and_a_read_the_latest(world: World) -> None:
     """Numbers grow with every commit and never fall back to those of a rolled-back one."""
     seen = []
@@ -103,7 +103,7 @@ def test_writers_wait_for_one_another(world: World) -> None:
         assert tx.progress("t", 0) == 75
 
 
-# ---- progress, plan, seen ---
+# ---- progress, plan, seen ----------------------------------------------------------------------------------
 def test_progress_and_plan_are_per_topic_and_partition(world: World) -> None:
     """The fence and the plan of one partition touch no other."""
     with world.write() as tx:
@@ -145,7 +145,7 @@ def test_a_record_that_shares_its_narrow_key_is_not_taken_for_seen(
         assert tx.seen([one, two]) == {one: bytes(16)}
 
 
-# ---- people ---
+# ---- people ------------------------------------------------------------------------------------------------
 def test_a_person_is_read_as_written_and_leads_from_every_identifier(world: World) -> None:
     """State, keys and links survive; the version counts the commits."""
     with world.write() as tx:
@@ -246,7 +246,7 @@ def test_only_the_highest_revision_is_remembered(world: World) -> None:
         assert tx.superseded([b"a", b"b", b"c"]) == {b"a": 3, b"b": 2}
 
 
-# ---- buckets ---
+# ---- buckets -----------------------------------------------------------------------------------------------
 def test_a_bucket_is_made_once_and_keeps_its_due_date(world: World) -> None:
     """Asking again, with another due date, returns the first row and the same key."""
     with world.write() as tx:
@@ -329,7 +329,7 @@ def test_who_was_told_is_remembered_once(world: World) -> None:
         assert tx.told_of_subject(SubjectNumber(1)) == ()
 
 
-# ---- outbox, commands, registry ---
+# ---- outbox, commands, registry ----------------------------------------------------------------------------
 def test_the_outbox_keeps_order_and_content(world: World) -> None:
     """Rows come in the order they were owed, across transactions, until they are deleted."""
     for n in range(3):
@@ -408,7 +408,7 @@ def test_clock_state_begins_empty(world: World) -> None:
         assert tx.clock_state() == ClockState()
 
 
-# ---- vendors' objects, residue ---
+# ---- vendors' objects, residue -----------------------------------------------------------------------------
 def holding(n: int, **other: object) -> Holding:
     """One delivery's claim."""
     base = Holding(
@@ -521,7 +521,7 @@ def test_a_vault_older_than_the_count_of_accepted_events_says_so(world: World) -
         assert tx.accepted() is None
 
 
-# ---- secrets and clock ---
+# ---- secrets and clock -------------------------------------------------------------------------------------
 def test_secrets_are_one_per_name_and_the_same_for_every_process(world: World) -> None:
     """A secret made inside a transaction lives only if that commits; a second vault reads the same."""
     secrets = world.vault.secrets
@@ -551,7 +551,7 @@ def test_a_manual_clock_stands_until_it_is_set_and_never_steps_back(world: World
         StoreVault(world.store, world.keys, mode="system")
 
 
-# ---- a restore ---
+# ---- a restore ---------------------------------------------------------------------------------------------
 def set_back(world: World) -> None:
     """What a backup put back does to the numbers a vault gives."""
     with world.store.begin(write=True) as rows:
