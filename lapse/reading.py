@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from lapse.main import Installation
 from schemas import codec
 from schemas.errors import Rejected
 from schemas.models import Record
-from streams.scan import Start, scan
+from streams.scan import Scan, Start, scan
 
 AUDITOR = "auditor"
 
@@ -51,3 +52,11 @@ def read(
             except Rejected:
                 continue
             yield Where(batch.topic, batch.partition, record.offset, record.timestamp_ms), decoded
+
+
+def scanning(here: Installation) -> Scan:
+    """Return the one scan as the auditor, for what reads records by their layout; `Unavailable` at once where
+    no broker listens.
+    """
+    here.reach_broker()
+    return partial(scan, here.librdkafka(AUDITOR))

@@ -5,7 +5,7 @@
 fresh for every attempt; nothing opened may be kept for the next one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, get_args
 
 from schemas.ids import Micros, SubjectNumber
@@ -14,7 +14,7 @@ from vault.handles import handle_key, read_handles
 from vault.keys import derive_k
 from vault.port import Tx
 from vault.sealing import decode_fields, header_of, open_record
-from vault.subjects import usable
+from vault.subjects import kept, usable
 from vault.values import BucketId, BucketRow, Closed, ProcessorState, Purpose, SubjectState
 
 _CAUSES: dict[str | None, Cause] = {cause: cause for cause in get_args(Cause)}
@@ -103,16 +103,33 @@ def _storable(bucket: BucketId) -> bool:
 
 def may_use(found: Found, purpose: Purpose, now: Micros) -> Usable | Closed:
     """Say whether a link may be used at `now` for `purpose` as today's policy has it. Pure."""
+    return _judged(found, purpose, now, usable)
+
+
+def may_show(found: Found, purpose: Purpose, now: Micros) -> Usable | Closed:
+    """Say whether a link opens at `now` for the person it is about, and for nobody else. Pure.
+
+    A person may see what is held of them, also what nobody may use (GDPR Art. 15, 18 (2)).
+    """
+    return _judged(found, purpose, now, kept)
+
+
+def _judged(
+    found: Found,
+    purpose: Purpose,
+    now: Micros,
+    of_person: Callable[[SubjectState | None, Purpose, int], Closed | None],
+) -> Usable | Closed:
     closed = bucket_closed(found.row, now)
     if closed is not None:
         return closed
     if found.row is None or found.key is None or found.number is None or found.subject is None:
         return UNKNOWN
-    closed = usable(found.subject, purpose, found.generation)
+    closed = of_person(found.subject, purpose, found.generation)
     if closed is not None:
         return closed
     held = found.subject.purpose(purpose.name)
-    assert held.key is not None, "a usable generation lives"
+    assert held.key is not None, "a generation that is kept lives"
     if held.due is not None and now >= held.due:
         return Closed(code="expired", cause="retention", since=held.due)
     until = found.row.due if held.due is None else Micros(min(held.due, found.row.due))

@@ -101,8 +101,8 @@ def admit(state: SubjectState | None, purpose: Purpose, at: Micros) -> str | Non
     return None
 
 
-def usable(state: SubjectState | None, purpose: Purpose, generation: int) -> Closed | None:
-    """Return why what was sealed under this generation may not be used now, or None where it may.
+def kept(state: SubjectState | None, purpose: Purpose, generation: int) -> Closed | None:
+    """Return why what was sealed under this generation is gone, or None where it is held, in use or not.
 
     Somebody unknown and somebody erased look the same.
     """
@@ -111,6 +111,15 @@ def usable(state: SubjectState | None, purpose: Purpose, generation: int) -> Clo
     known = state.purpose(purpose.name)
     if known.key is None or known.generation != generation:
         return _ended(known)
+    return None
+
+
+def usable(state: SubjectState | None, purpose: Purpose, generation: int) -> Closed | None:
+    """Return why what was sealed under this generation may not be used now, or None where it may."""
+    gone = kept(state, purpose, generation)
+    if gone is not None or state is None:
+        return gone
+    known = state.purpose(purpose.name)
     if known.restricted:
         return Closed(code="restricted")
     denied = _denial(known, purpose.basis)
