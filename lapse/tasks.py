@@ -56,6 +56,7 @@ def shown(here: Installation, name: str) -> dict[str, Any]:
         counts[outcome] = counts.get(outcome, 0) + 1
     return row(task) | {
         "lapse_id": task.about.hex(),
+        "reason": task.reason or None,
         "answers": counts,
         "expected": task.expected,
         "opened": moment(task.opened_at),

@@ -203,6 +203,15 @@ bad_signature: error refused
 unknown_key: error refused
     The policy names no operator's key of this id.
     Publish a policy with the key, or sign with one it has.
+right_not_named: error refused
+    The policy names no such right of people under `rights`.
+    Name it in the next version of the policy.
+not_objectable: error refused
+    The purpose rests on a basis to which nobody may object (GDPR Art. 21).
+    Leave it out; what an objection cannot end may be restricted or erased.
+shared: error
+    The identifier leads to more than one person.
+    Name one that is theirs alone, or let them show that it is theirs and say how with `--proven`.
 stale_command: error refused
     A command reached the log more than 30 days after it was signed, or dated more than a day ahead.
     Sign it anew; set the clock of the host that signs.

@@ -33,6 +33,7 @@ Anchor = Literal["last_activity", "account_closed", "contract_ended", "request_f
 ProcessorNotice = Literal["assurance_ended", "object_edited", "unsubscribed", "verified"]
 Outcome = Literal["routed", "discarded", "quarantined", "expired", "kept_in_vault"]
 Cause = Literal["retention", "withdrawal", "objection", "erasure", "rectification", "recall"]
+RequestOutcome = Literal["answered", "refused"]
 ReceiptOutcome = Literal[
     "delivered",
     "not_opened",
@@ -272,7 +273,11 @@ class RequestStepped(Record, frozen=True, kw_only=True):
 
 
 class FieldsRevealed(Record, frozen=True, kw_only=True):
-    """On `decisions`: somebody opened a record, for a stated reason."""
+    """On `decisions`: somebody opened a record, for a stated reason, or a person's records for their request.
+
+    Of several records none is named (`record_id` is zero): `root` commits to them under a salt that stands in
+    the answer alone, for a list of them would link them for ever.
+    """
 
     reveal_id: bytes
     record_id: RecordId
@@ -281,6 +286,9 @@ class FieldsRevealed(Record, frozen=True, kw_only=True):
     reason: str
     revealed_by: str
     at: Micros
+    request_id: RequestId | None = None
+    records: int = 1
+    root: bytes | None = None
 
 
 class Quarantined(Record, frozen=True, kw_only=True):
@@ -516,6 +524,24 @@ class RequestDecided(Command, frozen=True, kw_only=True):
     purposes: list[str]
     generations: list[int] = []
     until: Micros
+    reason: str
+
+
+class RestrictionLifted(Command, frozen=True, kw_only=True):
+    """What was restricted of a person is used again, for these purposes or for all (GDPR Art. 18 (3))."""
+
+    request_id: RequestId
+    alias_hashes: list[bytes]
+    purposes: list[str]
+    reason: str
+
+
+class RequestClosed(Command, frozen=True, kw_only=True):
+    """A request was answered, or is not granted; `reason` is what the person was told."""
+
+    request_id: RequestId
+    right: Right
+    outcome: RequestOutcome
     reason: str
 
 

@@ -148,11 +148,12 @@ class CookieCategoryPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RightPlan:
-    """Who may exercise a right, and within how many days it is answered."""
+    """Who may exercise a right, within how many days it is answered, and whether the policy names it."""
 
     may_ask: tuple[Asker, ...]
     answer_days: int
     extension_days: int
+    named: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,8 +19,10 @@ from schemas.models import (
     PolicyPublished,
     ProcessorApproved,
     ProcessorSuspended,
+    RequestClosed,
     RequestDecided,
     RequestStepped,
+    RestrictionLifted,
     RetentionOrdered,
 )
 from schemas.plan import Plans, PolicyPlan
@@ -30,7 +32,7 @@ from streams import metrics
 from streams.governing import refusal, stale
 from streams.policing import apply_policy, shorten_terms
 from streams.ports import Inbound
-from streams.requests import Detail, decide, decided_step
+from streams.requests import Detail, close, decide, lift, step_of
 from streams.stage import Finding, Judged, Part, is_tick
 from vault.herald import Herald, announce_recall
 from vault.holds import place_hold, release_hold
@@ -122,6 +124,10 @@ class ControlJudge:
                 return {}
             case RequestDecided():
                 return decide(tx, command, plans, self.herald(plans), steps)
+            case RestrictionLifted():
+                return lift(tx, command, steps)
+            case RequestClosed():
+                return close(tx, command, steps)
             case RetentionOrdered():
                 return _shorten(tx, command, plans)
         raise BadInput("bad_argument", "no such command", type(command).__name__)
@@ -232,7 +238,7 @@ def _steps_again(
     done = [
         commands[offset] for offset, entry in planned.items() if entry.code is None and offset in commands
     ]
-    return [decided_step(command, tx.now) for command in done if isinstance(command, RequestDecided)]
+    return [step for command in done if (step := step_of(command, tx.now)) is not None]
 
 
 def read_commands(part: Part, spoilt: frozenset[int]) -> dict[int, Command | None]:

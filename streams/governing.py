@@ -17,7 +17,9 @@ from schemas.models import (
     ProcessorApproved,
     ProcessorNotified,
     ProcessorSuspended,
+    RequestClosed,
     RequestDecided,
+    RestrictionLifted,
     RetentionOrdered,
     RightsRequested,
     SignalReceived,
@@ -33,6 +35,8 @@ Obeyed = (
     | HoldPlaced
     | HoldReleased
     | RequestDecided
+    | RestrictionLifted
+    | RequestClosed
     | RetentionOrdered
 )
 """Every command there is."""
@@ -170,7 +174,11 @@ def _unknown(command: Command, policy: PolicyPlan) -> str | None:
     match command:
         case ProcessorApproved(processor=name) | ProcessorSuspended(processor=name):
             return None if name in policy.processor_numbers else "not_found"
-        case HoldPlaced(purposes=purposes) | RequestDecided(purposes=purposes):
+        case (
+            HoldPlaced(purposes=purposes)
+            | RequestDecided(purposes=purposes)
+            | RestrictionLifted(purposes=purposes)
+        ):
             return None if all(name in policy.purpose_numbers for name in purposes) else "unknown_purpose"
         case RetentionOrdered(purpose=name):
             return None if name in policy.purpose_numbers else "unknown_purpose"

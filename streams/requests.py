@@ -1,24 +1,42 @@
-"""What an officer's decision on a data subject's request does: erase, end interests, restrict."""
+"""What an officer's decision on a person's request does: erase, end interests, restrict, lift, close."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from schemas.ids import Micros
-from schemas.models import RequestDecided, RequestStepped
+from schemas.errors import Refused
+from schemas.ids import Micros, SubjectNumber
+from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted
 from schemas.plan import Plans, PolicyPlan
+from schemas.retention import DAY
 from streams.governing import OBJECTABLE
 from streams.people import forget_last_open
 from vault.ending import apply_statements, erase
+from vault.handles import subject_ref
 from vault.herald import SYSTEM, Herald
 from vault.port import Tx
-from vault.values import AliasRow, Statement, SubjectState
+from vault.subjects import resolve
+from vault.tasks import Task
+from vault.values import AliasRow, RequestState, Statement, SubjectState
 
 Detail = dict[str, Any]
 """What a judged command's answer says; never personal data."""
+OPEN = ("received", "decided")
+"""States of a request that somebody still waits for an answer to."""
+
+
+def answer_by(request: RequestState, policy: PolicyPlan) -> Micros:
+    """Return until when a request has to be answered: the policy's `answer_days` after it was received."""
+    return Micros(request.received_at + policy.rights[request.right].answer_days * DAY)
+
+
+def waiting(tx: Tx) -> list[RequestState]:
+    """Return the requests nobody has answered yet."""
+    return [row for state in OPEN for row in tx.requests(state)]
 
 
 def decide(
@@ -26,13 +44,14 @@ def decide(
 ) -> Detail:
     """An officer's decision on a request; the command on `control` is its own proof."""
     policy = plans.in_force(tx.now) or plans.latest
+    named(command, policy)
     match command.right:
         case "erasure":
             detail = _erase(tx, command, policy, herald)
         case "objection":
             detail = _object(tx, command, plans, herald)
         case "restriction":
-            detail = _restrict(tx, command)
+            detail = _restrict(tx, command, plans, herald)
         case "access" | "portability" | "rectification":
             detail = {}
     state = tx.request(command.request_id)
@@ -43,9 +62,66 @@ def decide(
     return detail
 
 
+def named(command: RequestDecided, policy: PolicyPlan) -> None:
+    """Refuse an officer's order under a right the policy does not promise; nothing stops an erasure, and what
+    the system applied itself is only ever done again.
+    """
+    if command.ordered_by == SYSTEM or command.right in ("erasure", "rectification"):
+        return
+    if not policy.rights[command.right].named:
+        do = "name it under `rights` in the next version of the policy"
+        raise Refused("right_not_named", "the policy does not name this right", command.right, do)
+
+
+def close(tx: Tx, command: RequestClosed, steps: list[RequestStepped]) -> Detail:
+    """A request was answered, or refused: nobody waits any more, and whom it named is forgotten."""
+    state = tx.request(command.request_id)
+    if state is not None and state.state in OPEN:
+        tx.put_request(replace(state, state=command.outcome, alias_hashes=(), detail=b""))
+    steps.append(closed_step(command, tx.now))
+    return {}
+
+
+def lift(tx: Tx, command: RestrictionLifted, steps: list[RequestStepped]) -> Detail:
+    """Let what was restricted be used again; what the law keeps of an erased person stays restricted, for no
+    identifier leads there any more.
+    """
+    people, lifted = _people(tx, command.alias_hashes), set[str]()
+    for state in people:
+        names = [name for name in command.purposes or state.purposes if state.purpose(name).restricted]
+        for name in names:
+            state = state.having(name, replace(state.purpose(name), restricted=False))
+        tx.put_subjects([state])
+        lifted.update(names)
+    steps.append(lifted_step(command, tx.now))
+    return {"subjects": len(people), "purposes": sorted(lifted)}
+
+
 def decided_step(command: RequestDecided, at: Micros) -> RequestStepped:
     """That a request was decided."""
     return RequestStepped(request_id=command.request_id, right=command.right, step="decided", at=at)
+
+
+def closed_step(command: RequestClosed, at: Micros) -> RequestStepped:
+    """That a request was answered or refused."""
+    return RequestStepped(request_id=command.request_id, right=command.right, step=command.outcome, at=at)
+
+
+def lifted_step(command: RestrictionLifted, at: Micros) -> RequestStepped:
+    """That a restriction was lifted."""
+    return RequestStepped(request_id=command.request_id, right="restriction", step="lifted", at=at)
+
+
+def step_of(command: object, at: Micros) -> RequestStepped | None:
+    """The step a command that was carried out has taken, None where it took none."""
+    match command:
+        case RequestDecided():
+            return decided_step(command, at)
+        case RequestClosed():
+            return closed_step(command, at)
+        case RestrictionLifted():
+            return lifted_step(command, at)
+    return None
 
 
 def _erase(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) -> Detail:
@@ -58,13 +134,15 @@ def _erase(tx: Tx, command: RequestDecided, policy: PolicyPlan, herald: Herald) 
 
 
 def _people(tx: Tx, hashes: Sequence[bytes]) -> list[SubjectState]:
+    """Whoever these identifiers lead to now; not what stays of those they led to before an erasure."""
     rows = [row for found in tx.aliases(hashes).values() for row in found]
-    numbers = {row.subject for row in rows if row.subject is not None}
-    return list(tx.subjects(numbers).values())
+    return list(tx.subjects(resolve(rows, tx.now).subjects).values())
 
 
 def _object(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> Detail:
     policy = plans.in_force(tx.now) or plans.latest
+    if command.ordered_by != SYSTEM:
+        _objectable(command.purposes, policy)
     purposes = command.purposes or [p.name for p in policy.purposes if p.basis in OBJECTABLE]
     # What the system itself says here, it says of withdrawals too; it is obeyed in a restored vault alone.
     objection = command.ordered_by != SYSTEM or command.reason != "withdrawal"
@@ -78,6 +156,14 @@ def _object(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> De
     return {"subjects": len(people), "purposes": list(purposes)}
 
 
+def _objectable(purposes: Iterable[str], policy: PolicyPlan) -> None:
+    """Refuse an objection to what contract or law rest on: it would destroy what has to be kept."""
+    for name in purposes:
+        if policy.purpose(name).basis not in OBJECTABLE:
+            do = "leave it out; what an objection cannot end may be restricted or erased"
+            raise Refused("not_objectable", "the purpose rests on no basis one may object to", name, do)
+
+
 def _newcomer(tx: Tx, hashes: Sequence[bytes], at: Micros) -> SubjectState:
     """Whoever objects is known from then on, so that nothing collected before is ever taken for it."""
     state = tx.new_subject()
@@ -86,10 +172,62 @@ def _newcomer(tx: Tx, hashes: Sequence[bytes], at: Micros) -> SubjectState:
     return state
 
 
-def _restrict(tx: Tx, command: RequestDecided) -> Detail:
+def _restrict(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> Detail:
+    """Keep and let nobody use: for the purposes named or every one, also what arrives of them later."""
+    every = dict.fromkeys(purpose.name for plan in plans for purpose in plan.purposes)
+    names = command.purposes or list(every)
     people = _people(tx, command.alias_hashes)
+    if not people and command.alias_hashes:
+        people = [_newcomer(tx, command.alias_hashes, command.until)]
+    tasks: list[str] = []
     for state in people:
-        for name in command.purposes or list(state.purposes):
+        for name in names:
             state = state.having(name, replace(state.purpose(name), restricted=True))
         tx.put_subjects([state])
-    return {"subjects": len(people)}
+        owed = _to_inform(tx, state.number, names, command, plans, herald)
+        tx.put_tasks(owed)
+        tasks += [task.processor for task in owed]
+    return {"subjects": len(people), "purposes": list(command.purposes), "inform": sorted(set(tasks))}
+
+
+def _to_inform(
+    tx: Tx,
+    number: SubjectNumber,
+    names: Collection[str],
+    command: RequestDecided,
+    plans: Plans,
+    herald: Herald,
+) -> list[Task]:
+    """A task for each recipient that may hold a copy in clear: nothing on its topic says that a person's data
+    is restricted, so somebody has to (GDPR Art. 19). It names the person as that recipient knows them.
+    """
+    owed = []
+    for name in tx.told_of_subject(number):
+        granted = {
+            p.purposes[n].name
+            for p in plans
+            for each in p.processors
+            if each.name == name
+            for n in each.grants
+        }
+        purposes = tuple(purpose for purpose in names if purpose in granted)
+        ref = subject_ref(herald.secrets.processor(name), number)
+        about = hashlib.sha256(b"lapse/v1/restriction" + command.request_id + ref).digest()[:16]
+        if not purposes or tx.task(name, about) is not None:
+            continue
+        owed.append(
+            Task(
+                processor=name,
+                about=about,
+                state="open",
+                kind="inform",
+                due=Micros(tx.now + herald.recipient(name).erase_within),
+                look=tx.now,
+                since=tx.now,
+                scope="person",
+                purposes=purposes,
+                opened_at=tx.now,
+                reason=f"restricted: {ref.hex()}",
+            )
+        )
+    return owed

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -32,7 +32,7 @@ LISTED = 20
 """Tasks named in one letter; more are counted."""
 LETTERS = "letter/"
 """Meta: letters ordered and not yet taken by the mail server."""
-KINDS: tuple[TaskKind, ...] = ("late", "unfinished", "manual", "failed", "review")
+KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +123,8 @@ def _letter(step: Step, processor: str, tasks: Sequence[Task], now: Micros) -> L
 
 
 def _what(task: Task) -> str:
-    about = f"{task.cause or 'review'} of {', '.join(task.purposes)}" if task.purposes else task.scope
+    cause = task.cause or ("restriction" if task.kind == "inform" else "review")
+    about = f"{cause} of {', '.join(task.purposes)}" if task.purposes else task.scope
     return f"{task.kind or 'not answered'}, {about}"
 
 

@@ -13,9 +13,9 @@ import msgspec
 from schemas.ids import Micros, Period, Terms
 from schemas.models import Cause, ReceiptOutcome
 
-TaskKind = Literal["late", "unfinished", "manual", "failed", "review"]
+TaskKind = Literal["late", "unfinished", "manual", "failed", "review", "inform"]
 """Why somebody has to act: no answer in time, accepted and never ended, to be done by hand, refused for good;
-or the date to review a processor's assurance has passed.
+the date to review a processor's assurance has passed; or it must be told that a person's data is restricted.
 """
 State = Literal["awaited", "open", "done"]
 ScopeName = Literal["bucket", "person", "record", "everything", "assurance"]

@@ -105,7 +105,7 @@ class _Compiler:
             token_life=Micros(pixel.token_life.shortest),
             cookie_categories=self.cookie_categories(),
             residue=self.residue(),
-            rights={name: _right(policy.rights.get(name, RightRule())) for name in RIGHTS},
+            rights={name: _right(policy.rights.get(name)) for name in RIGHTS},
             quarantine=self.quarantine(),
             brakes=self.brakes(),
             link_purpose=self.purpose_numbers[policy.identity.purpose] if policy.identity.purpose else None,
@@ -256,9 +256,13 @@ class _Compiler:
         )
 
 
-def _right(found: RightRule) -> RightPlan:
+def _right(named: RightRule | None) -> RightPlan:
+    found = named or RightRule()
     return RightPlan(
-        may_ask=found.may_ask, answer_days=found.answer_days, extension_days=found.extension_days
+        may_ask=found.may_ask,
+        answer_days=found.answer_days,
+        extension_days=found.extension_days,
+        named=named is not None,
     )
 
 

@@ -364,7 +364,8 @@ async def test_officers_object_and_restrict_for_a_person(world: World) -> None:
     restrict = RequestDecided(
         request_id=body.request_id, right="restriction", purposes=["news"], **head, **world.head()
     )
-    assert await judged(world, world.command(restrict)) == (None, {"subjects": 1})
+    done = {"subjects": 1, "purposes": ["news"], "inform": ["crm", "mailer"]}
+    assert await judged(world, world.command(restrict)) == (None, done)
     assert set(map(str, opened(world, "mailer"))) == {"restricted"}
     with world.vault.transaction(write=False) as tx:
         request = tx.request(body.request_id)
