@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from processors.pieces import Handler
@@ -220,8 +221,9 @@ class Expire:
         )
 
     async def keep_up(self) -> None:
-        """Do the chores for ever: purging, residue, expansion, checkpoints."""
-        await repeat("upkeep", self.upkeep.run, UPKEEP_SECONDS, self.note)
+        """Do the chores for ever, side by side: what takes long or fails keeps no other from its turn."""
+        chores = [(name, partial(self.upkeep.do, name)) for name in self.upkeep.every]
+        await asyncio.gather(*[repeat(name, do, UPKEEP_SECONDS, self.note) for name, do in chores])
 
 
 # ---- 5. connect: one processor's sealed topic in; opened late, handed to the third party, answered ---------

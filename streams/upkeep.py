@@ -172,10 +172,21 @@ class Upkeep:
     _folded: dict[BucketId, int] = field(default_factory=dict)
 
     async def run(self) -> int:
-        """Do what is due now; there is never more to do at once."""
-        if not self.mine():
-            return 0
-        chores: dict[str, Callable[[], Awaitable[object]]] = {
+        """Do every chore whose time has come; there is never more to do at once."""
+        for name in self.every:
+            await self.do(name)
+        return 0
+
+    async def do(self, name: str) -> int:
+        """Do one chore if its time has come and the chores are this worker's; none waits for another."""
+        if self.now() >= self._next.get(name, 0.0) and self.mine():
+            self._next[name] = self.now() + self.every[name]
+            await self._chores[name]()
+        return 0
+
+    @property
+    def _chores(self) -> Mapping[str, Callable[[], Awaitable[object]]]:
+        return {
             "residue": self._residue,
             "expand": self._expand,
             "purge": self._purge,
@@ -184,11 +195,6 @@ class Upkeep:
             "seen": self._seen,
             "epoch": self._epoch,
         }
-        for name, chore in chores.items():
-            if self.now() >= self._next.get(name, 0.0):
-                self._next[name] = self.now() + self.every[name]
-                await chore()
-        return 0
 
     async def _residue(self) -> None:
         plans = self.plans()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
@@ -180,3 +182,32 @@ async def test_a_small_buckets_leaves_become_one_row_when_nothing_comes_any_more
         named = take_root(tx, bucket)
     found = {leaf(e.record_id, e.revision) for e in world.entries() if e.links}
     assert named == (5, root(sorted(found)))
+
+
+@dataclass(slots=True)
+class Chore:
+    """Stands for the expander, which never ends or fails, or for the purge, which says that it ran."""
+
+    fails: bool = False
+    ran: asyncio.Event | None = None
+
+    async def run(self, *_: object) -> int:
+        """Run."""
+        if self.fails:
+            raise Unavailable("unavailable", "the broker sends nothing", "scan")
+        if self.ran is None:
+            await asyncio.Event().wait()
+        else:
+            self.ran.set()
+        return 0
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_chore_keeps_no_other_from_its_turn(*, fails: bool) -> None:
+    """While the expander reads a large log, or fails each time, intake is purged all the same."""
+    upkeep, purged = (world := World()).expire.upkeep, asyncio.Event()
+    upkeep.every = {"expand": 0.0, "purge": 0.0}
+    upkeep.expander, upkeep.purge = cast(Any, Chore(fails)), cast(Any, Chore(ran=purged))
+    chores = asyncio.create_task(world.expire.keep_up())
+    await asyncio.wait_for(purged.wait(), 30)
+    chores.cancel()
