@@ -204,6 +204,10 @@ class PolicyPlan:
         return next((h.name for h in self.horizons if h.retention >= span), self.horizons[-1].name)
 
 
+_EVER = -(2**63), 2**63
+"""Before and after every instant."""
+
+
 class Plans:
     """Every published version of a policy, and which of them is in force when."""
 
@@ -231,6 +235,12 @@ class Plans:
             if plan.effective <= at:
                 found = plan
         return found
+
+    def span(self, at: int) -> tuple[int, int]:
+        """Return from when and until when the same version is in force as at an instant, at least."""
+        starts = [plan.effective for plan in self._by_version.values()]
+        since = max((start for start in starts if start <= at), default=_EVER[0])
+        return since, min((start for start in starts if start > at), default=_EVER[1])
 
     def __iter__(self) -> Iterator[PolicyPlan]:
         return iter(self._by_version.values())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from schemas import codec
 from schemas.errors import Rejected
+from schemas.events import EVENTS, EventReader
 from schemas.ids import EventId, Micros, RecordId
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted
 from schemas.plan import Plans, PolicyPlan
@@ -24,7 +25,7 @@ from vault.handles import alias_names, packed, record_id, record_names
 from vault.identity import normalise
 from vault.keys import ID_BYTES, Keyed
 from vault.port import Vault
-from vault.progress import content_digest
+from vault.progress import DIGEST_BYTES, content_digests
 from vault.tokens import PixelKeys
 from vault.tokens import read as read_token
 
@@ -33,7 +34,6 @@ RELEASED = "lapse-released"
 """
 NAMELESS = RecordId(bytes(16))
 """Id of what has none yet."""
-_EVENTS = (FormSubmitted, EmailOpened, CookieObserved)
 PRIMARY = ("email", "account", "phone", "cookie", "token")
 """Which identifier stands for the person where links between identifiers have no purpose of their own."""
 
@@ -70,17 +70,22 @@ class _Reading:
         self.now, self.manual = vault.clock.now(), vault.clock.mode == "manual"
         self.hashes: dict[tagging.Identity, bytes | None] = {}
         self._record, self._alias = vault.secrets.record, vault.secrets.alias
-        self._seen = vault.secrets.named("seen")
-        self.schema_ids = {kind: codec.schema_id(kind) for kind in _EVENTS}
-        self._names: dict[tuple[str, str], Keyed] = {}
+        self._content = content_digests(vault.secrets.named("seen"))
+        self.schema_ids: dict[type, int] = {
+            kind: codec.schema_id(kind) for kind, topic in TOPICS.items() if topic == part.topic
+        }
+        """Kinds of events that may stand in this topic."""
+        self._names: dict[tuple[str, type], Keyed] = {}
         self._aliases: dict[str, Keyed] = {}
+        self._said: dict[int, tuple[object, list[tuple[str, bool]]]] = {}
+        self._policy: tuple[int, int, PolicyPlan | None] = (0, 0, None)
 
     def record_id(self, event: tagging.Event) -> RecordId:
         """The id of an event's record (`vault.handles.record_id`)."""
-        of = event.site, tagging.kind_of(event)
+        of = event.site, type(event)
         names = self._names.get(of)
         if names is None:
-            names = self._names[of] = record_names(self._record, *of)
+            names = self._names[of] = record_names(self._record, event.site, tagging.kind_of(event))
         return RecordId(names.digest(event.event_id)[:ID_BYTES])
 
     def hash(self, named: tagging.Identity) -> bytes | None:
@@ -99,7 +104,26 @@ class _Reading:
 
     def digest(self, event: tagging.Event) -> bytes:
         """The digest by which a second content under one id is recognised."""
-        return content_digest(self._seen, content(event))
+        return self._content.digest(content(event, self._consents(event)))[:DIGEST_BYTES]
+
+    def _consents(self, event: tagging.Event) -> list[tuple[str, bool]]:
+        """What `said` says of an event; events that were read alike share their list of consents."""
+        if type(event) is EmailOpened:
+            return []
+        known = self._said.get(id(event.consents))
+        if known is None:
+            # The list is kept beside, so that no other gets its identity.
+            known = self._said[id(event.consents)] = event.consents, said(event)
+        return known[1]
+
+    def policy(self, at: Micros) -> PolicyPlan | None:
+        """The policy in force at a time (`Plans.in_force`)."""
+        since, until, found = self._policy
+        if not since <= at < until:
+            since, until = self.plans.span(at)
+            found = self.plans.in_force(at)
+            self._policy = since, until, found
+        return found
 
     def received(self, record: Inbound) -> Micros:
         """When a record was received (`received_at`)."""
@@ -112,6 +136,7 @@ class IntakeReader:
 
     vault: Vault
     pixel_keys: PixelKeys
+    events: EventReader = field(default_factory=EventReader)
 
     def part(self, part: Part, plans: Plans, spoilt: frozenset[int]) -> list[Arrived]:
         """Read a part's records; one a bug was bisected to keeps its id, if it has one, and no more."""
@@ -148,16 +173,16 @@ class IntakeReader:
         if released is not None:
             arrived.received, arrived.released = released, True
         try:
-            event = codec.decode(value)
+            event = self.events.read(value)
         except Rejected as rejected:
             arrived.record_id = self._place(reading, record)
             arrived.code, arrived.path = rejected.code, rejected.where
             return arrived
-        if not isinstance(event, _EVENTS) or arrived.topic != topic_of(event):
+        arrived.schema_id = reading.schema_ids.get(type(event))
+        if arrived.schema_id is None or not isinstance(event, EVENTS):
             arrived.record_id = self._place(reading, record)
             arrived.code, arrived.path = "schema_mismatch", "another kind of record stands here"
             return arrived
-        arrived.schema_id = reading.schema_ids[type(event)]
         self._know(reading, arrived, event)
         return arrived
 
@@ -165,8 +190,8 @@ class IntakeReader:
         arrived.event = event
         arrived.source, arrived.given = tagging.source_of(event), tagging.clear_fields(event)
         arrived.record_id, arrived.digest = reading.record_id(event), reading.digest(event)
-        arrived.when = tagging.moment(event.collected_at, arrived.received)
-        policy = arrived.policy = reading.plans.in_force(arrived.when.at)
+        when = arrived.when = tagging.moment(event.collected_at, arrived.received)
+        policy = arrived.policy = reading.policy(when.at)
         token = self._token(arrived, event) if type(event) is EmailOpened else None
         source = policy.sources.get(arrived.source) if policy else None
         named = tagging.identities(event, source, token)
@@ -212,31 +237,32 @@ def release_header(vault: Vault, value: bytes, received: Micros) -> bytes:
     return time + hmac.digest(vault.secrets.named("release"), time + sha256(value).digest(), sha256)
 
 
-def topic_of(event: tagging.Event) -> str:
-    """Intake topic of an event's kind."""
-    return f"intake.{tagging.kind_of(event)}"
+TOPICS: Mapping[type, str] = {
+    FormSubmitted: "intake.form",
+    EmailOpened: "intake.email-open",
+    CookieObserved: "intake.cookie",
+}
+"""Intake topic of each kind of event."""
 
 
-def content(event: tagging.Event) -> bytes:
-    """What makes two events of one id the same: all but what a publisher's retry stamps anew."""
+def said(event: FormSubmitted | CookieObserved) -> list[tuple[str, bool]]:
+    """What an event says of consent, as far as it makes two events differ."""
+    return _sorted([(c.purpose, c.granted) for c in event.consents])
+
+
+def content(event: tagging.Event, consents: list[tuple[str, bool]]) -> bytes:
+    """What makes two events of one id the same: all but what a publisher's retry stamps anew; `consents` are
+    what it has `said`.
+    """
     if isinstance(event, FormSubmitted):
-        same: Sequence[object] = (
-            event.form,
-            _sorted([(i.kind, i.value) for i in event.identifiers]),
-            sorted(event.fields.items()),
-            _sorted([(c.purpose, c.granted) for c in event.consents]),
-            event.notice,
-        )
-    elif isinstance(event, EmailOpened):
-        same = (event.token,)
-    else:
-        same = (
-            (event.cookie_id, event.name, event.url, event.referrer),
-            _sorted(list(event.properties.items())),
-            _sorted([(c.purpose, c.granted) for c in event.consents]),
-            event.notice,
-        )
-    return _pack((tagging.kind_of(event), event.site, same))
+        identifiers = _sorted([(i.kind, i.value) for i in event.identifiers])
+        fields = sorted(event.fields.items())
+        return _pack(("form", event.site, (event.form, identifiers, fields, consents, event.notice)))
+    if isinstance(event, EmailOpened):
+        return _pack(("email-open", event.site, (event.token,)))
+    seen = event.cookie_id, event.name, event.url, event.referrer
+    properties = _sorted(list(event.properties.items()))
+    return _pack(("cookie", event.site, (seen, properties, consents, event.notice)))
 
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -11,13 +11,19 @@ from vault.tables import PLAN, PROGRESS, SEEN
 DAY = 86_400_000_000
 """Microseconds in a day."""
 
-_DIGEST = 16
+DIGEST_BYTES = 16
+"""Bytes of a content digest."""
 _PLACE = ("topic_id", "part")
 
 
 def content_digest(seen_key: bytes, content: bytes) -> bytes:
     """Return the keyed digest by which a second content under one id is recognised."""
-    return keyed(seen_key, b"lapse/v1/seen-content").digest(content)[:_DIGEST]
+    return content_digests(seen_key).digest(content)[:DIGEST_BYTES]
+
+
+def content_digests(seen_key: bytes) -> Keyed:
+    """Return what makes content digests, to be cut to their length."""
+    return keyed(seen_key, b"lapse/v1/seen-content")
 
 
 class ProgressRows(Base):
@@ -67,7 +73,7 @@ class ProgressRows(Base):
         day = (self.now + longer) // DAY
         rows = []
         for record, digest in digests.items():
-            assert len(digest) == _DIGEST, "a content digest is 16 bytes"
+            assert len(digest) == DIGEST_BYTES, "a content digest is 16 bytes"
             n, check = self._seen_name(record)
             rows.append((n, day, check + digest))
         self.rows.put(SEEN, rows)
