@@ -122,7 +122,7 @@ def mint(keys: PixelKeys, *, site: str, message_id: bytes, expires_day: int) -> 
 
 
 def _bytes_of(token: str) -> bytes:
-    """The token's bytes, or as many zeros; what is malformed goes the same way, so it costs what others do."""
+    """The token's bytes, or as many zeros; what is malformed goes the same way and costs the same."""
     try:
         text = token.encode("ascii")
     except UnicodeEncodeError:
