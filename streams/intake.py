@@ -108,7 +108,7 @@ class _Reading:
 
     def _consents(self, event: tagging.Event) -> list[tuple[str, bool]]:
         """What `said` says of an event; events that were read alike share their list of consents."""
-        if type(event) is EmailOpened:
+        if isinstance(event, EmailOpened):
             return []
         known = self._said.get(id(event.consents))
         if known is None:

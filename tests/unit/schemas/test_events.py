@@ -12,11 +12,29 @@ from hypothesis import strategies as st
 from schemas import codec
 from schemas.errors import Rejected
 from schemas.events import EVENTS, Event, EventReader
-from schemas.ids import Micros
+from schemas.ids import EventId, Micros
+from schemas.models import CookieObserved, EmailOpened, FormSubmitted
 from tests.unit.schemas.avro_values import CATALOGUE, records
 
+_ID, _AT = EventId(bytes(16)), Micros(10**15)
+FORM = FormSubmitted(
+    event_id=_ID,
+    collected_at=_AT,
+    site="www",
+    form="demo",
+    identifiers=[],
+    fields={"email": "a"},
+    consents=[],
+)
+PLAIN: dict[str, Event] = {
+    "FormSubmitted": FORM,
+    "EmailOpened": EmailOpened(
+        event_id=_ID, collected_at=_AT, site="www", token="t", open_kind="direct", ip="192.0.2.1"
+    ),
+    "CookieObserved": CookieObserved(event_id=_ID, collected_at=_AT, site="www", name="view", url="u" * 100),
+}
 FEW = settings(max_examples=25)
-KINDS = {model.__name__: model for model in EVENTS}
+KINDS: dict[str, type[Event]] = {model.__name__: model for model in EVENTS}
 TODAY = st.integers(10**15, 2 * 10**15)
 """Times as real events have them, which are read without the codec."""
 
@@ -67,21 +85,12 @@ def test_a_reader_refuses_what_the_codec_refuses(data: bytes, drawn: st.DataObje
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_plain_events_are_read_without_the_codec(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schemas in the catalogue are those the reader knows, and its short way is taken."""
-    event: Event = {
-        "FormSubmitted": KINDS["FormSubmitted"](
-            **_COMMON, form="demo", identifiers=[], fields={"email": "a"}, consents=[]
-        ),
-        "EmailOpened": KINDS["EmailOpened"](**_COMMON, token="t", open_kind="direct", ip="192.0.2.1"),
-        "CookieObserved": KINDS["CookieObserved"](**_COMMON, name="page_view", url="u" * 100),
-    }[name]
+    event = PLAIN[name]
     reader, data = EventReader(), codec.encode(event)
     first = reader.read(data)
     monkeypatch.setattr(codec, "decode", None)
     monkeypatch.setattr(codec, "decode_as", None)
     assert reader.read(data) == first == event
-
-
-_COMMON: dict[str, Any] = {"event_id": bytes(16), "collected_at": Micros(10**15), "site": "www"}
 
 
 class _Other:
@@ -100,9 +109,7 @@ class _Other:
 
 def test_another_version_of_a_schema_is_left_to_the_codec() -> None:
     """Bytes of a schema nobody knew when the reader was written are never read as another."""
-    data = codec.encode(
-        KINDS["FormSubmitted"](**_COMMON, form="demo", identifiers=[], fields={}, consents=[])
-    )
+    data = codec.encode(FORM)
     codec.use(_Other())
     try:
         with pytest.raises(Rejected):
