@@ -100,9 +100,11 @@ def outcome(here: Installation, command_id: CommandId, timeout: float) -> dict[s
 def _applied(code: str | None, detail: bytes) -> dict[str, Any]:
     if code is None:
         return dict(json.loads(detail or b"{}"))
-    known = CODES.get(code)
+    known, said = CODES.get(code), dict(json.loads(detail or b"{}"))
     what, do = (known.meaning, known.do) if known else ("the command was refused", "look at: lapse doctor")
-    raise (NotFound if code == "not_found" else Refused)(code, what, "control", do)
+    raise (NotFound if code == "not_found" else Refused)(
+        code, said.get("what") or what, said.get("where") or "control", said.get("do") or do
+    )
 
 
 def person() -> str:

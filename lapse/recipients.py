@@ -58,7 +58,7 @@ def calls(plan: ProcessorPlan, layout: Layout) -> str:
 def _row(
     plan: ProcessorPlan, state: ProcessorState | None, purposes: list[str], now: Micros
 ) -> dict[str, object]:
-    until = state.assurance_until if state and state.assurance_until is not None else plan.assurance_until
+    until = assurance.ends(plan, state.assurance_until if state else None)
     return {
         "processor": plan.name,
         "state": _state(plan, state, until, now),
@@ -85,9 +85,23 @@ def approve(
     here: Installation, name: str, *, evidence: str | None, until: str | None, timeout: float
 ) -> dict[str, Any]:
     """Order that a processor may receive; refused here already where its safeguards do not hold."""
-    plan = here.plans.latest.processor(name)
-    ends = _instant(until) if until else plan.assurance_until
-    assurance.check(plan, until=ends, evidence=evidence or plan.evidence, now=here.vault.clock.now())
+    return _let_in(here, name, _instant(until) if until else None, evidence, timeout)
+
+
+def resume(here: Installation, name: str, *, timeout: float) -> dict[str, Any]:
+    """Order that a suspended processor may receive again, under the terms of its last approval."""
+    with here.vault.transaction(write=False) as tx:
+        state = tx.processor(name) or ProcessorState(name=name)
+    return _let_in(here, name, state.assurance_until, state.evidence, timeout)
+
+
+def _let_in(
+    here: Installation, name: str, until: Micros | None, evidence: str | None, timeout: float
+) -> dict[str, Any]:
+    now = here.vault.clock.now()
+    plan = here.plans.today(now).processor(name)
+    assurance.check(plan, until=until, evidence=evidence, now=now)
+    ends = assurance.ends(plan, until)
     ordered = command(
         ProcessorApproved, here, processor=name, assurance_until=ends, evidence=evidence or plan.evidence
     )

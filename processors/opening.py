@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from processors import assurance
 from processors.calls import OpenedPart
 from schemas.models import RecordDelivered
 from schemas.plan import Plans, PolicyPlan, ProcessorPlan
@@ -42,8 +43,7 @@ def _state(state: ProcessorState | None, plan: ProcessorPlan) -> ProcessorState 
     if state is None:
         return None
     suspended = state.suspended or plan.suspended is not None
-    ends = [until for until in (state.assurance_until, plan.assurance_until) if until is not None]
-    return replace(state, suspended=suspended, assurance_until=min(ends, default=None))
+    return replace(state, suspended=suspended, assurance_until=assurance.ends(plan, state.assurance_until))
 
 
 def _grants(today: PolicyPlan, plan: ProcessorPlan) -> dict[str, frozenset[str]]:

@@ -236,6 +236,12 @@ class Plans:
                 found = plan
         return found
 
+    def today(self, at: int) -> PolicyPlan:
+        """Return what commands are judged by at an instant: the version in force, before the first of them
+        the highest; NotFound if there is none.
+        """
+        return self.in_force(at) or self.latest
+
     def span(self, at: int) -> tuple[int, int]:
         """Return from when and until when the same version is in force as at an instant, at least."""
         starts = [plan.effective for plan in self._by_version.values()]

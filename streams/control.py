@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
+from processors import assurance
 from schemas import codec
 from schemas.errors import BadInput, LapseError, NotFound, Refused, Rejected
 from schemas.ids import Micros
@@ -92,7 +93,7 @@ class ControlJudge:
     def _judge(self, tx: Tx, command: Command, record: Inbound, steps: list[RequestStepped]) -> str | None:
         """Judge one command; returns why it was refused, None if it was carried out."""
         plans = self.plans(tx)
-        policy = (plans.in_force(tx.now) or plans.latest) if len(plans) else None
+        policy = plans.today(tx.now) if len(plans) else None
         judged = tx.command_judged(command.command_id)
         code = refusal(command, self.keys(tx, policy), judged, policy)
         own = command.key_id == self.own_key
@@ -114,7 +115,7 @@ class ControlJudge:
             case PolicyPublished():
                 return self._publish(tx, command, plans)
             case ProcessorApproved():
-                return _approve(tx, command)
+                return _approve(tx, command, plans)
             case ProcessorSuspended():
                 return _suspend(tx, command, self.herald(plans))
             case HoldPlaced():
@@ -170,10 +171,9 @@ def _why(error: LapseError) -> Detail:
     return {"what": error.what, "where": error.where, "do": error.do}
 
 
-def _approve(tx: Tx, command: ProcessorApproved) -> Detail:
-    if command.assurance_until is not None and command.assurance_until <= tx.now:
-        do = "agree on a new one"
-        raise Refused("assurance_ended", "the assurance has run out", command.processor, do)
+def _approve(tx: Tx, command: ProcessorApproved, plans: Plans) -> Detail:
+    plan = plans.today(tx.now).processor(command.processor)
+    assurance.check(plan, until=command.assurance_until, evidence=command.evidence, now=tx.now)
     state = tx.processor(command.processor) or ProcessorState(name=command.processor)
     tx.put_processor(
         replace(
@@ -217,7 +217,7 @@ def _shorten(tx: Tx, command: RetentionOrdered, plans: Plans) -> Detail:
         retention = Duration.parse(command.retention)
     except ValueError:
         raise BadInput("bad_argument", "not an ISO 8601 duration", "retention") from None
-    policy = plans.in_force(tx.now) or plans.latest
+    policy = plans.today(tx.now)
     tx.put_retention_order(
         RetentionOrder(
             command_id=command.command_id,

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from processors import assurance
 from schemas.ids import Micros
 from schemas.models import Cause
 from schemas.plan import Plans, PolicyPlan
@@ -89,7 +90,7 @@ class Sight:
     @property
     def policy(self) -> PolicyPlan:
         """Today's policy."""
-        return self.plans.in_force(self.now) or self.plans.latest
+        return self.plans.today(self.now)
 
     @property
     def step(self) -> int:
@@ -124,7 +125,7 @@ class Expiry:
         """Read all a tick decides about in one transaction: most ticks find nothing to do."""
         with self.vault.transaction(write=False) as tx:
             plans, now = self.plans.within(tx), tx.now
-            policy = (plans.in_force(now) or plans.latest) if len(plans) else None
+            policy = plans.today(now) if len(plans) else None
             due = tx.due_buckets(now, policy.brakes.destroy_per_tick + 1 if policy else 1)
             waiting = (*due, *tx.all_buckets(state="hidden"))
             return Sight(
@@ -268,6 +269,6 @@ def _lifted(tx: Tx) -> Micros:
 
 def _over(state: ProcessorState, policy: PolicyPlan, now: Micros) -> bool:
     number = policy.processor_numbers.get(state.name)
-    stated = policy.processors[number].assurance_until if number is not None else None
-    ends = [until for until in (stated, state.assurance_until) if until is not None]
-    return state.approved and not state.suspended and bool(ends) and min(ends) <= now
+    own = state.assurance_until
+    until = own if number is None else assurance.ends(policy.processors[number], own)
+    return state.approved and not state.suspended and until is not None and until <= now

@@ -121,7 +121,7 @@ class People:
 
 def forget_last_open(tx: Tx, plans: Plans, number: SubjectNumber, ended: Collection[str]) -> None:
     """Drop a person's last-open date where one of the purposes that ended is the one it is kept for."""
-    policy = plans.in_force(tx.now) or plans.latest
+    policy = plans.today(tx.now)
     if policy.last_open is None or policy.purposes[policy.last_open].name not in ended:
         return
     for state in tx.subjects([number]).values():

@@ -43,7 +43,7 @@ def decide(
     tx: Tx, command: RequestDecided, plans: Plans, herald: Herald, steps: list[RequestStepped]
 ) -> Detail:
     """An officer's decision on a request; the command on `control` is its own proof."""
-    policy = plans.in_force(tx.now) or plans.latest
+    policy = plans.today(tx.now)
     named(command, policy)
     match command.right:
         case "erasure":
@@ -140,7 +140,7 @@ def _people(tx: Tx, hashes: Sequence[bytes]) -> list[SubjectState]:
 
 
 def _object(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> Detail:
-    policy = plans.in_force(tx.now) or plans.latest
+    policy = plans.today(tx.now)
     if command.ordered_by != SYSTEM:
         _objectable(command.purposes, policy)
     purposes = command.purposes or [p.name for p in policy.purposes if p.basis in OBJECTABLE]

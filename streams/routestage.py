@@ -60,7 +60,7 @@ class RecordReader:
 def decide(tx: Tx, records: Sequence[Record], plans: Plans) -> RouteWork:
     """Commit 1: decide every record as of now, and write down who must be told should its keys end."""
     whole = [(record.tagged, record.flag) for record in records if record.tagged is not None]
-    today = plans.in_force(tx.now) or plans.latest
+    today = plans.today(tx.now)
     items = _Judge(tx, plans, today).routed(whole)
     _tell(tx, items)
     return RouteWork(

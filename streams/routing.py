@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from processors import assurance
 from schemas.ids import Micros
 from schemas.models import Outcome, RecordTagged, Verdict, VerdictGrant, VerdictRefusal
 from schemas.plan import PolicyPlan, ProcessorPlan
@@ -87,8 +88,8 @@ def barred(
         return "not_approved"
     if state.suspended or today.suspended is not None:
         return "suspended"
-    ends = [until for until in (today.assurance_until, state.assurance_until) if until is not None]
-    if ends and min(ends) <= now:
+    until = assurance.ends(today, state.assurance_until)
+    if until is not None and until <= now:
         return "assurance_ended"
     return None
 

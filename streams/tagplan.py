@@ -155,7 +155,7 @@ def leaves_of(entries: Iterable[Entry], plans: Plans) -> dict[BucketId, list[byt
 def settle(tx: Tx, work: TagWork) -> None:
     """Commit 2: count what was accepted into the tallies of its buckets and into residue, as planned."""
     plans = work.plans
-    plan = plans.in_force(tx.now) or plans.latest
+    plan = plans.today(tx.now)
     period = residue.period_of(plan.residue, tx.now)
     accepted = [
         item

@@ -152,7 +152,7 @@ class Tasking:
     def _step(self) -> int:
         with self.vault.transaction(write=False) as tx:
             plans = self.plans.within(tx)
-            plan = (plans.in_force(tx.now) or plans.latest) if len(plans) else None
+            plan = plans.today(tx.now) if len(plans) else None
             busy = bool(tx.tasks_to_look_at(tx.now, 1)) or (plan is not None and bool(reviews(tx, plan)))
         stepped: list[tuple[Step, Task]] = []
         if busy:

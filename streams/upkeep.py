@@ -63,7 +63,7 @@ Shuffle = Callable[[Sequence[CellCounted]], list[CellCounted]]
 
 def publish_residue(tx: Tx, plans: Plans, shuffle: Shuffle) -> int:
     """Publish closed periods' cells with enough people, carry the others on; return how many went out."""
-    plan = (plans.in_force(tx.now) or plans.latest).residue
+    plan = plans.today(tx.now).residue
     current, published = period_of(plan, tx.now), 0
     cells = tx.residue()
     for period in sorted({cell.period for cell in cells if cell.period < current}):

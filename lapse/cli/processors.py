@@ -138,9 +138,9 @@ def processor_suspend(
 def processor_resume(
     name: Name, data: Data = None, timeout: Timeout = 60.0, _output: Format = Output.TABLE
 ) -> None:
-    """Let a suspended processor receive again; returns when it is in force."""
+    """Let a suspended processor receive again, as it was approved last; returns when it is in force."""
     with main.installation(main.data_folder(data)) as here:
-        show(recipients.approve(here, name, evidence=None, until=None, timeout=timeout))
+        show(recipients.resume(here, name, timeout=timeout))
 
 
 def processor_recall(

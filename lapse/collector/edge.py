@@ -67,7 +67,7 @@ class Edge:
         plans = self.plans()
         if not len(plans):
             raise Unavailable("unavailable", "no policy is published yet")
-        return plans.in_force(self.now()) or plans.latest
+        return plans.today(self.now())
 
     def address(self, peer: str | None, forwarded: str | None) -> str | None:
         """Where a request comes from, as far as trusted proxies say."""

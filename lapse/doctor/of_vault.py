@@ -17,6 +17,7 @@ from lapse.layout import read_json
 from lapse.main import Installation
 from lapse.reading import read
 from lapse.recipients import NOT_CONFIGURED, calls
+from processors import assurance
 from processors.credentials import credentials_file, lacking
 from schemas.errors import LapseError
 from schemas.models import CheckpointSigned
@@ -113,14 +114,13 @@ def policy(here: Installation) -> Iterator[Finding]:
         known = {state.name: state for state in tx.processors()}
     for processor in plan.processors:
         name, state = f"processor {processor.name}", known.get(processor.name)
-        until = state.assurance_until if state and state.assurance_until else processor.assurance_until
+        until = assurance.ends(processor, state.assurance_until if state else None)
         where = f"policy {plan.version}"
         if processor.suspended is None and calls(processor, here.layout) == NOT_CONFIGURED:
             figure, do = _unconfigured(here, processor)
             yield bad(name, figure, where=where, do=do)
         if processor.suspended is None and until is not None and until <= now:
-            do = f"agree on a new one, then: lapse processor approve {processor.name} --until DATE"
-            yield bad(name, f"assurance ended {moment(until)}", where=where, do=do)
+            yield bad(name, f"assurance ended {moment(until)}", where=where, do=assurance.renew(processor))
 
 
 def tasks(here: Installation) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ class Inbound:
         """Return today's policy and how the recipient is listened to; None where it is not."""
         with self.vault.transaction(write=False) as tx:
             plans = self.plans(tx)
-            plan = plans.in_force(tx.now) or plans.latest
+            plan = plans.today(tx.now)
         number = plan.processor_numbers.get(name)
         ear = None if number is None else self.ears(plan.processors[number])
         return None if ear is None else (plan, ear)

@@ -119,7 +119,7 @@ def shipped(name: str, **said: str | int | bool) -> Party:
     there is none, or it calls nobody.
     """
     if name == "webhook":
-        return _partner()
+        return partner(make_secret())
     offered = vendor(name) if name in NAMES else None
     ways = _WAYS.get(name)
     if offered is None or ways is None:
@@ -198,8 +198,9 @@ class _Partner:
         self.folder.cleanup()
 
 
-def _partner() -> Party:
-    secret, folders = make_secret(), list[str]()
+def partner(secret: str) -> Party:
+    """Return the party of the connector for business partners, its stand-in under this secret."""
+    folders = list[str]()
 
     async def start(_wall: Wall) -> Stand:
         folder = tempfile.TemporaryDirectory()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -17,6 +15,7 @@ import pytest
 
 from lapse.broker.jars import find_java
 from schemas.errors import Unavailable
+from tests.support.fetched import cached, must, program
 
 VERSION = "2.6.13.Final"
 """The newest line that runs on Java 17."""
@@ -27,26 +26,14 @@ API = "/apis/ccompat/v7"
 
 def _runner() -> Path:
     """Return the registry's jar, or skip the test where it cannot be had."""
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(cache) / "lapse" / f"apicurio-{VERSION}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".complete").exists():
-            _unpack(folder)
-            (folder / ".complete").touch()
-    return next(folder.glob("*-runner.jar"))
+    return next(cached(f"apicurio-{VERSION}", _unpack).glob("*-runner.jar"))
 
 
 def _unpack(folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        pytest.skip("the schema registry needs Maven to be fetched (Debian: apt install maven)")
+    maven = program("mvn", "fetches the schema registry (Debian: apt install maven)")
     command = [maven, "-q", "-B", UNPACK, f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
     command.append(f"-DmarkersDirectory={folder / 'markers'}")  # else it lands in the folder we stand in
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"Maven could not fetch the schema registry: {(done.stdout + done.stderr)[-300:]}")
+    must("the schema registry", command, cwd=folder)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from processors.assurance import check
+from processors.assurance import check, ends, renew
 from schemas.errors import Refused
 from schemas.ids import Micros
 from schemas.plan import ProcessorPlan
@@ -62,3 +62,19 @@ def test_an_assurance_that_has_run_out_approves_nobody() -> None:
     ):
         with pytest.raises(Refused):
             judge("mailchimp", **changes)
+
+
+def test_of_two_ends_the_earlier_counts() -> None:
+    """What the policy states, no approval moves; what it does not state, an approval may."""
+    stated, open_ = (
+        COMPANY.processor("mailchimp"),
+        replace(COMPANY.processor("mailchimp"), assurance_until=None),
+    )
+    end = stated.assurance_until
+    assert end is not None
+    assert ends(stated, None) == ends(stated, Micros(end + 1)) == end
+    assert ends(stated, Micros(end - 1)) == ends(open_, Micros(end - 1)) == Micros(end - 1)
+    assert ends(open_, None) is None
+    with pytest.raises(Refused):
+        check(stated, until=Micros(end + 10**12), evidence=None, now=Micros(end + 1))
+    assert "publish" in renew(stated) and "--until" in renew(open_)

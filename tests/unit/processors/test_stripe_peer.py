@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 
-import aiohttp
 import pytest
 
 from processors.answers import Done, Permanent, Retry
 from processors.stripe import MANIFEST, Stripe
+from tests.support.stripe_mock import KEY, running_stripe_mock
 from tests.unit.processors.vendors import NOW, done, erase, write
 
-MOCK = shutil.which("stripe-mock", path=f"{os.environ.get('PATH', '')}:{Path.home()}/go/bin")
-pytestmark = [
-    pytest.mark.servers,
-    pytest.mark.skipif(MOCK is None, reason="go install github.com/stripe/stripe-mock@v0.203.0"),
-]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 Made = Callable[[Mapping[str, str]], Stripe]
 ALL = {name: "x@example.org" if name == "email" else "DE" for name in MANIFEST.fields}
 
@@ -29,40 +19,22 @@ ALL = {name: "x@example.org" if name == "email" else "DE" for name in MANIFEST.f
 @pytest.fixture
 async def peer() -> AsyncIterator[Made]:
     """Return a maker of connectors on a mock that is up."""
-    assert MOCK is not None
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    at = f"127.0.0.1:{port}"
-    mock = subprocess.Popen(  # noqa: ASYNC220  # started and not waited for
-        [MOCK, "-beta", "-http-addr", at], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    said: dict[str, str | int | bool] = {
-        "base_url": f"http://{at}",
-        "allow_private": True,
-        "redaction_version": "2026-06-24.preview",
-    }
     all_made: list[Stripe] = []
+    async with running_stripe_mock() as url:
+        said: dict[str, str | int | bool] = {
+            "base_url": url,
+            "allow_private": True,
+            "redaction_version": "2026-06-24.preview",
+        }
 
-    def make(fields: Mapping[str, str]) -> Stripe:
-        settings = Stripe.settings(said, {"api_key": "sk_test_12345678"})
-        all_made.append(Stripe(processor="stripe", settings=settings, fields=fields, wall=lambda: NOW))
-        return all_made[-1]
+        def make(fields: Mapping[str, str]) -> Stripe:
+            settings = Stripe.settings(said, {"api_key": KEY})
+            all_made.append(Stripe(processor="stripe", settings=settings, fields=fields, wall=lambda: NOW))
+            return all_made[-1]
 
-    try:
-        async with asyncio.timeout(30), aiohttp.ClientSession(trust_env=False) as http:
-            while True:
-                try:
-                    async with http.get(f"http://{at}/"):
-                        break
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.05)
         yield make
-    finally:
         for made in all_made:
             await made.close()
-        mock.kill()
-        mock.wait()
 
 
 async def test_every_request_is_one_that_stripe_takes(peer: Made) -> None:

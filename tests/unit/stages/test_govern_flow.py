@@ -278,6 +278,36 @@ async def test_garbage_on_control_is_refused(world: World) -> None:
     assert [what for what, _, _ in world.findings] == ["command refused: schema_mismatch"] * 2
 
 
+ABROAD = """    region: IN
+    safeguards: {mechanism: standard_contractual_clauses}
+    assures: [equal_security, task_only, no_disclosure, notice_if_failing]
+    assurance_until: 2099-12-31
+    review: 2099-01-31
+"""
+
+
+async def test_an_approval_is_judged_whole_also_where_no_command_of_ours_made_it() -> None:
+    """A transfer abroad needs its papers: who signs an approval without them is refused, and may add them."""
+    text = POLICY.read_text(encoding="utf-8")
+    home = "    region: DE\n    assures: [equal_security, task_only, no_disclosure]\n"
+    world = World(policy=text.replace(home, ABROAD, 1))
+    await world.settle()
+    assert ("command refused: not_approved", "control 0", 1) in world.findings, "the one of its set-up"
+    world.publish(world.form(), "intake.form")
+    await world.settle()
+    assert not opened(world, "crm"), "nothing is made for it"
+    with world.vault.transaction(write=False) as tx:
+        assert tx.processor("crm") is None
+    bare = world.command(ProcessorApproved(processor="crm", **world.head()))
+    code, detail = await judged(world, bare)
+    assert (code, detail["where"]) == ("not_approved", "processors.crm.evidence")
+    whole = world.command(ProcessorApproved(processor="crm", evidence="contract 7", **world.head()))
+    assert (await judged(world, whole))[0] is None
+    late = Micros(world.vault.clock.now() - 1)
+    ended = ProcessorApproved(processor="crm", evidence="x", assurance_until=late, **world.head())
+    assert (await judged(world, world.command(ended)))[0] == "assurance_ended"
+
+
 async def test_names_the_policy_does_not_have(world: World) -> None:
     """Commands about unknown processors, purposes and holds are refused with their code."""
     cases = [
