@@ -5,18 +5,18 @@ time.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from lapse.kernel import die_with_parent
 from lapse.layout import Layout, read_json
+from lapse.nursery import Born, Nursery
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
 """Seconds before a role that ended by itself is started again: doubled each time, forgotten after a good
@@ -25,26 +25,21 @@ minute.
 GOOD_RUN = 60.0
 STOP_SECONDS = 25.0
 """How long a role may take to drain; a worker whose broker is away ends itself after 20 s."""
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies (prctl(2)), so that a killed supervisor leaves
-    no orphans.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass(slots=True, kw_only=True)
 class RoleProcess:
-    """A role, and the process that plays it at the moment."""
+    """A role, and the process that plays it at the moment.
+
+    `command` starts it where there is no nursery to bear it, or none that can.
+    """
 
     role: str
     command: Sequence[str]
     environment: Mapping[str, str]
     layout: Layout
-    process: subprocess.Popen[bytes] | None = None
+    nursery: Nursery | None = None
+    process: subprocess.Popen[bytes] | Born | None = None
     started: float = 0.0
     pause: float = FIRST_PAUSE
     resume_at: float = 0.0
@@ -67,16 +62,20 @@ class RoleProcess:
         self.layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as log:
-            self.process = subprocess.Popen(
-                list(self.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(self.environment),
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
+            born = self.nursery.bear(self.role, self.environment, log.fileno()) if self.nursery else None
+            self.process = born or self._started_plainly(log)
         self.started = time.monotonic()
+
+    def _started_plainly(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            list(self.command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(self.environment),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
 
     def ready(self) -> bool:
         """Whether this very process has said that it is ready."""

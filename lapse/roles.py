@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import structlog
 from prometheus_client import CollectorRegistry
 
-from lapse import logs, main
+from lapse import logs
 from lapse.layout import FAKES, Layout, read_json
-from lapse.main import Installation
+from lapse.main import Installation, installation
 from lapse.rolestate import RoleState
 from schemas.errors import LapseError, Unavailable
 from schemas.plan import Plans
@@ -34,7 +34,7 @@ BEACONS_A_SECOND, BEACON_BURST = 500.0, 5000
 def play(name: str, folder: Path) -> int:
     """Play a role until SIGTERM; returns the exit code. `<role>.<n>` is the role's n-th worker."""
     runner, registry = _runner(role_of(name))
-    with main.installation(folder) as here:
+    with installation(folder) as here:
         logs.to_stdout(here.settings.log_level)
         state = RoleState(here.layout, name, registry(), here.runtime.metrics.get(name, 0))
         try:
@@ -166,6 +166,11 @@ def _site_credential(layout: Layout, name: str) -> dict[str, str]:
     return {"site": name, "key": document["key"], "token": document["token"]}
 
 
-if __name__ == "__main__":
+def main(name: str, folder: Path) -> int:
+    """Be this role's process, however it was started; what it writes is for the user who runs it."""
     os.umask(0o077)
-    sys.exit(play(sys.argv[1], Path(sys.argv[2])))
+    return play(name, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

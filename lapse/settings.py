@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     mail_from: str | None = Field(
         default=None, description="Sender of these mails; the officer's own address where unset."
     )
+    nursery: bool = Field(
+        default=True,
+        description="Fork roles from one process that has imported what they share; off: start each plainly.",
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     fault: str | None = Field(
         default=None, description="Name of a crash point; honoured only on data made by `lapse init --test`."

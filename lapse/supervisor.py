@@ -19,6 +19,7 @@ import structlog
 from lapse import faults
 from lapse.crew import Crew
 from lapse.layout import Layout, write_json
+from lapse.nursery import NAME, Nursery
 from lapse.processes import RoleProcess, last_lines
 from schemas.errors import LapseError, Unavailable
 from vault.faults import Crash, never
@@ -60,9 +61,10 @@ class Supervisor:
         broker: Broker | None,
         on_ready: Callable[[dict[str, str]], None],
         hire: Callable[[str], RoleProcess],
+        nursery: Nursery | None = None,
         crash: Crash = never,
     ) -> None:
-        self._layout, self._broker = layout, broker
+        self._layout, self._broker, self._nursery = layout, broker, nursery
         self._crew = Crew(layout=layout, hire=hire, first=list(roles))
         self._on_ready, self._crash = on_ready, crash
         self._stopping = False
@@ -91,7 +93,7 @@ class Supervisor:
     def _tend_forever(self, ready_by: float) -> None:
         while not self._stopping:
             changed = self._crew.tend()
-            if self._tend_broker() or changed or self._unwritten:
+            if self._tend_broker() or self._tend_nursery() or changed or self._unwritten:
                 self._write_roles()
                 for name in changed:
                     log.warning("role_changed", role=name)
@@ -130,6 +132,9 @@ class Supervisor:
         self._broker_pid = self._broker.pid
         return changed
 
+    def _tend_nursery(self) -> bool:
+        return self._nursery is not None and self._nursery.tend()
+
     def _start_broker(self) -> None:
         assert self._broker is not None
         try:
@@ -161,6 +166,8 @@ class Supervisor:
         pids = {**self._crew.pids(), "supervisor": os.getpid()}
         if self._broker is not None and self._broker.pid is not None:
             pids["broker"] = self._broker.pid
+        if self._nursery is not None and self._nursery.pid is not None:
+            pids[NAME] = self._nursery.pid
         try:
             write_json(self._layout.roles_file, pids)
         except OSError as error:  # a full disk must not end what keeps the others running: written later

@@ -9,15 +9,14 @@ import json
 import os
 import secrets
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from lapse import cluster, crew, faults, runfile, topics, vaults
+from lapse import cluster, crew, faults, hiring, runfile, topics, vaults
 from lapse.broker import jars
 from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
@@ -34,11 +33,10 @@ from lapse.main import (
     use_registry,
 )
 from lapse.policies import prepare
-from lapse.processes import RoleProcess
 from lapse.restoring import catch_up_if_restored
 from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
-from lapse.supervisor import Supervisor, interpreter_environment
+from lapse.supervisor import Supervisor
 from processors.said import played
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.policy import compile_plan, load
@@ -74,6 +72,10 @@ def run(wanted: Wanted, settings: Settings) -> None:
         _keep_ids(layout, settings)
         use_registry(settings.registry, register=True)
         layout.run_file.unlink(missing_ok=True)
+        nursery = hiring.nursery(layout, settings)
+        if nursery is not None:
+            closing.callback(nursery.close)
+            nursery.start()  # its imports go on beside the broker's start
         broker, reached = _broker(layout, wanted, settings, deadline)
         if broker is not None:
             closing.callback(broker.stop)
@@ -81,12 +83,13 @@ def run(wanted: Wanted, settings: Settings) -> None:
         with installation(wanted.folder, catching_up=True) as here:
             _set_up(here, reached.administrator)
         crew.wish(layout, wanted.workers)
-        hire = _hiring(layout)
+        hire = hiring.by(layout, nursery)
         supervisor = Supervisor(
             layout,
             [hire(name) for name in (*([FAKES] if runtime.fakes else []), *WORKERS)],
             hire=hire,
             broker=broker,
+            nursery=nursery,
             crash=faults.armed(settings.fault if marker.test else None, layout),
             on_ready=lambda metrics: _ready(layout, runtime, metrics),
         )
@@ -307,17 +310,6 @@ def _publish_first(here: Installation) -> bool:
             PolicyRow(version=plan.version, effective=plan.effective, sha256=plan.sha256, body=text)
         )
     return True
-
-
-def _hiring(layout: Layout) -> Callable[[str], RoleProcess]:
-    """What makes the process of a role's worker."""
-    variables = interpreter_environment(environment(), Path(__file__).parents[1])
-
-    def hire(name: str) -> RoleProcess:
-        command = [sys.executable, "-m", "lapse.roles", name, str(layout.root)]
-        return RoleProcess(role=name, command=command, environment=variables, layout=layout)
-
-    return hire
 
 
 def _ready(layout: Layout, runtime: Runtime, metrics: dict[str, str]) -> None:
