@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import (
@@ -285,13 +286,27 @@ def _day_number(year: int, month: int) -> int:
     return era * 146_097 + in_era * 365 + in_era // 4 - in_era // 100 + in_year - 719_468
 
 
+@lru_cache(maxsize=1)
+def _firsts() -> tuple[int, ...]:
+    """The day numbers of the first days of the months of 800 years; after 400 all comes again."""
+    cycle = [_day_number(2000 + index // 12, index % 12 + 1) for index in range(_CYCLE)]
+    return (*cycle, *(first + _CYCLE_DAYS for first in cycle), cycle[0] + 2 * _CYCLE_DAYS)
+
+
 @lru_cache(maxsize=256)
 def _extremes(months: int) -> tuple[int, int]:
-    """Return the fewest and the most days that many calendar months can last, over a cycle of 400 years."""
-    if not months:
-        return 0, 0
-    firsts = [_day_number(2000 + index // 12, index % 12 + 1) for index in range(4800)]
-    # A month's end is cut to a shorter month's, so the fewest days start on the 31st; the most on a first.
-    lasts = [after - 1 for after in firsts[1:]]
-    most = max(_add_months(day, months) - day for day in firsts)
-    return min(_add_months(day, months) - day for day in lasts), most
+    """Return the fewest and the most days that many calendar months can last, over a cycle of 400 years.
+
+    From a first day to a first day they last what they last. From a month's end they last less where the last
+    month is the shorter one: its end cuts the day of the month.
+    """
+    cycles, rest = divmod(months, _CYCLE)
+    firsts = _firsts()
+    lengths = [after - first for first, after in pairwise(firsts)]
+    spans = [firsts[index + rest] - firsts[index] for index in range(_CYCLE)]
+    cut = (span - max(0, lengths[i] - lengths[i + rest]) for i, span in enumerate(spans))
+    return cycles * _CYCLE_DAYS + min(cut), cycles * _CYCLE_DAYS + max(spans)
+
+
+_CYCLE, _CYCLE_DAYS = 4800, 146_097
+"""Months and days of 400 years."""

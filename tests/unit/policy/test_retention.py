@@ -1,13 +1,14 @@
 """Durations and due dates: never late, at most one period early, months as the calendar has them."""
 
 from calendar import monthrange
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from schemas.ids import Micros
 from schemas.retention import (
     DAY,
     SECOND,
@@ -141,6 +142,19 @@ def test_calendar(start: str, span: str, end: str) -> None:
 def test_months_agree_with_the_standard_library(start: int, count: int) -> None:
     """Our integer arithmetic and Python's datetime give the same instant."""
     assert Duration(count, 0, "").after(start) == (oracle(start, count) if count else start)
+
+
+FIRSTS = [(date(2000 + month // 12, month % 12 + 1, 1) - EPOCH.date()).days for month in range(4801)]
+"""The first days of the months of 400 years, after which all comes again."""
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 6, 11, 12, 13, 18, 24, 47, 48, 1200, 4801])
+def test_shortest_and_longest_are_the_least_and_the_most(count: int) -> None:
+    """Tried from the first and the last day of every month: in between nothing lasts less or more."""
+    span = Duration.parse(f"P{count}M")
+    days = [*FIRSTS[:-1], *(first - 1 for first in FIRSTS[1:])]
+    lasted = {span.after(Micros(day * DAY)) - day * DAY for day in days}
+    assert (span.shortest, span.longest) == (min(lasted), max(lasted))
 
 
 @given(instants, durations)
