@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any, cast, get_args
 
 from lapse.cli.output import moment
@@ -89,15 +90,26 @@ def _row(name: str, state: PurposeState) -> dict[str, object]:
     }
 
 
-def erase(here: Installation, who: str, reason: str, timeout: float) -> dict[str, Any]:
-    """Order an erasure and return once it is announced everywhere; alike for a person nobody knows."""
-    request_id = RequestId(secrets.token_bytes(16))
+def erase(
+    here: Installation,
+    who: str,
+    reason: str,
+    timeout: float,
+    *,
+    request_id: RequestId | None = None,
+    hashes: Sequence[bytes] = (),
+) -> dict[str, Any]:
+    """Order an erasure and return once it is announced everywhere; alike for a person nobody knows.
+
+    Of a request that waits come its id and the hashes of everything it names.
+    """
+    request_id = request_id or RequestId(secrets.token_bytes(16))
     ordered = command(
         RequestDecided,
         here,
         request_id=request_id,
         right="erasure",
-        alias_hashes=[hashed(here, who)],
+        alias_hashes=list(dict.fromkeys([hashed(here, who), *hashes])),
         purposes=[],
         until=here.vault.clock.now(),
         reason=about(who, reason),

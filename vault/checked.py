@@ -5,15 +5,16 @@ it was found out may be used: its bucket lives, nobody withdrew, objected or was
 and no destroyer of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from schemas.ids import Micros
 from vault.keys import Draw, checked_key, random_bytes
-from vault.opening import Ask, Found, Usable, find, may_use
+from vault.opening import Ask, Found, Usable, find, may_show, may_use
 from vault.port import Tx
 from vault.sealing import bucket_bytes, seal, unseal
-from vault.values import BucketId, Checked, Purpose, SubjectState
+from vault.values import BucketId, Checked, Closed, Purpose, SubjectState
 
 MOST = 8
 """Addresses of one person about which something is known; the oldest gives way."""
@@ -59,12 +60,28 @@ def read_checked(
     return None
 
 
-def _read(tx: Tx, person: SubjectState, purposes: Mapping[str, Purpose], one: Checked) -> str | None:
+def checks_of(
+    tx: Tx, person: SubjectState, purposes: Mapping[str, Purpose]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield what is known of a person's addresses and opens, for that person: by whom, what, for what."""
+    for one in person.checked:
+        verdict = _read(tx, person, purposes, one, may_show)
+        if verdict is not None:
+            yield one.by, verdict, one.bucket.purpose
+
+
+def _read(
+    tx: Tx,
+    person: SubjectState,
+    purposes: Mapping[str, Purpose],
+    one: Checked,
+    judge: Callable[[Found, Purpose, Micros], Usable | Closed] = may_use,
+) -> str | None:
     purpose = purposes.get(one.bucket.purpose)
     if purpose is None:
         return None
     row, key = tx.buckets([one.bucket]).get(one.bucket), tx.bucket_keys([one.bucket]).get(one.bucket)
-    used = may_use(Found(row, key, person.number, one.generation, person), purpose, tx.now)
+    used = judge(Found(row, key, person.number, one.generation, person), purpose, tx.now)
     if not isinstance(used, Usable):
         return None
     clear = unseal(checked_key(used.k), one.sealed, _bound(one.by, one.address, one.bucket))

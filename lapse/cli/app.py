@@ -13,7 +13,7 @@ from itertools import pairwise
 import typer
 from typer.exceptions import TyperException
 
-from lapse.cli import audit, people, processors, recalls, system, tasks
+from lapse.cli import audit, people, processors, recalls, rights, system, tasks
 from lapse.cli.output import Output, mode, plain, show_error
 from schemas.errors import BadInput, Bug, LapseError, Unavailable
 
@@ -32,7 +32,7 @@ handed out sealed to approved processors, and become unreadable everywhere when 
 Start with [bold]lapse demo[/bold]. For real use: [bold]lapse up --data DIR --policy FILE --port
 8100[/bold].""",
 )
-for part in (system, people, processors, tasks, recalls, audit):
+for part in (system, people, rights, processors, tasks, recalls, audit):
     part.register(app)
 
 

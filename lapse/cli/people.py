@@ -9,21 +9,23 @@ import typer
 from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, say, show, show_rows
+from lapse.cli.rights import Request, about_one
 from schemas.errors import BadInput, Refused
 
 if TYPE_CHECKING:
-    from lapse import holds, main, subjects
+    from lapse import holds, main, rights, subjects
 else:
-    holds, main, subjects = lazily("lapse.holds", "lapse.main", "lapse.subjects")
+    holds, main, rights, subjects = lazily("lapse.holds", "lapse.main", "lapse.rights", "lapse.subjects")
 
 Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]
 
 
 def register(app: typer.Typer) -> None:
     """Add these verbs."""
-    subject = typer.Typer(no_args_is_help=True, help="One data subject: look, or forget.")
+    subject = typer.Typer(no_args_is_help=True, help="One data subject: look, hand over, restrict, forget.")
     subject.command("show")(subject_show)
     subject.command("erase")(subject_erase)
+    about_one(subject)
     app.add_typer(subject, name="subject")
     consent = typer.Typer(no_args_is_help=True, help="What a data subject allows.")
     consent.command("grant")(consent_grant)
@@ -56,6 +58,7 @@ def subject_show(who: Who, data: Data = None, _output: Format = Output.TABLE) ->
 def subject_erase(
     who: Who,
     reason: Reason,
+    request: Request = None,
     data: Data = None,
     yes: Yes = False,
     timeout: Timeout = 60.0,
@@ -68,7 +71,7 @@ def subject_erase(
     """
     _sure(yes, "This destroys keys. It cannot be undone.")
     with main.installation(main.data_folder(data)) as here:
-        show(subjects.erase(here, who, reason, timeout))
+        show(rights.erase(here, who, reason, request, timeout))
 
 
 def consent_grant(

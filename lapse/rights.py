@@ -1,0 +1,106 @@
+"""What an officer orders about the use of a person's data: stop it, let it go on, end it by an objection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lapse import requests, subjects
+from lapse.commands import command, order
+from lapse.main import Installation
+from lapse.subjects import about
+from schemas.errors import NotFound
+from schemas.models import RequestDecided, RestrictionLifted, Right
+
+
+def restrict(
+    here: Installation,
+    who: str | None,
+    purposes: list[str],
+    reason: str,
+    *,
+    request: str | None,
+    timeout: float,
+) -> dict[str, Any]:
+    """Order that what is held of a person is kept and used by nobody, for these purposes or for all.
+
+    Returns once every opening is refused. `inform` names the recipients that may hold a copy in clear.
+    """
+    asked, detail = _decide(here, who, "restriction", purposes, reason, request, timeout)
+    informed = {"inform": detail.get("inform", [])}
+    return {"request_id": asked.request_id.hex(), "purposes": detail.get("purposes", []), **informed}
+
+
+def objects(
+    here: Installation,
+    who: str | None,
+    purposes: list[str],
+    reason: str,
+    *,
+    request: str | None,
+    timeout: float,
+) -> dict[str, Any]:
+    """Order that a person's objection ends these purposes, or all that rest on interests or consent."""
+    asked, detail = _decide(here, who, "objection", purposes, reason, request, timeout)
+    return {"request_id": asked.request_id.hex(), "purposes": detail.get("purposes", [])}
+
+
+def erase(here: Installation, who: str, reason: str, request: str | None, timeout: float) -> dict[str, Any]:
+    """Order an erasure, as the answer to a request that waits if there is one."""
+    if request is None:
+        return subjects.erase(here, who, reason, timeout)
+    asked = requests.asked(here, who, "erasure", request)
+    done = subjects.erase(here, who, reason, timeout, request_id=asked.request_id, hashes=asked.hashes)
+    requests.close(here, asked.request_id, "erasure", "answered", reason, timeout)
+    return done
+
+
+def unrestrict(
+    here: Installation, who: str, purposes: list[str], reason: str, timeout: float
+) -> dict[str, Any]:
+    """Order that a restriction ends; returns for which purposes one stood, once they are used again."""
+    _known(here, purposes)
+    asked = requests.asked(here, who, "restriction", None)
+    ordered = command(
+        RestrictionLifted,
+        here,
+        request_id=asked.request_id,
+        alias_hashes=list(asked.hashes),
+        purposes=purposes,
+        reason=about(who, reason),
+    )
+    detail = order(here, ordered, timeout)
+    return {"request_id": asked.request_id.hex(), "purposes": detail.get("purposes", [])}
+
+
+def _decide(
+    here: Installation,
+    who: str | None,
+    right: Right,
+    purposes: list[str],
+    reason: str,
+    request: str | None,
+    timeout: float,
+) -> tuple[requests.Asked, dict[str, Any]]:
+    _known(here, purposes)
+    asked = requests.asked(here, who, right, request)
+    ordered = command(
+        RequestDecided,
+        here,
+        request_id=asked.request_id,
+        right=right,
+        alias_hashes=list(asked.hashes),
+        purposes=purposes or list(asked.purposes),
+        until=here.vault.clock.now(),
+        reason=about(who, reason) if who is not None else reason,
+    )
+    detail = order(here, ordered, timeout)
+    if request is not None:
+        requests.close(here, asked.request_id, right, "answered", reason, timeout)
+    return asked, detail
+
+
+def _known(here: Installation, purposes: list[str]) -> None:
+    known = here.plans.latest.purpose_numbers
+    if any(name not in known for name in purposes):
+        do = f"one of: {', '.join(known)}"
+        raise NotFound("unknown_purpose", "the policy names no such purpose", "--purpose", do)
