@@ -11,7 +11,6 @@ Each transaction has a connection of its own out of a small pool; writes are kep
 transaction ends, and then sent table by table, one statement each.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from schemas.errors import Bug, Conflict, Unavailable
 from vault.migrations import migrate
 from vault.pgrows import PostgresRows
 from vault.pgsql import CLAIM, DIALECT, GATE, furniture
+from vault.pool import Pool
 from vault.store import Rows, Way
 
 _PATIENCE = 10.0
@@ -71,9 +71,7 @@ class PostgresStore:
         self.url = url
         self._password = password
         self._patience = patience
-        self._lock = threading.Lock()
-        self._idle: list[Connection] = []
-        self._closed = False
+        self._pool = Pool(self._connect, _rolled_back, psycopg.Error)
         self._numbers: dict[str, list[int]] = {}
         try:
             self._set_up()
@@ -106,7 +104,7 @@ class PostgresStore:
                     raise Bug("bug", "a transaction goes on after a statement of it failed", "vault")
                 connection.execute("COMMIT", prepare=False)
         finally:
-            self._give(connection)
+            self._pool.give(connection)
 
     def forget(self) -> bool:
         """Wait until nobody sees older rows, then clear the dead ones; False while somebody reads for long.
@@ -126,16 +124,12 @@ class PostgresStore:
         except psycopg.Error as error:
             raise _unavailable(error) from None
         finally:
-            self._give(connection)
+            self._pool.give(connection)
         return True
 
     def close(self) -> None:
         """Close idle connections; those in use are closed when they are given back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._pool.close()
 
     def _set_up(self) -> None:
         connection = self._begun("BEGIN")
@@ -148,30 +142,21 @@ class PostgresStore:
                 migrate(_Execute(connection), DIALECT)
                 connection.execute("COMMIT", prepare=False)
         finally:
-            self._give(connection)
+            self._pool.give(connection)
 
     def _begun(self, text: str) -> Connection:
         """Take a connection and begin on it; one that died while it was idle is thrown away with its kind."""
         with translated():
-            connection = self._take()
+            connection = self._pool.take()
             try:
                 connection.execute(text.encode(), prepare=False)
             except psycopg.OperationalError:
                 if not connection.closed:
-                    self._give(connection)
+                    self._pool.give(connection)
                     raise
-                self._drop_idle()
-                connection = self._connect()
+                connection = self._pool.anew()
                 connection.execute(text.encode(), prepare=False)
         return connection
-
-    def _take(self) -> Connection:
-        with self._lock:
-            if self._closed:
-                raise Unavailable("unavailable", "the vault is closed")
-            if self._idle:
-                return self._idle.pop()
-        return self._connect()
 
     def _connect(self) -> Connection:
         options = {**_CONNECT} if self._password is None else {**_CONNECT, "password": self._password}
@@ -194,24 +179,10 @@ class PostgresStore:
         )
         return connection
 
-    def _drop_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
 
-    def _give(self, connection: Connection) -> None:
-        try:
-            if connection.info.transaction_status != pq.TransactionStatus.IDLE:
-                connection.execute("ROLLBACK", prepare=False)
-        except psycopg.Error:
-            connection.close()
-            return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+def _rolled_back(connection: Connection) -> None:
+    if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+        connection.execute("ROLLBACK", prepare=False)
 
 
 class _Execute:

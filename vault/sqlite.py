@@ -7,7 +7,6 @@ freed; writers begin IMMEDIATE, so a transaction that has read never fails to wr
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import Any
 from schemas.errors import Bug, Unavailable
 from vault import beside, counters, sql
 from vault.migrations import migrate
+from vault.pool import Pool
 from vault.store import Op, Row, Rows, Way, Where
 from vault.tables import Table
 
@@ -42,9 +42,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, patience: float = _PATIENCE) -> None:
         self._path = path
         self._patience = patience
-        self._lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
+        self._pool = Pool(self._connect, _rolled_back, sqlite3.Error)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         made = path.stat()
@@ -65,7 +63,7 @@ class SqliteStore:
             with _translated():
                 connection.execute("COMMIT")
         finally:
-            self._give(connection)
+            self._pool.give(connection)
 
     @property
     def overwrites(self) -> bool:
@@ -89,23 +87,17 @@ class SqliteStore:
         except sqlite3.OperationalError:
             return False
         finally:
-            self._give(connection)
+            self._pool.give(connection)
 
     def close(self) -> None:
         """Close idle connections; those in use are closed when they are given back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._pool.close()
 
     def _take(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._closed:
-                raise Unavailable("unavailable", "the vault is closed")
-            self._check_file()
-            if self._idle:
-                return self._idle.pop()
+        self._check_file()
+        return self._pool.take()
+
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
@@ -124,18 +116,10 @@ class SqliteStore:
             do = "start again: the processes still hold the old file"
             raise Unavailable("unavailable", "the vault's file was replaced", self._path.name, do)
 
-    def _give(self, connection: sqlite3.Connection) -> None:
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            connection.close()
-            return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+
+def _rolled_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 class _SqliteRows:
