@@ -127,7 +127,7 @@ class Expiry:
             plans, now = self.plans.within(tx), tx.now
             policy = plans.today(now) if len(plans) else None
             due = tx.due_buckets(now, policy.brakes.destroy_per_tick + 1 if policy else 1)
-            waiting = (*due, *tx.all_buckets(state="hidden"))
+            hidden = tx.all_buckets(state="hidden")
             return Sight(
                 now=now,
                 plans=plans,
@@ -136,11 +136,11 @@ class Expiry:
                 applied=applied_version(tx),
                 lifted=_lifted(tx),
                 due=tuple(due),
-                waiting=waiting,
-                holds=tuple(hold for hold in tx.holds() if hold.on) if waiting else (),
+                waiting=(*due, *hidden),
+                holds=tuple(hold for hold in tx.holds() if hold.on) if due or hidden else (),
                 anchored=bool(tx.anchors_due(now, 1)),
                 late=tuple(p for p in tx.processors() if _over(p, policy, now)) if policy else (),
-                unfinished=self.vault.overwrites and bool(unfinished(tx)),
+                unfinished=self.vault.overwrites and bool(unfinished(tx, hidden)),
             )
 
     def _act(self, seen: Sight) -> int:

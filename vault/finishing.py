@@ -1,10 +1,11 @@
 """What is destroyed but not yet known to be gone, and how it is written down that it is (Protocol 5)."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from vault.port import Tx
 from vault.transaction import Transaction, destroying
-from vault.values import BucketId
+from vault.values import BucketId, BucketRow
 
 _PENDING = "forget.pending"
 
@@ -25,9 +26,10 @@ def note_ending(own: Transaction) -> None:
     own.put_meta(_PENDING, str(own.seq).encode())
 
 
-def ended(tx: Tx) -> Ended:
-    """Return what is destroyed and not yet known to be gone."""
-    buckets = tuple(b.id for b in tx.all_buckets(state="hidden") if b.ended_at is not None)
+def ended(tx: Tx, hidden: Iterable[BucketRow] | None = None) -> Ended:
+    """Return what is destroyed and not yet known to be gone; `hidden` are the hidden buckets, if at hand."""
+    rows = tx.all_buckets(state="hidden") if hidden is None else hidden
+    buckets = tuple(row.id for row in rows if row.ended_at is not None)
     return Ended(tx.meta(_PENDING), buckets)
 
 
