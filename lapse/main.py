@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -170,6 +172,12 @@ class Installation:
     def pixel_keys(self) -> PixelKeys:
         """The live signing keys of pixel tokens."""
         return PixelKeys.from_json(self.layout.pixel_keys.read_text())
+
+    def operators(self) -> dict[str, bytes]:
+        """This folder's own public keys: their signatures count beside those of the policy's operators."""
+        with self.vault.transaction(write=False) as tx:
+            own = json.loads(tx.meta("operators") or b"{}")
+        return {name: base64.b64decode(key) for name, key in own.items()}
 
     def spooled(self) -> int:
         """Bytes the collector keeps because Kafka is away."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -74,13 +72,12 @@ async def _catch_up(here: Installation, lapses: list[Depersonalized]) -> Caught:
     control_id = ids[CONTROL].hex()
     with here.vault.transaction(write=False) as tx:
         start = tx.progress(control_id, 0) or 0
-        operators = json.loads(tx.meta("operators") or b"{}")
     around = Surroundings(
         vault=here.vault,
         sink=ClientSink(here.librdkafka(ROLE)),
-        partitions=lambda topic: 1 if topic in (LIFECYCLE, CONTROL, "residue") else here.runtime.partitions,
+        partitions=here.runtime.partitions_of,
         service_key=signing_key(here.layout.service_key),
-        operators={name: base64.b64decode(key) for name, key in operators.items()},
+        operators=here.operators(),
     )
     return await building.catch_up(around).run(_commands(here, start), control_id, lapses)
 

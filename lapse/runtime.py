@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from lapse.broker.connection import BrokerAddress, Mechanism, Protocol
 from lapse.broker.node import is_free
 from lapse.layout import Layout, write_atomically
+from schemas.topics import SINGLE
 
 SERVER_PORTS = range(20000, 31000)
 
@@ -74,6 +75,10 @@ class Runtime(BaseModel):
             ca=Path(self.security.ca) if self.security.ca else None,
             cluster_id=self.cluster_id,
         )
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic of ours has."""
+        return 1 if topic in SINGLE else self.partitions
 
     @classmethod
     def path(cls, layout: Layout) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
 import signal
 import ssl
@@ -69,7 +67,6 @@ class Bench:
     def __init__(self, here: Installation, role: str) -> None:
         self.here, self.role, self.vault = here, role, here.vault
         self.plans = PlanBook(here.vault)
-        self.partitions = here.runtime.partitions
 
     @property
     def access(self) -> KafkaAccess:
@@ -86,14 +83,13 @@ class Bench:
 
     def around(self, engine: Engine) -> Surroundings:
         """What every stage is given."""
-        single = frozenset({"lifecycle", "control", "residue"})
         return Surroundings(
             vault=self.vault,
             sink=engine.sink,
-            partitions=lambda topic: 1 if topic in single else self.partitions,
+            partitions=self.here.runtime.partitions_of,
             service_key=signing_key(self.here.layout.service_key),
             pixel_keys=self.here.pixel_keys if self.role == "tag" else None,
-            operators=self.operators(),
+            operators=self.here.operators(),
             finding=finding,
             work=engine.work,
             crash=self.here.crash,
@@ -101,12 +97,6 @@ class Bench:
             owner=owner(),
             gone=gone,
         )
-
-    def operators(self) -> Mapping[str, bytes]:
-        """This folder's own keys, whose signatures count beside those of the policy's operators."""
-        with self.vault.transaction(write=False) as tx:
-            own = json.loads(tx.meta("operators") or b"{}")
-        return {name: base64.b64decode(key) for name, key in own.items()}
 
 
 # ---- the roles ---------------------------------------------------------------------------------------------

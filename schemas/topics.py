@@ -30,6 +30,8 @@ INTAKE_SEGMENT_MS = 10_000
 """Clear bytes leave only with a closed segment: ten seconds let a purge take them off within the minute."""
 INTAKE = ("form", "email-open", "cookie", "signal")
 """The kinds of intake topics, in the order of the flow."""
+SINGLE = frozenset({"lifecycle", "control", "residue"})
+"""Topics of one partition: checkpoints and signed commands prove a total order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +122,8 @@ def plan_topics(
     """Return every topic for these horizons (name -> milliseconds) and processors, in flow order."""
     longest = max(horizons.values())
 
-    def plan(name: str, retention_ms: int, holds: str, *, parts: int = partitions) -> TopicPlan:
-        config = _config(retention_ms, replication)
+    def plan(name: str, retention_ms: int, holds: str) -> TopicPlan:
+        config, parts = _config(retention_ms, replication), 1 if name in SINGLE else partitions
         return TopicPlan(name=name, partitions=parts, config=config, holds=holds, replication=replication)
 
     topics = [_intake(kind, partitions, replication) for kind in INTAKE]
@@ -133,11 +135,10 @@ def plan_topics(
         )
         if p.plain:
             topics.append(plan(f"plain.{p.name}", at_most(DAY), f"clear deliveries for {p.name}"))
-    # One partition each: checkpoints and signed commands prove a total order.
-    topics.append(plan("lifecycle", FOREVER, "every depersonalization; signed checkpoints", parts=1))
-    topics.append(plan("control", longest + proof_ms, "signed commands, in one order", parts=1))
+    topics.append(plan("lifecycle", FOREVER, "every depersonalization; signed checkpoints"))
+    topics.append(plan("control", longest + proof_ms, "signed commands, in one order"))
     topics.append(plan("receipts", longest + proof_ms, "what processors answer"))
-    topics.append(plan("residue", FOREVER, "k-safe counts per period", parts=1))
+    topics.append(plan("residue", FOREVER, "k-safe counts per period"))
     topics.append(plan("quarantine", at_most(14 * DAY), "unreadable or suspect input, sealed whole"))
     return tuple(topics)
 
