@@ -23,9 +23,9 @@ from lapse import main
 from lapse.demo import checks as outside
 from lapse.demo.chats import chats
 from lapse.demo.checks import Check
+from lapse.demo.director import Director
 from lapse.demo.opening import KeyEndpoint
 from lapse.demo.people import Person
-from lapse.demo.scenes import Director
 from lapse.demo.shelves import Shelf
 from lapse.demo.stands import Stand, emptied, stands
 from lapse.demo.traffic import Traffic

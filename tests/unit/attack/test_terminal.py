@@ -17,7 +17,8 @@ from rich.console import Console
 from lapse import logs
 from lapse.cli import output
 from lapse.cli.output import Lines, Output, say, show, show_error, show_rows
-from lapse.demo.view import BucketLine, News, Reader, Scene, ShelfLine, draw
+from lapse.demo.drawing import draw
+from lapse.demo.scene import BucketLine, News, Reader, Scene, ShelfLine
 from lapse.demo.view import Lines as PlainView
 from schemas.errors import BadInput, Finding, LapseError
 

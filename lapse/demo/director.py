@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections import deque
 
+from lapse.demo.scene import BucketLine, News, Reader, Scene, ShelfLine
 from lapse.demo.shelves import Shelf
 from lapse.demo.stands import Stand
 from lapse.demo.traffic import Traffic
-from lapse.demo.view import BucketLine, News, Reader, Scene, ShelfLine, View
+from lapse.demo.view import View
 from lapse.main import Installation
 from schemas.plan import PolicyPlan
 from vault.values import BucketRow
