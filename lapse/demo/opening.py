@@ -36,7 +36,7 @@ class KeyEndpoint:
     def ask(self, deliveries: Sequence[RecordDelivered]) -> Iterator[dict[str, Any]]:
         """One result per delivery, in order: `{compartments: [{n, key} | {n, closed}]}`."""
         for start in range(0, len(deliveries), MOST):
-            yield from self._post([_asked(delivery) for delivery in deliveries[start : start + MOST]])
+            yield from self._post([in_question(delivery) for delivery in deliveries[start : start + MOST]])
 
     def _post(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
         request = urllib.request.Request(  # noqa: S310 - the address comes from the run file
@@ -51,7 +51,8 @@ class KeyEndpoint:
             raise Unavailable("unavailable", "the key endpoint does not answer", self._url) from error
 
 
-def _asked(delivery: RecordDelivered) -> dict[str, Any]:
+def in_question(delivery: RecordDelivered) -> dict[str, Any]:
+    """One delivery in the body of `POST /v1/keys` (docs/wire.md)."""
     return {
         "delivery_id": delivery.delivery_id.hex(),
         "revision": delivery.revision,

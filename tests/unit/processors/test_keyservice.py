@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from lapse.demo.opening import in_question
 from lapse.keyservice.app import CALLBACK_BYTES, create_app
 from lapse.keyservice.rates import Rates
 from schemas.codec import decode_as, schema_id
@@ -37,32 +38,7 @@ def client(world: World) -> Client:
 
 def asked(*deliveries: RecordDelivered) -> dict[str, Any]:
     """What a consumer sends."""
-    return {
-        "deliveries": [
-            {
-                "delivery_id": d.delivery_id.hex(),
-                "revision": d.revision,
-                "source": d.source,
-                "compartments": [
-                    {
-                        "n": n,
-                        "wraps": [
-                            {
-                                "purpose": d.grants[w.grant].purpose,
-                                "period": d.grants[w.grant].period,
-                                "terms": d.grants[w.grant].terms,
-                                "handle": d.grants[w.grant].handle.hex(),
-                                "key": base64.b64encode(w.key).decode(),
-                            }
-                            for w in c.wraps
-                        ],
-                    }
-                    for n, c in enumerate(d.compartments)
-                ],
-            }
-            for d in deliveries
-        ]
-    }
+    return {"deliveries": [in_question(delivery) for delivery in deliveries]}
 
 
 def bearer(name: str = "crm") -> dict[str, str]:

@@ -15,9 +15,9 @@ from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
 from processors.fakes import salesforce as fake
 from processors.fakes.faults import Fault, FaultKind
 from processors.fakes.serving import Running
-from processors.salesforce import MANIFEST, Salesforce, SalesforceSettings
+from processors.salesforce import MANIFEST, Salesforce
 from processors.salesforce.wire import LIMIT
-from schemas.errors import BadInput, Refused, Unavailable
+from schemas.errors import Refused, Unavailable
 from tests.unit.processors.vendors import KEY, NOW, Known, done, erase, fault, retried, write
 
 ANN = {"name": "Canary", "first_name": "Ann", "email": "ann@example.org", "city": "Ulm"}
@@ -477,35 +477,6 @@ async def test_a_check_proves_login_and_fields_and_moves_nothing(it: Set) -> Non
         await it.again().check()
     with pytest.raises(Refused):
         await it.again({**SECRETS, "client_id": "wrong"}).check()
-
-
-@pytest.mark.parametrize(
-    ("said", "secrets", "where"),
-    [
-        ({}, {}, "client_id"),
-        ({}, {"client_id": "x", "client_secret": "hunter2\n"}, "client_secret"),
-        ({}, SECRETS, "settings.base_url"),
-        ({"base_url": "https://x", "object": "Account"}, SECRETS, "settings.object"),
-        ({"base_url": "https://x", "api_version": "62"}, SECRETS, "settings.api_version"),
-        ({"base_url": "https://x", "mail_purposes": "a b"}, SECRETS, "settings.mail_purposes"),
-        ({"base_url": "https://x", "external_id_field": "a/b"}, SECRETS, "settings.external_id_field"),
-    ],
-)
-def test_settings_name_what_is_wrong_and_repeat_no_secret(
-    said: dict[str, str | int | bool], secrets: dict[str, str], where: str
-) -> None:
-    """The message is for a log."""
-    with pytest.raises(BadInput) as refused:
-        Salesforce.settings(said, secrets)
-    assert where in str(refused.value)
-    assert "hunter2" not in str(refused.value)
-
-
-def test_secrets_do_not_show() -> None:
-    """Settings may be printed."""
-    shown = repr(SalesforceSettings(client_id="cid", client_secret="cse", base_url="https://x"))
-    assert "cid" not in shown
-    assert "cse" not in shown
 
 
 async def test_nothing_of_a_person_reaches_the_log(it: Set, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
-from processors.backoff import SECOND
 from processors.calls import Write
 from processors.fakes import stripe as fake
 from processors.fakes.faults import FaultKind
 from processors.fakes.serving import Running
 from processors.recipient import Edited, Ended, Post
-from processors.stripe import MANIFEST, Stripe, StripeSettings
+from processors.stripe import MANIFEST, Stripe
 from processors.stripe.customers import SEARCH_LAG
 from processors.stripe.redaction import DAY
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.ids import Micros
+from schemas.times import SECOND
 from tests.unit.processors.vendors import KEY, Known, done, erase, fault, retried, write
 
 ANN = {"name": "Ann Canary", "email": "ann@example.org", "street": "Lane 1", "city": "Ulm"}
@@ -485,32 +485,6 @@ async def test_a_check_proves_the_key_and_moves_nothing(it: Set) -> None:
     with pytest.raises(Refused):
         await wrong.check()
     await wrong.close()
-
-
-@pytest.mark.parametrize(
-    ("said", "secrets", "where"),
-    [
-        ({}, {}, "api_key"),
-        ({}, {"api_key": "hunter2"}, "api_key"),
-        ({}, {"api_key": "sk_test_12345678", "webhook_secret": "hunter2"}, "webhook_secret"),
-        ({"redaction_version": "yes"}, {"api_key": "sk_test_12345678"}, "settings.redaction_version"),
-        ({"redaction_days": 0}, {"api_key": "sk_test_12345678"}, "settings.redaction_days"),
-        ({"redaction_fix": "no"}, {"api_key": "sk_test_12345678"}, "settings.redaction_fix"),
-    ],
-)
-def test_settings_name_what_is_wrong_and_repeat_no_secret(
-    said: dict[str, str | int | bool], secrets: dict[str, str], where: str
-) -> None:
-    """The message is for a log."""
-    with pytest.raises(BadInput) as refused:
-        Stripe.settings(said, secrets)
-    assert where in str(refused.value)
-    assert "hunter2" not in str(refused.value)
-
-
-def test_secrets_do_not_show() -> None:
-    """Settings may be printed."""
-    assert "sk_test" not in repr(StripeSettings(api_key="sk_test_12345678", webhook_secret="whsec_1"))
 
 
 async def test_nothing_of_a_person_reaches_the_log(it: Set, caplog: pytest.LogCaptureFixture) -> None:
