@@ -135,24 +135,6 @@ class NoBroker:
 
 
 @dataclass(frozen=True, slots=True)
-class StillBroker:
-    """The broker stands still for a while, with every connection open."""
-
-    seconds: float
-    kind: ClassVar[str] = "freeze broker"
-
-    def strike(self, system: System) -> float:
-        """Freeze and wake it."""
-        (pid,) = system.workers()["broker"]
-        _signal(pid, signal.SIGSTOP)
-        try:
-            time.sleep(self.seconds)
-        finally:
-            _signal(pid, signal.SIGCONT)
-        return time.monotonic()
-
-
-@dataclass(frozen=True, slots=True)
 class NoVault:
     """The vault's file is not where it was."""
 
@@ -306,7 +288,7 @@ def drawn(dice: random.Random, *, disk: bool, supervisor: bool = True) -> Fault:
         *((3, Freeze(role, dice.uniform(12, 25))) for role in (*SCALED, "keys", "collector")),
         (8, Scale(dice.choice(SCALED), dice.choice([1, 1, 2, 2, 3]))),
         (4, NoBroker()),
-        (2, StillBroker(dice.uniform(2, 15))),
+        (2, Freeze("broker", dice.uniform(2, 15))),
         (4, NoVault(dice.uniform(2, 14))),
         (4, LockedVault(dice.uniform(8, 16))),
         *((2, BadPartner(kind, dice.randint(3, 15))) for kind in ("5xx", "lost_answer", "slow")),
