@@ -19,9 +19,8 @@ from processors.telling import Teller
 from schemas.plan import ProcessorPlan
 from schemas.policy import Policy, load
 from schemas.policy.recipients import Processor, Safeguards
+from schemas.times import SECOND
 from vault.port import Tx
-
-SECOND = 1_000_000
 
 
 def shown(here: Installation, name: str) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from schemas.ids import Micros
-
-SECOND = 1_000_000
-"""Microseconds in a second."""
+from schemas.times import SECOND
 
 
 def seconds(amount: float) -> Micros:

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from processors.messages import rfc3339
 from schemas.errors import BadInput
 from schemas.models import Depersonalized, RecordOpened
 from schemas.plan import ProcessorPlan
+from schemas.times import rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from yarl import URL
 
 from processors.addresses import AddressRefused, check_url, guarded_socket
 from processors.answers import Answer, Pause, Retry
-from processors.backoff import SECOND
 from schemas.ids import Micros
+from schemas.times import SECOND
 
 ANSWER_BYTES = 262_144
 """More of an answer is not read, unless a request states another bound."""

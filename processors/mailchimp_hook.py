@@ -11,11 +11,11 @@ import hmac
 from collections.abc import Collection
 from urllib.parse import parse_qs
 
-from processors.backoff import SECOND
 from processors.mailchimp_api import member_id
 from processors.recipient import Edited, Heard, Post, Said, Withdrawn
 from schemas.errors import BadInput, Refused
 from schemas.ids import Micros
+from schemas.times import SECOND
 
 MOST = 500
 """Fields of one form; merge fields and interests of an audience are far fewer."""

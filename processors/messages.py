@@ -22,6 +22,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from processors.calls import Call, Erase, Write
 from schemas.errors import BadInput
 from schemas.ids import Micros
+from schemas.times import rfc3339
 
 CLOUDEVENT = "application/cloudevents+json; charset=utf-8"
 OBJECT_SET = "lapse.v1.object.set"
@@ -37,16 +38,6 @@ class Message:
     id: str
     media_type: str
     body: bytes = field(repr=False)
-
-
-_FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
-"""The years 1 and 9999: what lies beyond has no other spelling in RFC 3339."""
-
-
-def rfc3339(at: Micros) -> str:
-    """Return a point in time as RFC 3339 in UTC, to the microsecond."""
-    since = dt.timedelta(microseconds=max(_FIRST, min(at, _LAST)))
-    return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + since).isoformat().replace("+00:00", "Z")
 
 
 def message_id(processor: str, call: Call) -> str:

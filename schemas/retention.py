@@ -28,10 +28,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from schemas.ids import Micros
 from schemas.models import Anchor
+from schemas.times import DAY, SECOND
 
-SECOND = 1_000_000
-"""Microseconds in a second; every span below is in microseconds."""
-DAY = 86_400 * SECOND
 YEAR = 366 * DAY
 """The longest year there is; limits in years are measured with it."""
 

@@ -25,7 +25,8 @@ from schemas.models import (
     SignalReceived,
 )
 from schemas.plan import PolicyPlan, PurposePlan
-from schemas.retention import DAY, Anchored, anchored_due
+from schemas.retention import Anchored, anchored_due
+from schemas.times import DAY
 from vault.values import Judged, PurposeState, Statement
 
 Obeyed = (

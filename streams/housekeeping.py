@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from schemas.times import SECOND
 from streams import metrics
 from streams.faults import CUT, Crash, never
 from streams.ports import Outbound, Sink
@@ -21,7 +22,6 @@ Place = tuple[str, int]
 """Topic and partition."""
 Committed = Mapping[str, Mapping[Place, int]]
 """What each group has committed."""
-SECOND = 1_000_000
 
 
 class LogCare(Protocol):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from schemas.ids import Micros, SubjectNumber
 from schemas.plan import Plans, PolicyPlan, PurposePlan
-from schemas.retention import DAY
+from schemas.times import DAY
 from vault.ending import apply_statements
 from vault.herald import Herald
 from vault.port import Tx

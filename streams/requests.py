@@ -12,7 +12,7 @@ from schemas.errors import Refused
 from schemas.ids import Micros, SubjectNumber
 from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted
 from schemas.plan import Plans, PolicyPlan
-from schemas.retention import DAY
+from schemas.times import DAY
 from streams.governing import OBJECTABLE
 from streams.people import forget_last_open
 from vault.ending import apply_statements, erase

@@ -16,8 +16,8 @@ from schemas.layouts import places
 from schemas.models import Verdict
 from schemas.plan import CompartmentPlan
 from schemas.policy_words import COLLECTED_AT
+from schemas.times import rfc3339
 from streams.routeplan import Routed, RouteWork, entry_of
-from streams.times import rfc3339
 from vault.deliverymoulds import DeliveryMould, DeliveryMouldGrant, FieldsText
 from vault.moulds import Box, RecordMould
 from vault.sealing import decode_fields

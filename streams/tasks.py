@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from schemas.ids import Micros
 from schemas.models import ReceiptGiven, ReceiptOutcome
-from schemas.retention import DAY
+from schemas.times import DAY
 from vault.tasks import FOREVER, Task, TaskKind
 
 BY_HAND = "done_by_hand"

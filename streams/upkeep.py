@@ -13,6 +13,7 @@ from schemas.ids import Micros
 from schemas.merkle import Frontier
 from schemas.models import CellCounted, CheckpointSigned
 from schemas.plan import Plans
+from schemas.times import DAY, SECOND
 from streams import metrics
 from streams.announcing import LEASE_FOR, Gone, take_lease
 from streams.expanding import Expander
@@ -24,20 +25,19 @@ from streams.scan import Scan
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketRow
 
-SECOND = 1_000_000
-SEEN_FOR = 4 * 86_400 * SECOND
+SEEN_FOR = 4 * DAY
 """How long event ids are remembered: intake keeps three days, so a redelivery is always recognised."""
-COMMANDS_FOR = 45 * 86_400 * SECOND
+COMMANDS_FOR = 45 * DAY
 """How long it is remembered which commands were carried out: those that count are younger."""
-EPOCH_FOR = 7 * 86_400 * SECOND
+EPOCH_FOR = 7 * DAY
 """How long an epoch lasts: what a backup older than this holds of destroyed keys opens nothing."""
-EPOCH_FOR_COPIES = 86_400 * SECOND
+EPOCH_FOR_COPIES = DAY
 """The same where the store keeps what it replaced (PostgreSQL): the destroyed is gone within a day."""
 FOLD_FROM, FOLD_AFTER = 2_000, 10 * SECOND
 """Records from which on a bucket's root is worked out ahead, and how long nothing may have come to it."""
 FOLD_AHEAD = 900 * SECOND
 """How long before its end the root of every bucket is worked out, however few its records."""
-JOIN_AFTER, FOLD_MOST = 86_400 * SECOND, 200
+JOIN_AFTER, FOLD_MOST = DAY, 200
 """How long nothing came to a smaller bucket before its leaves become one row; how many at one look."""
 BEGAN = "epoch/began"
 """Meta: when the first epoch was first seen."""

@@ -22,6 +22,7 @@ from schemas.models import (
     Scope,
     SubjectScope,
 )
+from schemas.times import DAY
 from vault.handles import lifecycle_tag, packed, partition_of, slot_of, subject_ref
 from vault.keys import ID_BYTES, Draw, random_bytes
 from vault.port import Secrets, Tx
@@ -43,7 +44,6 @@ was written by a later vault than this, so this one was restored (Protocol 10).
 """
 
 C = TypeVar("C", bound=Command)
-_DAY = 86_400_000_000
 _LABEL = b"lapse/v1/lapse-id"
 
 
@@ -76,7 +76,7 @@ class Herald:
         known = self.recipients.get(name)
         if known is not None:
             return known
-        within = Micros(30 * _DAY)
+        within = Micros(30 * DAY)
         return Recipient(
             name=name, topic=f"processor.{name}", partitions=self.partitions, erase_within=within
         )

@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from schemas.ids import Micros, RecordId
+from schemas.times import DAY
 from vault.base import Base, Tools, one
 from vault.keys import Keyed, keyed
 from vault.store import Rows, Way
 from vault.tables import PLAN, PROGRESS, SEEN
-
-DAY = 86_400_000_000
-"""Microseconds in a day."""
 
 DIGEST_BYTES = 16
 """Bytes of a content digest."""

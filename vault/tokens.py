@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from schemas.ids import EventId, Micros
+from schemas.times import DAY
 from vault.keys import keyed
 
 VERSION = 1
@@ -24,8 +25,6 @@ TOKEN_CHARS = 48
 MESSAGE_ID_BYTES = 16
 OPENS_PER_SECOND = 16
 """Opens of one message told apart within one second; `records show --message` tries that many."""
-DAY = 86_400_000_000
-"""Microseconds in a day."""
 
 _KEY_BYTES = 32
 _TAG_BYTES = 16

@@ -15,6 +15,7 @@ from schemas.models import RecordDecided
 from schemas.plan import PolicyPlan
 from schemas.policy import Policy, compile_plan, load
 from schemas.retention import Anchored, UntilReview
+from schemas.times import DAY
 
 SLACK = 5 * 60 * 1_000_000
 """Microseconds an erasure reaches past its time: the clamp for client clocks."""
@@ -50,7 +51,7 @@ class _Text:
         if isinstance(rule.retention, UntilReview):
             return rule.retention.until_review
         span = rule.retention.at_most if isinstance(rule.retention, Anchored) else rule.retention.for_
-        width = rule.period.micros + rule.period.months * 28 * 86_400_000_000
+        width = rule.period.micros + rule.period.months * 28 * DAY
         return span.after(at // width * width)
 
 

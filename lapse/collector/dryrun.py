@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lapse.collector.wire import rfc3339
 from schemas.ids import Micros
 from schemas.models import ConsentStatement
 from schemas.plan import PolicyPlan, ProcessorPlan, PurposePlan, SourcePlan
 from schemas.policy_words import COLLECTED_AT, MAY_OBJECT
+from schemas.times import rfc3339
 
 Document = dict[str, object]
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-SECOND = 1_000_000
-"""Microseconds in a second."""
 Network = IPv4Network | IPv6Network
 
 

@@ -1,7 +1,7 @@
 """The policy as publishers need it: which forms, fields and purposes there are. As public as the policy."""
 
-from lapse.collector.wire import rfc3339
 from schemas.plan import PolicyPlan
+from schemas.times import rfc3339
 
 
 def summary(plan: PolicyPlan) -> dict[str, object]:

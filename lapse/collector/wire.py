@@ -1,10 +1,9 @@
 """An intake record as it goes to Kafka: Confluent framing, CloudEvents binary headers, nothing personal."""
 
-from datetime import UTC, datetime, timedelta
-
 from lapse.collector.framing import Spooled
 from schemas import codec
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted, SignalReceived
+from schemas.times import rfc3339
 
 Intake = FormSubmitted | EmailOpened | CookieObserved | SignalReceived
 TOPICS: dict[type[Intake], str] = {
@@ -13,12 +12,6 @@ TOPICS: dict[type[Intake], str] = {
     CookieObserved: "intake.cookie",
     SignalReceived: "intake.signal",
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def rfc3339(micros: int) -> str:
-    """An instant as RFC 3339 in UTC, to the microsecond."""
-    return (_EPOCH + timedelta(microseconds=micros)).isoformat().replace("+00:00", "Z")
 
 
 def to_send(record: Intake) -> Spooled:

@@ -22,12 +22,12 @@ from processors.credentials import credentials_file, lacking
 from schemas.errors import LapseError
 from schemas.models import CheckpointSigned
 from schemas.plan import ProcessorPlan
+from schemas.times import SECOND
 from streams.clockrules import Reading
 from streams.expiring import READING
 from streams.tasking import LETTERS
 from vault.tasks import TaskKind
 
-SECOND = 1_000_000
 TICKED = "lapse_expiry_last_tick_timestamp_seconds"
 
 

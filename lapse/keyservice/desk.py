@@ -16,7 +16,7 @@ from lapse.keyservice.shapes import (
     unbase64,
 )
 from processors.answers import Done, Permanent
-from processors.messages import Status, rfc3339
+from processors.messages import Status
 from processors.opening import PlansIn, recipiency
 from processors.reporting import Reports
 from processors.tokens import authenticate
@@ -24,6 +24,7 @@ from schemas.codec import encode
 from schemas.ids import DeliveryId, Micros
 from schemas.models import ReceiptGiven
 from schemas.plan import Plans
+from schemas.times import rfc3339
 from vault import deliveries as late
 from vault.deliveries import OpenKey
 from vault.port import Tx, Vault

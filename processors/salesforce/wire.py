@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 
 from processors.answers import Answer, Pause, Permanent, Refresh, Retry
-from processors.backoff import SECOND, retry_after
+from processors.backoff import retry_after
 from processors.http import LOOK_AGAIN, Reply
 from schemas.ids import Micros
+from schemas.times import SECOND
 
 LIMIT = Micros(900 * SECOND)
 """How long an org whose calls are used up is left alone: the 24 hours roll, so some come back soon."""

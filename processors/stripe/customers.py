@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import quote
 
 from processors.answers import Permanent, Retry
-from processors.backoff import SECOND
 from processors.http import Reply, Stopped
 from processors.stripe.api import Api, good
 from processors.stripe.wire import (
@@ -32,6 +31,7 @@ from processors.stripe.wire import (
     whole,
 )
 from schemas.ids import Micros
+from schemas.times import SECOND
 
 SEARCH_LAG = Micros(3600 * SECOND)
 """How long the search may not know of a new customer (docs.stripe.com/search#data-freshness: an outage)."""

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from processors.backoff import SECOND
 from processors.recipient import Edited, Ended, Post, Said
 from processors.stripe.wire import MARK, OURS, standing
 from schemas.errors import BadInput, Refused
 from schemas.ids import Micros
+from schemas.times import SECOND
 
 TOLERANCE = Micros(300 * SECOND)
 """How old, or how far ahead, a signature may be."""

@@ -11,17 +11,16 @@ from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from processors.answers import Answer, Done, Retry
-from processors.backoff import SECOND
 from processors.http import Reply, Stopped
 from processors.stripe.api import Api, good
 from processors.stripe.settings import StripeSettings
 from processors.stripe.wire import Pairs, error_code, evidence, idempotency_key, missing, replayed
 from schemas.ids import Micros
+from schemas.times import DAY, SECOND
 
 JOBS = "/v1/privacy/redaction_jobs"
 OBJECTS = 10
 """A job takes so many objects (docs.stripe.com/privacy/redaction/example)."""
-DAY = Micros(86_400 * SECOND)
 _TIME_MENDS = frozenset({"invalid_state", "locked_by_other_job"})
 """What stands in a job's way only for a while: payments under 90 days, open intents, another job."""
 

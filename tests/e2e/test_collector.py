@@ -41,9 +41,10 @@ from lapse_client import FormSubmitted as SentForm
 from schemas import codec
 from schemas.models import EmailOpened, FormSubmitted
 from schemas.policy import compile_plan, load
+from schemas.times import DAY
 from schemas.topics import plan_topics
 from tests.support.broker import new_embedded
-from vault.tokens import DAY, PixelKeys, mint
+from vault.tokens import PixelKeys, mint
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 REPOSITORY = Path(__file__).parents[2]

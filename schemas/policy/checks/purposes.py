@@ -18,7 +18,8 @@ from schemas.policy_words import (
     covers,
     uses,
 )
-from schemas.retention import DAY, Anchored, Duration, UntilReview, longest, shortest, spans
+from schemas.retention import Anchored, Duration, UntilReview, longest, shortest, spans
+from schemas.times import DAY
 
 
 def faults(policy: Policy) -> Iterator[Fault]:

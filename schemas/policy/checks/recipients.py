@@ -10,7 +10,7 @@ from schemas.policy.model import Policy
 from schemas.policy.recipients import Processor
 from schemas.policy.yamltext import Path
 from schemas.policy_words import categories, covers
-from schemas.retention import DAY
+from schemas.times import DAY
 
 VERIFIED_BY = "verified_by"
 CHECKERS = ("kickbox",)

@@ -7,7 +7,7 @@ from schemas.policy.faults import Fault, nearest
 from schemas.policy.model import Fields, Form, Policy
 from schemas.policy.yamltext import Path
 from schemas.policy_words import COLLECTED_AT, PROPERTY, RECORD_FIELDS, categories, covers
-from schemas.retention import SECOND
+from schemas.times import SECOND
 
 LONGEST_FILL = 3600 * SECOND
 """Nobody's form is a bot's because it was sent within the hour."""

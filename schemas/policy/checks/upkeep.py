@@ -8,7 +8,8 @@ from schemas.policy.faults import Fault, nearest
 from schemas.policy.model import Policy
 from schemas.policy.yamltext import Path
 from schemas.policy_words import CLIENT_FAMILY, COLLECTED_AT
-from schemas.retention import DAY, YEAR, Duration
+from schemas.retention import YEAR, Duration
+from schemas.times import DAY
 
 LONGEST_QUARANTINE = 14 * DAY
 """Unreadable or suspect input is looked at within two weeks or goes."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.times import DAY
 from vault.tokens import (
-    DAY,
     OPENS_PER_SECOND,
     TOKEN_CHARS,
     PixelKeys,

@@ -11,7 +11,8 @@ from schemas.plan import PolicyPlan, ProcessorPlan
 from schemas.policy import Policy, compile_plan, load
 from schemas.policy.yamltext import read
 from schemas.policy_words import ALWAYS_ASSURED, EEA, OUTLIVES_ERASURE, VOID
-from schemas.retention import DAY, YEAR, longest, parse_instant
+from schemas.retention import YEAR, longest, parse_instant
+from schemas.times import DAY
 
 FILE = Path(next(iter(policies.__path__))) / "company.yaml"
 TEXT = FILE.read_text(encoding="utf-8")

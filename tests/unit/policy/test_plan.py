@@ -14,7 +14,8 @@ from schemas.plan import Plans, PolicyPlan, PurposePlan
 from schemas.plan_json import describe
 from schemas.policy import Policy, compile_plan, load
 from schemas.policy_words import COLLECTED_AT, covers
-from schemas.retention import DAY, SECOND, parse_instant
+from schemas.retention import parse_instant
+from schemas.times import DAY, SECOND
 
 FOLDER = Path(next(iter(policies.__path__)))
 SMALL = Path(__file__).parent / "small.yaml"

@@ -10,8 +10,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.ids import Micros
 from schemas.retention import (
-    DAY,
-    SECOND,
     Anchored,
     Duration,
     Fixed,
@@ -27,6 +25,7 @@ from schemas.retention import (
     shortest,
     spans,
 )
+from schemas.times import DAY, SECOND
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 instants = st.integers(0, 8_000_000_000 * SECOND)

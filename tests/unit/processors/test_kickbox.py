@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pytest
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
-from processors.backoff import SECOND
 from processors.calls import Erase, Write
 from processors.fakes.faults import Fault, FaultKind
 from processors.fakes.kickbox import Kickbox as Fake
@@ -19,6 +18,7 @@ from processors.http import Reply
 from processors.kickbox import MANIFEST, UNSURE, Kickbox, refused
 from schemas.errors import BadInput, LapseError
 from schemas.ids import Micros
+from schemas.times import SECOND
 
 NOW = Micros(1_790_000_000_000_000)
 KEY = "live_canarykey"

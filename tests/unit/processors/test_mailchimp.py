@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
-from processors.backoff import SECOND
 from processors.calls import Erase, Write
 from processors.fakes.faults import Fault, FaultKind, Faults, Work
 from processors.fakes.mailchimp import Mailchimp as Fake
@@ -26,6 +25,7 @@ from processors.recipient import Edited, Heard, Hears, Names, Post, Withdrawn
 from schemas.errors import BadInput, LapseError
 from schemas.ids import Micros
 from schemas.models import Cause
+from schemas.times import SECOND
 
 MAIN, OTHER = "a1b2c3d4e5", "f6a7b8c9d0"
 KEY = "canary0key0-us7"

@@ -21,7 +21,6 @@ from processors.messages import (
     message_id,
     read_status,
     request_id,
-    rfc3339,
     write_message,
 )
 from processors.tokens import make_secret
@@ -115,12 +114,6 @@ def test_an_erasure_is_an_opendsr_request() -> None:
 def test_what_is_not_a_status_is_none(body: bytes) -> None:
     """A partner's answer is data to judge."""
     assert read_status(body) is None
-
-
-@given(st.integers(-(2**63), 2**63 - 1))
-def test_every_time_has_a_spelling(at: int) -> None:
-    """What lies beyond the calendar is its edge."""
-    assert rfc3339(Micros(at)).endswith("Z")
 
 
 def test_no_value_of_a_call_stands_in_its_repr() -> None:

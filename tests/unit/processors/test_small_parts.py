@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from processors.addresses import AddressRefused, check_url, guarded_socket, public
 from processors.answers import SEVERITY, worst
-from processors.backoff import SECOND, Backoff, retry_after, seconds
+from processors.backoff import Backoff, retry_after, seconds
 from processors.clear import read_login
 from processors.gate import NEVER, Gate
 from processors.objects import strongest
@@ -22,6 +22,7 @@ from processors.registry import KINDS, NAMES, kind, opens_here
 from processors.tokens import authenticate, processor_of, register_token, revoke_token
 from schemas.errors import BadInput
 from schemas.ids import Micros
+from schemas.times import SECOND
 from tests.unit.processors.kit import new_vault
 
 NOW = Micros(1_800_000_000 * SECOND)

@@ -20,10 +20,9 @@ from processors.fakes.serving import Running
 from processors.recipient import Edited, Ended, Post
 from processors.stripe import MANIFEST, Stripe
 from processors.stripe.customers import SEARCH_LAG
-from processors.stripe.redaction import DAY
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.ids import Micros
-from schemas.times import SECOND
+from schemas.times import DAY, SECOND
 from tests.unit.processors.vendors import KEY, Known, done, erase, fault, retried, write
 
 ANN = {"name": "Ann Canary", "email": "ann@example.org", "street": "Lane 1", "city": "Ulm"}
