@@ -5,7 +5,8 @@ must be the same are compared and the others cut out, all in C. What fits no lay
 so a layout can only ever read what the codec reads (a property test holds the two together).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from struct import Struct
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from schemas.models import Compartment, Link, RecordTagged, Wrap
 
 _ALIKE = 8
 """Layouts of one length kept in hand."""
+_TOGETHER = 64
+"""How many of a layout are looked at together, at most."""
 _ID, _AT, _SLOT, _HANDLES = range(4)
 """Where in a record's cells its id, time and slot stand, and the first of its handles."""
 _KNOWN_SLOTS = {NUMBERS[slot]: Slot(slot) for slot in range(SLOTS)}
@@ -130,7 +133,7 @@ class Layout:
     The cells that are `numbers` must be whole ones: all but their last byte say that they go on.
     """
 
-    __slots__ = ("_fixed", "_numbers", "_unpack", "size")
+    __slots__ = ("_fixed", "_many", "_mask", "_numbers", "_same", "_unpack", "size")
 
     def __init__(self, pieces: Sequence[bytes], widths: Sequence[int], numbers: Sequence[int]) -> None:
         text = "".join(f"{len(piece)}s{width}s" for piece, width in zip(pieces, widths, strict=False))
@@ -138,6 +141,35 @@ class Layout:
         self._unpack, self.size, self._fixed = layout.unpack_from, layout.size, tuple(pieces)
         more = [(at, int.from_bytes(b"\x80" * widths[at], "big")) for at in numbers]
         self._numbers = [(at, goes_on, goes_on - 0x80) for at, goes_on in more]
+        cells = [(bytes(width), bytes(width)) for width in widths]
+        for at, goes_on, ends in self._numbers:
+            cells[at] = goes_on.to_bytes(widths[at], "big"), ends.to_bytes(widths[at], "big")
+        ones = [b"\xff" * len(piece) for piece in pieces]
+        self._mask = b"".join(_between(ones, [mask for mask, _ in cells]))
+        self._same = b"".join(_between(pieces, [same for _, same in cells]))
+        self._many: dict[int, tuple[int, int]] = {}
+
+    def run(self, data: bytes, start: int, most: int) -> int:
+        """Return how many of this layout, `most` at most, begin at `start` one behind the other: those `read`
+        would read, looked at many at a time.
+        """
+        found, together = 0, 1
+        while together:
+            end = start + together * self.size
+            if found + together > most or end > len(data) or not self._fit(data[start:end], together):
+                together >>= 1
+                most = min(most, found + 2 * together - 1)
+                continue
+            found, start = found + together, end
+            together = min(2 * together, _TOGETHER)
+        return found
+
+    def _fit(self, data: bytes, n: int) -> bool:
+        known = self._many.get(n)
+        if known is None:
+            known = int.from_bytes(self._mask * n, "big"), int.from_bytes(self._same * n, "big")
+            self._many[n] = known
+        return int.from_bytes(data, "big") & known[0] == known[1]
 
     def read(self, data: bytes, start: int = 0) -> tuple[bytes, ...] | None:
         """Cut the cells out of what begins at `start`; None where something else lies there."""
@@ -151,6 +183,13 @@ class Layout:
             if int.from_bytes(cells[at], "big") & goes_on != ends:
                 return None
         return cells
+
+
+def _between(pieces: Sequence[bytes], cells: Sequence[bytes]) -> Iterator[bytes]:
+    """Pieces with a cell between each two."""
+    for piece, cell in zip_longest(pieces, cells, fillvalue=b""):
+        yield piece
+        yield cell
 
 
 def _layout(like: TaggedCells) -> Layout:

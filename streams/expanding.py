@@ -13,9 +13,9 @@ from hashlib import sha256
 
 import msgspec
 
-from schemas.decided import Decided, DecisionReader, read
+from schemas.decided import DecisionReader, Run, runs
 from schemas.frames import LapseFrame
-from schemas.ids import DeliveryId, LapseId, Micros, Period, Sequence, Slot, Terms
+from schemas.ids import SLOTS, DeliveryId, LapseId, Micros, Period, Sequence, Slot, Terms
 from schemas.models import Depersonalized, RecordDecided, RecordScope
 from schemas.plan import MEMO, Plans
 from streams.faults import EXPANDED, Crash, never
@@ -31,6 +31,7 @@ JOBS = "expand/jobs"
 """Meta: what is to be expanded."""
 SLACK_MS = 60_000
 """How much earlier than the bucket's first use the reading begins: the broker has a clock of its own."""
+_EXPANDED = b"lapse/v1/expanded"
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True):
@@ -79,18 +80,20 @@ class Lapses:
         self._judged: dict[int, tuple[RecordDecided, bool]] = {}
         self._frame = LapseFrame(self._lapse(bytes(16), bytes(16)))
 
-    def of(self, entries: Iterable[Decided]) -> Iterator[tuple[Slot, bytes]]:
+    def of(self, runs: Iterable[Run]) -> Iterator[tuple[Slot, bytes]]:
         """The lapses that these entries of `decisions` ask for, framed, with the slot each goes to."""
-        for like, record_id, slot in entries:
+        name, frame, bucket = self._names.digest, self._frame.encode, self._bucket
+        for like, each in runs:
             known = self._judged.get(id(like))
             if known is None:
                 if len(self._judged) >= MEMO:
                     self._judged.clear()
                 known = self._judged[id(like)] = like, self._wanted(like)
             if known[1]:
-                delivery = self._names.digest(record_id)[:ID_BYTES]
-                lapse = sha256(b"lapse/v1/expanded" + delivery + self._bucket).digest()[:ID_BYTES]
-                yield slot, self._frame.encode(lapse, delivery)
+                for record_id, slot in each:
+                    delivery = name(record_id)[:ID_BYTES]
+                    lapse = sha256(_EXPANDED + delivery + bucket).digest()[:ID_BYTES]
+                    yield slot, frame(lapse, delivery)
 
     def _wanted(self, entry: RecordDecided) -> bool:
         return entry.outcome == "routed" and _granted(self._job, entry, self._plans)
@@ -155,9 +158,10 @@ class Expander:
         start: Start = Time(max(0, job.since // 1000 - SLACK_MS)) if by_time else "beginning"
         topic = f"processor.{job.processor}"
         lapses, reader, partitions = Lapses(job, secret, plans), DecisionReader(), self.out.partitions(topic)
+        places = [partition_of(Slot(slot), partitions) for slot in range(SLOTS)]
         return [
-            Outbound(topic, partition_of(slot, partitions), None, value)
+            Outbound(topic, places[slot], None, value)
             for batch in self.scan(["decisions"], start=start)
             for record in batch.records
-            for slot, value in lapses.of(read(reader, record.value or b""))
+            for slot, value in lapses.of(runs(reader, record.value or b""))
         ]

@@ -54,7 +54,7 @@ def like(entry: RecordDecided, other: RecordDecided) -> bool:
 def test_a_reader_finds_the_entries_the_codec_finds(raw: dict[str, Any], data: st.DataObject) -> None:
     """The first of each layout and later ones, in their order, also in a later batch."""
     some = msgspec.convert(raw, DecisionBatch, builtin_types=(bytes,)).entries
-    entries = [each for entry in some for each in (entry, *(varied(entry, data) for _ in range(3)))]
+    entries = [each for entry in some for each in (entry, *(varied(entry, data) for _ in range(5)))]
     reader = DecisionReader()
     for batch in (entries, entries[::-1]):
         found = reader.read(codec.encode(DecisionBatch(entries=batch)))

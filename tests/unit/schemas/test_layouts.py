@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from schemas import codec
 from schemas.errors import Rejected
 from schemas.ids import Micros, RecordId, Slot
-from schemas.layouts import TaggedReader, cut, places
+from schemas.layouts import Layout, TaggedReader, cut, places
 from schemas.models import RecordTagged
 from tests.unit.schemas.avro_values import records
 
@@ -102,3 +102,20 @@ def tagged() -> RecordTagged:
         links=[],
         compartments=[],
     )
+
+
+@given(
+    st.lists(st.tuples(st.binary(min_size=2, max_size=2), st.integers(64, 1_000)), max_size=90),
+    st.binary(max_size=9),
+    st.integers(0, 90),
+)
+def test_a_run_is_as_long_as_what_is_read_one_by_one(
+    each: list[tuple[bytes, int]], rest: bytes, most: int
+) -> None:
+    """Numbers are whole ones in both, and what follows is of another layout, or cut off."""
+    layout = Layout([b"a", b"bc", b"d"], [2, 2], [1])
+    data = b"x" + b"".join(b"a" + name + b"bc" + n.to_bytes(2, "big") + b"d" for name, n in each) + rest
+    read = 0
+    while read < most and layout.read(data, 1 + read * layout.size) is not None:
+        read += 1
+    assert layout.run(data, 1, most) == read
