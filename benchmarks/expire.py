@@ -14,7 +14,7 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from streams.out import Out
 from streams.planbook import PlanBook
 from streams.ports import Outbound
 from streams.scan import scan_memory
+from streams.stage import inline
 from vault.ending import end_bucket
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
@@ -154,11 +155,8 @@ def expander() -> Iterator[Figure]:
 def _expanded(vault: Vault, log: MemoryLog, bucket: BucketId, what: str, wanted: int) -> Figure:
     job = Job(PROCESSOR, *bucket, Micros(0), Micros(0), Sequence(0), 0)
 
-    async def work(read: Callable[[], list[Outbound]]) -> list[Outbound]:
-        return read()
-
     out = Out(sink=ListSink(), partitions=lambda _topic: PARTITIONS)
-    expander = Expander(vault=vault, out=out, scan=partial(scan_memory, log), work=work)
+    expander = Expander(vault=vault, out=out, scan=partial(scan_memory, log), work=inline)
     plans, meter = PlanBook(vault)(), Meter()
     for _ in range(ROUNDS):
         with vault.transaction() as tx:

@@ -6,7 +6,7 @@ all its lapses are on the processor's topic, so a crash only makes it say someth
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -14,6 +14,7 @@ from hashlib import sha256
 import msgspec
 
 from schemas.decided import DecisionReader, Run, runs
+from schemas.errors import Unavailable
 from schemas.frames import LapseFrame
 from schemas.ids import SLOTS, DeliveryId, LapseId, Micros, Period, Sequence, Slot, Terms
 from schemas.models import Depersonalized, RecordDecided, RecordScope
@@ -22,6 +23,7 @@ from streams.faults import EXPANDED, Crash, never
 from streams.out import Out
 from streams.ports import Outbound
 from streams.scan import Scan, Start, Time
+from streams.stage import Blocking
 from vault.handles import delivery_names, partition_of
 from vault.keys import ID_BYTES
 from vault.port import Tx, Vault
@@ -29,6 +31,8 @@ from vault.values import BucketId, BucketRow
 
 JOBS = "expand/jobs"
 """Meta: what is to be expanded."""
+AT_ONCE = 5_000
+"""Lapses that are kept in hand before they are sent."""
 SLACK_MS = 60_000
 """How much earlier than the bucket's first use the reading begins: the broker has a clock of its own."""
 _EXPANDED = b"lapse/v1/expanded"
@@ -71,46 +75,51 @@ def pending(tx: Tx) -> list[Job]:
 
 
 class Lapses:
-    """The lapse of every delivery of a job's bucket. Pure; what entries alike share is judged once."""
+    """The lapse of every delivery under the buckets of one processor's jobs. Pure; what entries alike share
+    is judged once.
+    """
 
-    def __init__(self, job: Job, secret: bytes, plans: Plans) -> None:
-        self._job, self._plans = job, plans
+    def __init__(self, jobs: Iterable[Job], secret: bytes, plans: Plans) -> None:
+        self._plans = plans
         self._names = delivery_names(secret)
-        self._bucket = repr(tuple(job.bucket)).encode()
-        self._judged: dict[int, tuple[RecordDecided, bool]] = {}
-        self._frame = LapseFrame(self._lapse(bytes(16), bytes(16)))
+        self._told = [(job, repr(tuple(job.bucket)).encode(), _frame(job, plans)) for job in jobs]
+        self._judged: dict[int, tuple[RecordDecided, list[tuple[bytes, LapseFrame]]]] = {}
 
     def of(self, runs: Iterable[Run]) -> Iterator[tuple[Slot, bytes]]:
         """The lapses that these entries of `decisions` ask for, framed, with the slot each goes to."""
-        name, frame, bucket = self._names.digest, self._frame.encode, self._bucket
+        name = self._names.digest
         for like, each in runs:
             known = self._judged.get(id(like))
             if known is None:
                 if len(self._judged) >= MEMO:
                     self._judged.clear()
                 known = self._judged[id(like)] = like, self._wanted(like)
-            if known[1]:
+            for bucket, frame in known[1]:
                 for record_id, slot in each:
                     delivery = name(record_id)[:ID_BYTES]
                     lapse = sha256(_EXPANDED + delivery + bucket).digest()[:ID_BYTES]
-                    yield slot, frame(lapse, delivery)
+                    yield slot, frame.encode(lapse, delivery)
 
-    def _wanted(self, entry: RecordDecided) -> bool:
-        return entry.outcome == "routed" and _granted(self._job, entry, self._plans)
+    def _wanted(self, entry: RecordDecided) -> list[tuple[bytes, LapseFrame]]:
+        if entry.outcome != "routed":
+            return []
+        return [(bucket, frame) for job, bucket, frame in self._told if _granted(job, entry, self._plans)]
 
-    def _lapse(self, lapse: bytes, delivery: bytes) -> Depersonalized:
-        job = self._job
-        within = [p.erase_within for plan in self._plans for p in plan.processors if p.name == job.processor]
-        return Depersonalized(
-            lapse_id=LapseId(lapse),
+
+def _frame(job: Job, plans: Plans) -> LapseFrame:
+    within = [p.erase_within for plan in plans for p in plan.processors if p.name == job.processor]
+    return LapseFrame(
+        Depersonalized(
+            lapse_id=LapseId(bytes(ID_BYTES)),
             cause="retention",
-            scope=RecordScope(delivery_id=DeliveryId(delivery), purposes=[job.purpose]),
+            scope=RecordScope(delivery_id=DeliveryId(bytes(ID_BYTES)), purposes=[job.purpose]),
             reaches=job.reaches,
             control_offset=job.control_offset,
             effective_at=job.ended_at,
             records=1,
             answer_by=Micros(job.ended_at + within[-1]) if within else None,
         )
+    )
 
 
 def _granted(job: Job, entry: RecordDecided, plans: Plans) -> bool:
@@ -127,41 +136,60 @@ def _granted(job: Job, entry: RecordDecided, plans: Plans) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expander:
-    """Does the jobs; `work` runs a blocking function without stalling the loop."""
+    """Does the jobs, a processor at a time: its buckets are looked for in one pass over the log.
+
+    `work` runs what blocks without stalling the loop, a piece at a time, so that others have their turn.
+    """
 
     vault: Vault
     out: Out
     scan: Scan
-    work: Callable[[Callable[[], list[Outbound]]], Awaitable[list[Outbound]]]
+    work: Blocking
     crash: Crash = never
 
     async def run(self, plans: Plans) -> int:
-        """Do every job that is pending; returns how many lapses were sent."""
+        """Do every job that is pending; returns how many lapses were sent.
+
+        One processor's topic that is away keeps no other from hearing; `Unavailable` is raised at the end.
+        """
         with self.vault.transaction(write=False) as tx:
             jobs = pending(tx)
-        sent = 0
-        for job in jobs:
-            secret = self.vault.secrets.processor(job.processor)
-            records = await self.work(partial(self._read, job, secret, plans))
-            await self.out.send(records)
-            sent += len(records)
-            self.crash(EXPANDED)
-            with self.vault.transaction() as tx:
-                rest = [each for each in pending(tx) if each != job]
-                tx.put_meta(JOBS, msgspec.msgpack.encode(rest) if rest else None)
+        sent, away = 0, None
+        for name in dict.fromkeys(job.processor for job in jobs):
+            try:
+                sent += await self._tell(name, [job for job in jobs if job.processor == name], plans)
+            except Unavailable as error:
+                away = error
+        if away is not None:
+            raise away
         return sent
 
-    def _read(self, job: Job, secret: bytes, plans: Plans) -> list[Outbound]:
-        by_time = (
-            self.vault.clock.mode == "system"
-        )  # a manual clock says nothing about when records were appended
-        start: Start = Time(max(0, job.since // 1000 - SLACK_MS)) if by_time else "beginning"
-        topic = f"processor.{job.processor}"
-        lapses, reader, partitions = Lapses(job, secret, plans), DecisionReader(), self.out.partitions(topic)
+    async def _tell(self, processor: str, jobs: list[Job], plans: Plans) -> int:
+        sent, found = 0, self._found(processor, jobs, plans)
+        while (records := await self.work(partial(next, found, None))) is not None:
+            await self.out.send(records)
+            sent += len(records)
+        self.crash(EXPANDED)
+        with self.vault.transaction() as tx:
+            rest = [each for each in pending(tx) if each not in jobs]
+            tx.put_meta(JOBS, msgspec.msgpack.encode(rest) if rest else None)
+        return sent
+
+    def _found(self, processor: str, jobs: list[Job], plans: Plans) -> Iterator[list[Outbound]]:
+        """The lapses in pieces of about `AT_ONCE`, some of them empty."""
+        # A manual clock says nothing about when records were appended.
+        since = max(0, min(job.since for job in jobs) // 1000 - SLACK_MS)
+        start: Start = Time(since) if self.vault.clock.mode == "system" else "beginning"
+        topic = f"processor.{processor}"
+        lapses = Lapses(jobs, self.vault.secrets.processor(processor), plans)
+        reader, partitions = DecisionReader(), self.out.partitions(topic)
         places = [partition_of(Slot(slot), partitions) for slot in range(SLOTS)]
-        return [
-            Outbound(topic, places[slot], None, value)
-            for batch in self.scan(["decisions"], start=start)
-            for record in batch.records
-            for slot, value in lapses.of(runs(reader, record.value or b""))
-        ]
+        for batch in self.scan(["decisions"], start=start):
+            piece: list[Outbound] = []
+            for record in batch.records:
+                told = lapses.of(runs(reader, record.value or b""))
+                piece += [Outbound(topic, places[slot], None, value) for slot, value in told]
+                if len(piece) >= AT_ONCE:
+                    yield piece
+                    piece = []
+            yield piece

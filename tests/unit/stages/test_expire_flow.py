@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+import msgspec
 import pytest
 
 from schemas import signing
@@ -23,12 +25,13 @@ from schemas.models import (
 from streams import agents, building, metrics
 from streams.announcing import LEASE, Announcer, take_lease
 from streams.clockrules import Reading
+from streams.expanding import JOBS, pending
 from streams.expiring import TOO_MANY, confirm, read_clocks
 from streams.housekeeping import Purge
 from streams.leaves import fold, leaf, sweep, take_back, take_root
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
-from streams.scan import scan_memory
+from streams.scan import ScannedBatch, scan_memory
 from streams.upkeep import Turn
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.world import POLICY, SECOND, START, World
@@ -80,6 +83,41 @@ async def test_per_delivery_processors_hear_of_each_delivery(world: World) -> No
     assert {scope.delivery_id for scope in scopes} == {d.delivery_id for d in world.deliveries("mailer")}
     assert {tuple(scope.purposes) for scope in scopes} == {("news",)}
     assert not [lapse for lapse in world.lapses("processor.crm") if isinstance(lapse.scope, RecordScope)]
+
+
+async def test_buckets_that_end_together_are_told_per_delivery_in_one_pass(world: World) -> None:
+    """Each job's deliveries hear once, however many jobs there are; a job added meanwhile stays."""
+    for day in range(3):
+        world.publish(world.form(email=f"p{day}@example.com", consents={"news": True}), "intake.form")
+        await world.settle()
+        await world.later(6)
+    passes: list[list[str]] = []
+    scan = world.expire.upkeep.expander.scan
+
+    def counted(topics: Iterable[str], **bounds: Any) -> Iterator[ScannedBatch]:
+        passes.append(list(topics))
+        with world.vault.transaction() as tx:
+            (job, *_) = jobs = pending(tx)
+            if len(passes) == 1:
+                tx.put_meta(JOBS, msgspec.msgpack.encode([*jobs, msgspec.structs.replace(job, reaches=0)]))
+        return scan(topics, **bounds)
+
+    world.expire.upkeep.expander = replace(world.expire.upkeep.expander, scan=counted)
+    world.vault.clock.set_manual(Micros(world.vault.clock.now() + 60 * SECOND))
+    await world.expire.tick()
+    with world.vault.transaction(write=False) as tx:
+        assert len(pending(tx)) > 1
+    await world.expire.upkeep.expander.run(world.expire.upkeep.plans())
+    assert passes == [["decisions"]]
+    told = [
+        each.scope.delivery_id
+        for each in world.lapses("processor.mailer")
+        if isinstance(each.scope, RecordScope)
+    ]
+    assert sorted(told) == sorted({d.delivery_id for d in world.deliveries("mailer")})
+    with world.vault.transaction(write=False) as tx:
+        (left,) = pending(tx)
+    assert left.reaches == 0
 
 
 async def test_an_assurance_that_ends_suspends_by_itself(world: World) -> None:
