@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
+from socket import AF_INET, inet_pton
+from typing import NamedTuple
 
 from lapse.collector.http import Headers, Problem, Request
 from lapse.collector.settings import Network
 from schemas.plan import PolicyPlan
 
-Address = IPv4Address | IPv6Address
 _BEARER = "bearer "
 _CHALLENGE: Headers = ((b"www-authenticate", b'Bearer realm="lapse"'),)
 _ALLOWED_HEADERS = b"content-type, idempotency-key, x-lapse-site-key, authorization"
@@ -62,39 +63,66 @@ class Credentials:
         return site
 
 
+class Address(NamedTuple):
+    """An address as its version (4 or 6), number and one canonical text."""
+
+    version: int
+    number: int
+    text: str
+
+
 def parse_address(text: str) -> Address | None:
     """An address, an IPv4 one also where it is mapped into IPv6; None for anything else."""
+    text = text.strip()
     try:
-        address = ip_address(text.strip())
+        # It takes what `ipaddress` takes, in a tenth of the time, and that has one spelling.
+        return Address(4, int.from_bytes(inet_pton(AF_INET, text), "big"), text)
+    except (OSError, ValueError):
+        return _parse_other(text)
+
+
+def _parse_other(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    found = (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+    return Address(found.version, int(found), str(found))
 
 
-def client_address(peer: str | None, forwarded: str | None, trusted: Iterable[Network]) -> str | None:
+Ranges = tuple[tuple[int, int, int], ...]
+"""Networks as version, first and last address."""
+
+
+def ranges(networks: Iterable[Network]) -> Ranges:
+    """Return networks as `client_address` compares them."""
+    return tuple((each.version, int(each.network_address), int(each.broadcast_address)) for each in networks)
+
+
+def client_address(peer: str | None, forwarded: str | None, trusted: Ranges) -> str | None:
     """The nearest address that is no trusted proxy's, read from the right of `X-Forwarded-For`."""
-    proxies = tuple(trusted)
     address = parse_address(peer or "")
     if address is None:
         return None
-    for hop in reversed((forwarded or "").split(",")):
-        if not any(address in network for network in proxies):
-            break
-        before = parse_address(hop)
-        if before is None:
-            break
-        address = before
-    return str(address)
+    if trusted and forwarded is not None:
+        for hop in reversed(forwarded.split(",")):
+            version, number, _ = address
+            if not any(version == of and first <= number <= last for of, first, last in trusted):
+                break
+            before = parse_address(hop)
+            if before is None:
+                break
+            address = before
+    return address.text
 
 
-def prefix_of(address: str | None) -> str:
-    """What one subscriber usually has: a /24 of IPv4, a /56 of IPv6."""
+def prefix_of(address: str | None) -> tuple[int, int] | None:
+    """What one subscriber usually has: a /24 of IPv4, a /56 of IPv6; None without an address."""
     parsed = parse_address(address or "")
     if parsed is None:
-        return ""
-    bits, width = (_V4_PREFIX, 32) if parsed.version == 4 else (_V6_PREFIX, 128)
-    return f"{parsed.version}:{int(parsed) >> (width - bits):x}"
+        return None
+    version, number, _ = parsed
+    return version, number >> (32 - _V4_PREFIX if version == 4 else 128 - _V6_PREFIX)
 
 
 def cors(headers: Mapping[str, str], plan: PolicyPlan, site: str | None) -> Headers:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -10,8 +9,10 @@ import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from lapse.collector.deadlines import Deadlines
 from lapse.collector.http import Problem, Request
 from lapse.collector.settings import Limits
+from schemas.models import Clear
 
 Pairs = list[tuple[str, str]]
 Media = Literal["json", "urlencoded", "multipart", "text"]
@@ -21,6 +22,13 @@ _MEDIA: dict[str, Media] = {
     "multipart/form-data": "multipart",
     "text/plain": "text",
 }
+_USUAL: dict[str, Media] = {
+    **_MEDIA,
+    "application/json; charset=utf-8": "json",
+    "application/x-www-form-urlencoded; charset=UTF-8": "urlencoded",
+    "text/plain;charset=UTF-8": "text",
+}
+"""What browsers and clients write, letter for letter, and needs no reading."""
 _CLOSE = ((b"connection", b"close"),)
 
 
@@ -28,20 +36,23 @@ class _Gone(Exception):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class Body(Clear, frozen=True, kw_only=True):
     """A whole body, its media type and, for multipart, its boundary."""
 
     media: Media
-    data: bytes = field(repr=False)
-    boundary: bytes = field(default=b"", repr=False)
+    data: bytes
+    boundary: bytes = b""
 
 
 def media_of(request: Request, allowed: tuple[Media, ...]) -> tuple[Media, bytes]:
     """Media type and boundary; raises Problem 415 for another type, charset or any content encoding."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
         raise Problem(415, "media_type", "send the body without a content encoding")
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    said = request.headers.get("content-type", "")
+    usual = _USUAL.get(said)
+    if usual in allowed and usual is not None and usual != "multipart":
+        return usual, b""
+    kind, options = parse_options_header(said)
     media = _MEDIA.get(kind.decode("latin-1").lower())
     if media not in allowed or media is None:
         raise Problem(415, "media_type", "this media type is not taken here")
@@ -53,7 +64,9 @@ def media_of(request: Request, allowed: tuple[Media, ...]) -> tuple[Media, bytes
     return media, boundary
 
 
-async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]) -> Body:
+async def read_body(
+    request: Request, limits: Limits, deadlines: Deadlines, allowed: tuple[Media, ...]
+) -> Body:
     """Read at most the limit; raises Problem 408, 411, 413, 415 or 400."""
     length = request.headers.get("content-length")
     if length is None and "transfer-encoding" not in request.headers:
@@ -62,7 +75,7 @@ async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]
         raise _too_large(limits)
     media, boundary = media_of(request, allowed)
     try:
-        data = await _collect(request, limits)
+        data = await _collect(request, limits, deadlines)
     except TimeoutError:
         raise Problem(408, "timeout", "the body did not come in time", headers=_CLOSE) from None
     except _Gone:
@@ -70,13 +83,15 @@ async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]
     return Body(media=media, data=data, boundary=boundary)
 
 
-async def _collect(request: Request, limits: Limits) -> bytes:
+async def _collect(request: Request, limits: Limits, deadlines: Deadlines) -> bytes:
     chunks, size, more = [], 0, True
-    loop = asyncio.get_running_loop()
-    end = loop.time() + limits.body_seconds
-    async with asyncio.timeout_at(end) as deadline:
+    task = asyncio.current_task()
+    assert task is not None
+    now = task.get_loop().time
+    end = now() + limits.body_seconds
+    try:
         while more:
-            deadline.reschedule(min(end, loop.time() + limits.body_idle_seconds))
+            deadlines.set(task, min(end, now() + limits.body_idle_seconds))
             message = await request.receive()
             if message["type"] != "http.request":
                 raise _Gone
@@ -86,7 +101,13 @@ async def _collect(request: Request, limits: Limits) -> bytes:
                 raise _too_large(limits)
             chunks.append(chunk)
             more = message.get("more_body", False)
-    return b"".join(chunks)
+    except asyncio.CancelledError:
+        if deadlines.take_back(task):
+            raise TimeoutError from None
+        raise
+    finally:
+        deadlines.take_back(task)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(limits: Limits) -> Problem:

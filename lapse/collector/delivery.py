@@ -73,15 +73,15 @@ class Delivery:
         """Return where the events are durable, all in one place or both; raises `Unavailable` if nowhere."""
         began = time.perf_counter()
         stored = await self._store(events)
-        metrics.STORE_SECONDS.labels(stored).observe(time.perf_counter() - began)
+        metrics.store_seconds(stored).observe(time.perf_counter() - began)
         for event in events:
-            metrics.ACCEPTED.labels(event.topic.removeprefix("intake."), stored).inc()
+            metrics.accepted(event.topic, stored).inc()
         return stored
 
     async def _store(self, events: Sequence[Spooled]) -> Stored:
-        left = events
+        left: Sequence[Spooled] = events
         if self._direct:
-            left = await self._send(events)
+            left = await self._producer.send(events)
             if not left:
                 self._crash(SENT)
                 return "kafka"
@@ -90,22 +90,11 @@ class Delivery:
             await self._spool.append(left)
         except Unavailable:
             # A full spool behind a broker that is back: order gives way to keeping the event.
-            if not self._well or await self._send(left):
+            if not self._well or await self._producer.send(left):
                 raise
             return "kafka"
         self._wake.set()
         return "spool"
-
-    async def _send(self, events: Sequence[Spooled]) -> list[Spooled]:
-        """Send all at once; the ones Kafka did not acknowledge, in order."""
-        answers = await asyncio.gather(*map(self._producer.send, events), return_exceptions=True)
-        left: list[Spooled] = []
-        for event, answer in zip(events, answers, strict=True):
-            if isinstance(answer, Unavailable):
-                left.append(event)
-            elif isinstance(answer, BaseException):
-                raise answer
-        return left
 
     # ---- watching and draining -----------------------------------------------------------------------------
     def _fail(self) -> None:
@@ -150,7 +139,7 @@ class Delivery:
             return True
         held = await self._spool.read(number)
         for start in range(0, len(held.events), _WINDOW):
-            if await self._send(held.events[start : start + _WINDOW]):
+            if await self._producer.send(held.events[start : start + _WINDOW]):
                 return False
         if held.lost:
             _log.error(

@@ -4,8 +4,7 @@ No text here ever quotes a request: a code, a sentence of ours and a JSON pointe
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,6 +12,7 @@ import msgspec
 
 from schemas.codes import CODES
 from schemas.errors import LapseError
+from schemas.models import Clear
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -68,12 +68,11 @@ def pointer(base: str, name: object) -> str:
     return f"{base}/{text}" if isinstance(name, int) or _NAME.fullmatch(text) else base
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(Clear, frozen=True, kw_only=True):
     """An answer, whole."""
 
     status: int
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
     media_type: bytes | None = None
     headers: Headers = ()
 
@@ -93,22 +92,24 @@ def json_response(status: int, document: object, headers: Headers = ()) -> Respo
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Clear, frozen=True, kw_only=True):
     """What came in but for its body; header names are lower case."""
 
     method: str
     path: str
-    query: Mapping[str, str] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    address: str | None = field(repr=False)
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    address: str | None
     """The peer's address, or the one a trusted proxy vouches for."""
-    receive: Receive = field(repr=False)
+    receive: Receive
 
 
-def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def read_headers(raw: Collection[tuple[bytes, bytes]]) -> dict[str, str]:
     """Join repeated headers (RFC 9110, 5.3); raises Problem 400 for those that must stand alone."""
-    headers: dict[str, str] = {}
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    if len(headers) == len(raw):
+        return headers
+    headers = {}
     for name_bytes, value_bytes in raw:
         name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
         if name not in headers:
@@ -122,6 +123,10 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def read_query(raw: bytes) -> dict[str, str]:
     """The query's parameters, the last of each name; raises Problem 400 where it is not UTF-8."""
+    if raw.isascii() and b"%" not in raw and b"+" not in raw and b"&" not in raw:
+        # One parameter as it stands, such as a site's key.
+        name, _, value = raw.decode("ascii").partition("=")
+        return {name: value} if raw else {}
     try:
         return dict(
             parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)

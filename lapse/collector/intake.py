@@ -19,7 +19,7 @@ _TRUE = {"1", "true"}
 _ONE_CLICK = ("List-Unsubscribe", "One-Click")
 
 
-def _limit(rates: Rates, key: tuple[str, ...], arrival: Arrival) -> None:
+def _limit(rates: Rates, key: tuple[str, str], arrival: Arrival) -> None:
     """Raise Problem 429 for a browser over the rate; servers speak for many people from one address."""
     if arrival.server:
         return
@@ -70,7 +70,7 @@ async def take_form(edge: Edge, request: Request, name: str) -> Response:
     source = _form(name, arrival)
     _limit(edge.form_rates, (arrival.site, name), arrival)
     limits = edge.settings.limits
-    body = await read_body(request, limits, ("json", "urlencoded", "multipart"))
+    body = await read_body(request, limits, edge.deadlines, ("json", "urlencoded", "multipart"))
     if body.media == "json":
         submission = forms.from_json(read_json(body.data), limits.fields)
     else:
@@ -78,7 +78,7 @@ async def take_form(edge: Edge, request: Request, name: str) -> Response:
     event = forms.submitted(submission, name, source, arrival, edge.random)
     if _dry(request):
         return json_response(200, {"dry_run": True, **_foreseen(event, source, arrival)})
-    for reason in sorted({forms.reason_of(signal) for signal in event.signals} - {""}):
+    for reason in sorted({forms.reason_of(signal) for signal in event.signals or ()} - {""}):
         metrics.SUSPECT.labels(reason).inc()
     stored = await edge.delivery.store([to_send(event)])
     page = _page(request, body, source, arrival)
@@ -112,7 +112,7 @@ async def take_beacons(edge: Edge, request: Request) -> Response:
         raise Problem(404, "unknown_source", "the policy takes no browser events")
     _limit(edge.beacon_rates, (arrival.site, "e"), arrival)
     limits = edge.settings.limits
-    body = await read_body(request, limits, ("json", "text"))
+    body = await read_body(request, limits, edge.deadlines, ("json", "text"))
     events = beacons.observed(read_json(body.data), source, arrival, limits, edge.random)
     if _dry(request):
         foreseen = [_foreseen(event, source, arrival) for event in events]
@@ -130,7 +130,7 @@ async def take_signal(edge: Edge, request: Request) -> Response:
     arrival = edge.arrival(request)
     _limit(edge.form_rates, (arrival.site, "s"), arrival)
     limits = edge.settings.limits
-    body = await read_body(request, limits, ("json", "text"))
+    body = await read_body(request, limits, edge.deadlines, ("json", "text"))
     event = signals.stated(read_json(body.data), arrival, limits, edge.random)
     stored = await edge.delivery.store([to_send(event)])
     return json_response(202, {"event_id": event.event_id.hex(), "stored": stored})
@@ -145,7 +145,7 @@ async def unsubscribe(edge: Edge, request: Request, token: str) -> Response:
     if read is None:
         raise Problem(404, "token_invalid", "no mail carries this link")
     limits = edge.settings.limits
-    body = await read_body(request, limits, ("urlencoded", "multipart"))
+    body = await read_body(request, limits, edge.deadlines, ("urlencoded", "multipart"))
     if _ONE_CLICK not in read_pairs(body, limits):
         raise Problem(422, "bad_argument", "the body must be List-Unsubscribe=One-Click")
     at = edge.now()

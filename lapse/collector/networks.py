@@ -48,8 +48,8 @@ class Networks:
         parsed = parse_address(address) if isinstance(address, str) else None
         if parsed is None:
             return False
-        at = bisect_right(self.starts[parsed.version], int(parsed)) - 1
-        return at >= 0 and int(parsed) <= self.ends[parsed.version][at]
+        at = bisect_right(self.starts[parsed.version], parsed.number) - 1
+        return at >= 0 and parsed.number <= self.ends[parsed.version][at]
 
 
 class NetworkFile:

@@ -4,8 +4,6 @@ The answer waits for nothing, because nobody is promised anything by it, and so 
 expired token cannot be told apart by time.
 """
 
-import asyncio
-
 from lapse.collector import metrics
 from lapse.collector.edge import Edge
 from lapse.collector.http import Headers, Problem, Scope, Send, read_headers
@@ -24,7 +22,7 @@ class Pixels:
 
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way = 0
         self._second = 0
         self._counts: dict[bytes, int] = {}
 
@@ -42,26 +40,25 @@ class Pixels:
         head = scope["method"] == "HEAD"
         await send({"type": "http.response.start", "status": 200, "headers": GIF_HEADERS})
         await send({"type": "http.response.body", "body": b"" if head else GIF})
-        metrics.PIXELS.labels("authentic" if read else "forged", scope["method"]).inc()
+        metrics.pixels("authentic" if read else "forged", scope["method"]).inc()
         if read is not None and not head:
-            self._remember(scope, token, read)
+            await self._remember(scope, token, read)
 
-    async def close(self, seconds: float) -> None:
-        """Wait for the opens that are still on their way."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
-
-    def _remember(self, scope: Scope, token: str, read: tokens.PixelToken) -> None:
-        if len(self._tasks) >= self._edge.settings.limits.pixels_in_flight:
+    async def _remember(self, scope: Scope, token: str, read: tokens.PixelToken) -> None:
+        if self._under_way >= self._edge.settings.limits.pixels_in_flight:
             metrics.LOST.labels("full").inc()
             return
         event = self._event(scope, token, read)
         if event is None:
             metrics.LOST.labels("flood").inc()
             return
-        task = asyncio.create_task(self._keep(event))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._under_way += 1
+        try:
+            await self._edge.delivery.store([to_send(event)])
+        except Unavailable:
+            metrics.LOST.labels("full").inc()
+        finally:
+            self._under_way -= 1
 
     def _event(self, scope: Scope, token: str, read: tokens.PixelToken) -> EmailOpened | None:
         """The open; None for the seventeenth of one message within a second, which no id is left for."""
@@ -94,9 +91,3 @@ class Pixels:
             return read_headers(raw)
         except Problem:
             return {}
-
-    async def _keep(self, event: EmailOpened) -> None:
-        try:
-            await self._edge.delivery.store([to_send(event)])
-        except Unavailable:
-            metrics.LOST.labels("full").inc()

@@ -1,34 +1,38 @@
 """The collector's way to Kafka: a port, its twin in memory, and confluent-kafka behind it.
 
-librdkafka acknowledges on its own thread; acknowledgements are collected there and handed to the event loop
-by one `call_soon_threadsafe` per batch, because one per record costs more than the record.
+librdkafka's callbacks run where it is polled, and that is the event loop itself, by a timer while anything is
+under way: a thread of its own would wait for the interpreter's lock behind every request (5 ms at worst), and
+hand each acknowledgement over to the loop at a price above the record's.
 """
 
 import asyncio
+import contextlib
 import logging
-import threading
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as Librdkafka
 
 from lapse.collector.framing import Spooled
 from lapse.collector.settings import KafkaSettings
-from schemas.errors import Unavailable
 
 _log = logging.getLogger(__name__)
+_BUSY_SECONDS = 0.001
+"""How often acknowledgements are looked for while any is awaited: uvloop's shortest timer."""
+_IDLE_SECONDS = 0.1
+"""How often what the client has to say is heard otherwise."""
+_PURGE_SECONDS = 1.0
 
 
 class Producer(Protocol):
     """Puts events on their topics."""
 
-    async def send(self, event: Spooled) -> None:
-        """Return once the broker has acknowledged the event on all in-sync replicas.
+    async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
+        """Return once the broker has acknowledged on all in-sync replicas, or has not in time.
 
-        Raises `Unavailable` when it has not in time; the event may be there all the same.
+        What is returned, in order, was not acknowledged; it may be there all the same.
         """
 
     async def probe(self) -> bool:
@@ -45,12 +49,14 @@ class MemoryProducer:
         self.sent: list[Spooled] = []
         self.away = False
 
-    async def send(self, event: Spooled) -> None:
-        """Keep the event, or say that the broker is away."""
+    async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
+        """Keep the events, or none while the broker is away."""
         await asyncio.sleep(0)
         if self.away:
-            raise _unacknowledged("broker away")
-        self.sent.append(event)
+            return list(events)
+        for event in events:
+            self.sent.append(event)
+        return []
 
     async def probe(self) -> bool:
         """Whether it takes events."""
@@ -60,25 +66,38 @@ class MemoryProducer:
         """Nothing is ever under way."""
 
 
-def _unacknowledged(why: str) -> Unavailable:
-    return Unavailable(
-        "unavailable", f"Kafka did not acknowledge: {why}", "", "wait until the broker is back"
-    )
+class _Flight:
+    """Events that were sent together, and the future of whoever waits for all of them."""
+
+    __slots__ = ("_left", "landed", "lost")
+
+    def __init__(self, landed: asyncio.Future[None], count: int) -> None:
+        self.landed = landed
+        self.lost: list[Spooled] = []
+        self._left = count
+
+    def land(self, event: Spooled, error: object, _message: object = None) -> None:
+        """Librdkafka's word on one of them; `error` is None for an acknowledgement."""
+        if error is not None:
+            self.lost.append(event)
+        self._left -= 1
+        # Whoever waited may be gone: what was sent stays sent.
+        if not self._left and not self.landed.done():
+            self.landed.set_result(None)
 
 
 class KafkaProducer:
-    """Idempotent, acks=all, Java's partitioner; built lazily on the loop that sends."""
+    """Idempotent, acks=all, Java's partitioner; made on the loop that sends."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._settled: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
-        self._scheduled = False
-        self._fatal = False
         self._loop = asyncio.get_running_loop()
-        self._stop = threading.Event()
+        self._fatal = False
         self._client = self._build()
-        self._thread = threading.Thread(target=self._poll, name="kafka-acks", daemon=True)
-        self._thread.start()
+        self._leaving: list[Any] = []
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._timer = self._loop.call_later(_IDLE_SECONDS, self._look)
 
     def _build(self) -> Any:
         milliseconds = round(self._settings.ack_seconds * 1000)
@@ -105,46 +124,55 @@ class KafkaProducer:
         if error.fatal():
             self._fatal = True
 
-    def _poll(self) -> None:
-        while not self._stop.is_set():
-            self._client.poll(0.1)
-            if self._fatal:
-                # A producer that lost its sequence never sends again; what it had fails and is spooled.
-                self._client.purge()
-                self._client.flush(1.0)
-                self._client, self._fatal = self._build(), False
+    # ---- polling ---------------------------------------------------------------------------------------
+    def _look(self) -> None:
+        self._client.poll(0)
+        if self._fatal:
+            self._replace()
+        if self._leaving:
+            self._bury()
+        if not self._leaving and not len(self._client):
+            self._quiet.set()
+        self._timer = self._loop.call_later(
+            _IDLE_SECONDS if self._quiet.is_set() else _BUSY_SECONDS, self._look
+        )
 
-    async def send(self, event: Spooled) -> None:
-        """Hand the event to librdkafka and wait for its acknowledgement."""
-        future: asyncio.Future[None] = self._loop.create_future()
-        try:
-            self._client.produce(
-                event.topic, event.value, headers=event.headers, on_delivery=partial(self._delivered, future)
-            )
-        except BufferError:
-            raise _unacknowledged("its queue is full") from None
-        except KafkaException as error:
-            raise _unacknowledged(_name_of(error)) from None
-        await asyncio.shield(future)
+    def _replace(self) -> None:
+        """A producer that lost its sequence never sends again; what it had fails and is spooled."""
+        self._leaving.append(self._client)
+        self._client.purge()
+        self._client, self._fatal = self._build(), False
 
-    def _delivered(self, future: "asyncio.Future[None]", error: KafkaError | None, _message: Message) -> None:
-        self._settled.append((future, error))
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon_threadsafe(self._settle)
+    def _bury(self) -> None:
+        """Hear the last words of the clients that were replaced."""
+        for client in self._leaving:
+            client.poll(0)
+        self._leaving = [client for client in self._leaving if len(client)]
+        self._fatal = False
 
-    def _settle(self) -> None:
-        self._scheduled = False
-        while self._settled:
-            future, error = self._settled.popleft()
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(_unacknowledged(error.name()))
-                # A request that has gone away must not leave an unread error behind.
-                future.exception()
+    # ---- sending ---------------------------------------------------------------------------------------
+    async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
+        """Hand the events to librdkafka and wait for their acknowledgements."""
+        if not events:
+            return []
+        flight = _Flight(self._loop.create_future(), len(events))
+        produce = self._client.produce
+        for event in events:
+            told = partial(flight.land, event)
+            try:
+                produce(event.topic, event.value, headers=event.headers, on_delivery=told)
+            except (BufferError, KafkaException) as error:
+                # Its queue is full, or it is broken: what it says of a record that it took comes later.
+                told(error)
+        if self._quiet.is_set():
+            self._quiet.clear()
+            self._timer.cancel()
+            self._timer = self._loop.call_later(_BUSY_SECONDS, self._look)
+        await flight.landed
+        if len(flight.lost) < 2:
+            return flight.lost
+        lost = set(map(id, flight.lost))
+        return [event for event in events if id(event) in lost]
 
     async def probe(self) -> bool:
         """Ask for the brokers, off the loop."""
@@ -157,18 +185,15 @@ class KafkaProducer:
             return False
 
     async def close(self, seconds: float) -> None:
-        """Flush, give up what is left, and end the thread that polls."""
-        await asyncio.to_thread(self._close, seconds)
-        self._settle()
-
-    def _close(self, seconds: float) -> None:
-        if self._client.flush(seconds):
+        """Wait for what is under way, give up what is left, and poll no more."""
+        if not await self._landed(seconds):
             self._client.purge()
-            self._client.flush(1.0)
-        self._stop.set()
-        self._thread.join()
+            await self._landed(_PURGE_SECONDS)
+        self._timer.cancel()
 
-
-def _name_of(error: KafkaException) -> str:
-    details: Sequence[Any] = error.args
-    return str(details[0].name()) if details and isinstance(details[0], KafkaError) else "client error"
+    async def _landed(self, seconds: float) -> bool:
+        """Whether nothing is under way any more, by then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
+        return self._quiet.is_set()

@@ -115,7 +115,6 @@ class Collector:
             task.cancel()
         await asyncio.gather(*self._tasks[1:], return_exceptions=True)
         await self.edge.delivery.close(self.settings.flush_seconds)
-        await self.app.pixels.close(self.settings.flush_seconds)
         self.edge.delivery.close_spool()
 
     async def _refresh(self) -> None:

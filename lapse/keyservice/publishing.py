@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from lapse.collector.framing import Spooled
 from lapse.collector.producer import Producer
 from schemas import codec
+from schemas.errors import Unavailable
 from schemas.models import SignalReceived
 
 TOPIC = "intake.signal"
@@ -26,10 +26,8 @@ class Signals:
         if not signals:
             return
         producer = self._producer = self._producer or self._connect()
-        sends = [producer.send(_event(signal)) for signal in signals]
-        for failed in await asyncio.gather(*sends, return_exceptions=True):
-            if isinstance(failed, BaseException):
-                raise failed
+        if await producer.send([_event(signal) for signal in signals]):
+            raise Unavailable("unavailable", "Kafka did not acknowledge", "", "wait until the broker is back")
 
     async def close(self) -> None:
         """Let go of the broker."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapse.collector.access import client_address, cors, prefix_of
+from lapse.collector.access import client_address, cors, parse_address, prefix_of, ranges
 from lapse.collector.body import Body, Media, read_json, read_pairs
 from lapse.collector.forms import from_json, from_pairs
-from lapse.collector.http import Problem, pointer, read_headers
+from lapse.collector.http import Problem, pointer, read_headers, read_query
 from lapse.collector.networks import NetworkFile, Networks
 from lapse.collector.opens import GIF, Sources, open_kind
 from lapse.collector.rates import Rates
@@ -155,14 +156,40 @@ def test_forwarded_counts_only_from_trusted_proxies(
     peer: str | None, forwarded: str | None, client: str | None
 ) -> None:
     """Read from the right, as far as proxies we trust vouch for it."""
-    assert client_address(peer, forwarded, [ip_network("10.0.0.0/8")]) == client
+    assert client_address(peer, forwarded, ranges([ip_network("10.0.0.0/8")])) == client
+
+
+@given(st.ip_addresses().map(str) | st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){3}", fullmatch=True) | st.text())
+def test_addresses_are_read_as_the_standard_library_reads_them(text: str) -> None:
+    """The quick way takes neither more nor less; an address has one spelling."""
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        assert parse_address(text) is None
+        return
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    expected = mapped or address
+    assert parse_address(text) == (expected.version, int(expected), str(expected))
+
+
+@given(st.binary(max_size=40) | st.from_regex(rb"[ -~]*", fullmatch=True))
+def test_a_query_is_read_as_the_standard_library_reads_it(raw: bytes) -> None:
+    """The quick way for one plain parameter changes nothing."""
+    try:
+        expected = dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except ValueError:
+        expected = None
+    try:
+        assert read_query(raw) == expected
+    except Problem:
+        assert expected is None or raw.count(b"&") >= 20
 
 
 def test_prefixes_are_a_subscribers() -> None:
     """/24 of IPv4, /56 of IPv6."""
     assert prefix_of("203.0.113.1") == prefix_of("203.0.113.254") != prefix_of("203.0.114.1")
     assert prefix_of("2001:db8:0:1::1") == prefix_of("2001:db8:0:ff::9") != prefix_of("2001:db8:0:100::1")
-    assert prefix_of(None) == ""
+    assert prefix_of(None) is None
 
 
 # ---- opens -------------------------------------------------------------------------------------------------
