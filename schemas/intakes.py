@@ -1,0 +1,150 @@
+"""What the collector takes in as Avro bytes, laid out by hand: a request pays for it once an event.
+
+Byte for byte what `codec.encode` writes for the same record, in a quarter of the time; a test holds the two
+together, and with them the versions of the schemas. What does not fit its schema goes by way of the codec,
+which says so.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import get_args
+
+from schemas import codec, framing
+from schemas.avrobytes import NUMBERS, number
+from schemas.avrobytes import string as encoded
+from schemas.models import (
+    ConsentStatement,
+    CookieObserved,
+    EmailOpened,
+    FormSubmitted,
+    Identifier,
+    IdentifierKind,
+    OpenKind,
+    Record,
+)
+
+_KINDS = {kind: NUMBERS[n] for n, kind in enumerate(get_args(IdentifierKind))}
+_OPENS = {kind: NUMBERS[n] for n, kind in enumerate(get_args(OpenKind))}
+_BOOLEANS = {False: b"\0", True: b"\1"}
+_SOME = NUMBERS[1]
+"""The branch of `["null", "string"]` that a string takes."""
+
+header = lru_cache(maxsize=16)(framing.header)
+word = lru_cache(maxsize=1024)(encoded)
+"""A string of the policy's, such as the name of a field or a purpose: there are few of them."""
+
+
+def encode(record: Record) -> bytes:
+    """Return the framed record; BadInput as `codec.encode`."""
+    lay = _LAYS.get(type(record))
+    if lay is None:
+        return codec.encode(record)
+    try:
+        framed = b"".join(lay(header(codec.schema_id(type(record))), record))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return codec.encode(record)
+    return framed if len(framed) <= framing.MAX_BYTES else codec.encode(record)
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return (NUMBERS[len(data)] if len(data) < len(NUMBERS) else number(len(data))) + data
+
+
+def _optional(value: str | None) -> bytes:
+    return b"\0" if value is None else _SOME + _text(value)
+
+
+def _texts(values: Mapping[str, str]) -> bytes:
+    if not values:
+        return b"\0"
+    parts = [NUMBERS[len(values)]]
+    for name, value in values.items():
+        parts += word(name), _text(value)
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def _consents(values: Sequence[ConsentStatement]) -> bytes:
+    if not values:
+        return b"\0"
+    parts = [NUMBERS[len(values)]]
+    for each in values:
+        parts += word(each.purpose), _BOOLEANS[each.granted], _optional(each.notice)
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def _identifiers(values: Sequence[Identifier]) -> bytes:
+    if not values:
+        return b"\0"
+    parts = [NUMBERS[len(values)]]
+    for each in values:
+        parts += _KINDS[each.kind], _text(each.value)
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def _words(values: Sequence[str]) -> bytes:
+    return b"".join((NUMBERS[len(values)], *map(_text, values), b"\0")) if values else b"\0"
+
+
+def _form(head: bytes, event: FormSubmitted) -> Sequence[bytes]:
+    return (
+        head,
+        _fixed(event.event_id),
+        number(event.collected_at),
+        word(event.site),
+        word(event.form),
+        _identifiers(event.identifiers),
+        _texts(event.fields),
+        _consents(event.consents),
+        _optional(event.notice),
+        _words(event.signals),
+        _BOOLEANS[event.backfill],
+    )
+
+
+def _opened(head: bytes, event: EmailOpened) -> Sequence[bytes]:
+    return (
+        head,
+        _fixed(event.event_id),
+        number(event.collected_at),
+        word(event.site),
+        _text(event.token),
+        _OPENS[event.open_kind],
+        _optional(event.ip),
+        _optional(event.user_agent),
+    )
+
+
+def _cookie(head: bytes, event: CookieObserved) -> Sequence[bytes]:
+    return (
+        head,
+        _fixed(event.event_id),
+        number(event.collected_at),
+        word(event.site),
+        _optional(event.cookie_id),
+        _text(event.name),
+        _text(event.url),
+        _optional(event.referrer),
+        _optional(event.ip),
+        _optional(event.user_agent),
+        _texts(event.properties),
+        _consents(event.consents),
+        _optional(event.notice),
+        _words(event.signals),
+    )
+
+
+def _fixed(event_id: bytes) -> bytes:
+    if len(event_id) != 16:
+        raise ValueError
+    return event_id
+
+
+_LAYS: Mapping[type[Record], Callable[[bytes, object], Sequence[bytes]]] = {
+    FormSubmitted: _form,
+    EmailOpened: _opened,
+    CookieObserved: _cookie,
+}  # type: ignore[dict-item]  # each is called with its own kind alone
