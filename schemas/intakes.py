@@ -7,7 +7,7 @@ which says so.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import get_args
+from typing import Any, get_args
 
 from schemas import codec, framing
 from schemas.avrobytes import NUMBERS, number
@@ -143,8 +143,8 @@ def _fixed(event_id: bytes) -> bytes:
     return event_id
 
 
-_LAYS: Mapping[type[Record], Callable[[bytes, object], Sequence[bytes]]] = {
+_LAYS: Mapping[type[Record], Callable[[bytes, Any], Sequence[bytes]]] = {
     FormSubmitted: _form,
     EmailOpened: _opened,
     CookieObserved: _cookie,
-}  # type: ignore[dict-item]  # each is called with its own kind alone
+}

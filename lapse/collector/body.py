@@ -50,7 +50,7 @@ def media_of(request: Request, allowed: tuple[Media, ...]) -> tuple[Media, bytes
         raise Problem(415, "media_type", "send the body without a content encoding")
     said = request.headers.get("content-type", "")
     usual = _USUAL.get(said)
-    if usual in allowed and usual is not None and usual != "multipart":
+    if usual is not None and usual in allowed and usual != "multipart":
         return usual, b""
     kind, options = parse_options_header(said)
     media = _MEDIA.get(kind.decode("latin-1").lower())

@@ -4,6 +4,8 @@ The answer waits for nothing, because nobody is promised anything by it, and so 
 expired token cannot be told apart by time.
 """
 
+import asyncio
+
 from lapse.collector import metrics
 from lapse.collector.edge import Edge
 from lapse.collector.http import Headers, Problem, Scope, Send, read_headers
@@ -42,6 +44,8 @@ class Pixels:
         await send({"type": "http.response.body", "body": b"" if head else GIF})
         metrics.pixels("authentic" if read else "forged", scope["method"]).inc()
         if read is not None and not head:
+            # The answer leaves the process first: what is done for an authentic token must not delay it.
+            await asyncio.sleep(0)
             await self._remember(scope, token, read)
 
     async def _remember(self, scope: Scope, token: str, read: tokens.PixelToken) -> None:

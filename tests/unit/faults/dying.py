@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lapse.collector import KafkaSettings, SpoolSettings
@@ -18,7 +19,6 @@ from lapse.collector.framing import Spooled
 from lapse.collector.spool import Spool
 from lapse.faults import armed
 from lapse.layout import Layout
-from schemas.errors import Unavailable
 
 EVENTS = 6
 
@@ -34,11 +34,13 @@ class FileKafka:
         """Whether it is there."""
         return not self._away
 
-    async def send(self, event: Spooled) -> None:
-        """Append, or fail."""
+    async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
+        """Append, or take nothing."""
         if self._away:
-            raise Unavailable("unavailable", "away", "kafka")
-        os.write(self._file, event.event_id.hex().encode() + b"\n")
+            return list(events)
+        for event in events:
+            os.write(self._file, event.event_id.hex().encode() + b"\n")
+        return []
 
     async def close(self, seconds: float) -> None:
         """Nothing is buffered."""
