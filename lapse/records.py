@@ -82,7 +82,12 @@ def in_words(found: Mapping[str, Any]) -> dict[str, object]:
         for topic, at in found["offsets"].items()
     )
     verdicts = Lines(line for verdict in found["verdicts"] for line in _verdict_lines(verdict))
-    return {**found, "links": links, "verdicts": verdicts, "offsets": places}
+    revisions = Lines(
+        f"{each['revision']}: {each['outcome']}" + (f", {each['code']}" if each["code"] else "")
+        for each in found["revisions"]
+    )
+    words = {"revisions": revisions, "links": links, "verdicts": verdicts, "offsets": places}
+    return {**found, **words}
 
 
 def _verdict_lines(verdict: Mapping[str, Any]) -> Iterator[str]:
@@ -136,6 +141,7 @@ def _document(here: Installation, event_id: EventId, record: RecordId, found: Fo
         "outcome": entry.outcome,
         "code": entry.code,
         "revision": entry.revision,
+        "revisions": _revisions(found),
         "source": entry.source,
         "policy": entry.policy,
         "links": [
@@ -145,6 +151,13 @@ def _document(here: Installation, event_id: EventId, record: RecordId, found: Fo
         "verdicts": [_verdict(plan, entry, number) for number in range(len(entry.verdicts))],
         "offsets": _offsets(here, record, found),
     }
+
+
+def _revisions(found: Found) -> list[dict[str, Any]]:
+    """How each revision of the record ended, the first one first."""
+    numbers = sorted({entry.revision for _, entry in found.entries})
+    ends = [Found(tuple(each for each in found.entries if each[1].revision == n)).decisive for n in numbers]
+    return [{"revision": e.revision, "outcome": e.outcome, "code": e.code} for e in ends]
 
 
 def _verdict(plan: PolicyPlan, entry: RecordDecided, number: int) -> dict[str, Any]:

@@ -145,7 +145,7 @@ hidden: closed
 destroyed: closed
     The key of the period has been destroyed.
     Remove your copy; nothing brings it back.
-superseded: refused closed
+superseded: discarded refused closed
     A newer revision of the record exists.
     Use the delivery with the highest revision.
 # answers to callers
@@ -188,19 +188,19 @@ rate_limited: error
 unavailable: error
     Broker, vault or registry does not answer, and nothing can be kept meanwhile.
     Try again; `lapse doctor` says which.
-conflict: error
+conflict: discarded error
     Somebody else changed the same thing first.
     Read it again and repeat.
 fenced: error
     Another worker has taken over the partition.
     Nothing; this worker seeks to where the other one is.
-unsigned: error refused
+unsigned: discarded error refused
     The command carries no signature.
     Sign with an operator's key that the policy names.
-bad_signature: error refused
+bad_signature: discarded error refused
     The signature does not fit the command and the key it names.
     Sign the command as it is sent, with the key named in `key_id`.
-unknown_key: error refused
+unknown_key: discarded error refused
     The policy names no operator's key of this id.
     Publish a policy with the key, or sign with one it has.
 right_not_named: error refused
@@ -212,7 +212,7 @@ not_objectable: error refused
 shared: error
     The identifier leads to more than one person.
     Name one that is theirs alone, or let them show that it is theirs and say how with `--proven`.
-stale_command: error refused
+stale_command: discarded error refused
     A command reached the log more than 30 days after it was signed, or dated more than a day ahead.
     Sign it anew; set the clock of the host that signs.
 replayed: error refused

@@ -212,6 +212,27 @@ class RecordTagged(Record, frozen=True, kw_only=True):
     compartments: list[Compartment]
 
 
+class FieldsCorrected(Clear, frozen=True, kw_only=True):
+    """On `intake.form`: an operator's correction of a record (GDPR Art. 16), its fields as they are from now
+    on.
+
+    `fields` are all of them; policy, source, time and links are the record's. Signed as a command is.
+    """
+
+    command_id: CommandId
+    ordered_by: str
+    at: Micros
+    key_id: str
+    signature: bytes
+    record_id: RecordId
+    revision: int
+    source: str
+    policy: int
+    collected_at: Micros
+    links: list[Link]
+    fields: dict[str, str]
+
+
 class VerdictGrant(Record, frozen=True, kw_only=True):
     """A processor may have these categories for the purpose of link number `link`."""
 
@@ -543,6 +564,15 @@ class RequestClosed(Command, frozen=True, kw_only=True):
     right: Right
     outcome: RequestOutcome
     reason: str
+
+
+class RecordRectified(Command, frozen=True, kw_only=True):
+    """Applied by the system: only this revision of a record opens any more. A restored vault applies it
+    again.
+    """
+
+    record_id: RecordId
+    revision: int
 
 
 class RetentionOrdered(Command, frozen=True, kw_only=True):

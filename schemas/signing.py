@@ -14,15 +14,17 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from schemas.models import CheckpointSigned, Command, ReceiptGiven
+from schemas.models import CheckpointSigned, Command, FieldsCorrected, ReceiptGiven
 
-S = TypeVar("S", bound=Command | CheckpointSigned)
+Signed = Command | CheckpointSigned | FieldsCorrected
+"""What names the key that signed it."""
+S = TypeVar("S", bound=Signed)
 
 PREFIX = b"lapse/v1/signed\n"
 """Keeps a signature of ours from meaning anything elsewhere."""
 
 
-def message(record: Command | CheckpointSigned | ReceiptGiven) -> bytes:
+def message(record: Signed | ReceiptGiven) -> bytes:
     """Return the canonical bytes that are signed."""
     values: dict[str, Any] = {"type": type(record).__name__}
     for field in msgspec.structs.fields(record):
@@ -48,7 +50,7 @@ def sign(record: S, private_key: bytes) -> S:
     return msgspec.structs.replace(record, signature=signature)
 
 
-def verify(record: Command | CheckpointSigned, public_keys: Mapping[str, bytes]) -> bool:
+def verify(record: Signed, public_keys: Mapping[str, bytes]) -> bool:
     """Say whether the key that `key_id` names (32 bytes each) signed exactly this record."""
     key = public_keys.get(record.key_id)
     if key is None:
@@ -69,6 +71,8 @@ def _is_default(field: msgspec.structs.FieldInfo, value: object) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 

@@ -42,6 +42,7 @@ from streams.tagout import TagOutput
 from streams.tagplan import Entry, TagWork
 from streams.tagstage import TagJudge
 from streams.upkeep import Upkeep
+from vault.herald import Herald
 from vault.port import Tx, Vault
 
 GROUPS = {
@@ -85,7 +86,9 @@ class Tag(Owing[TagWork]):
         return self.judge_.repeat(tx, arrived, planned, plans)
 
     async def produce(self, part: Part, work: TagWork) -> None:
-        """Seal and send."""
+        """Seal and send; a restored vault must know of a new revision before anybody reads it (model m8)."""
+        if work.corrects:
+            await self.drained()
         await self.output.send(part, work)
 
     def settle(self, tx: Tx, work: TagWork) -> None:
@@ -95,11 +98,14 @@ class Tag(Owing[TagWork]):
 
 # ---- 2. route: sealed records in; decisions out, then what each processor may have, sealed for it ----------
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route(Quiet[RouteWork]):
-    """Decides again under today's policy; destroys nothing and counts nothing."""
+class Route(Owing[RouteWork]):
+    """Decides again under today's policy; destroys nothing and counts nothing, but owes a word to whoever is
+    left with an old revision.
+    """
 
     plans: PlanBook
     reader: RecordReader
+    herald: Callable[[Plans], Herald]
     output: RouteOutput
     crash: Crash
     entry: Any = None
@@ -110,7 +116,7 @@ class Route(Quiet[RouteWork]):
 
     def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], _: object) -> RouteWork:
         """Commit 1: links followed, verdicts made, and written down who must be told of a lapse."""
-        return routestage.decide(tx, part.still(read[1]), read[0])
+        return routestage.decide(tx, part.still(read[1]), read[0], self.herald)
 
     async def produce(self, part: Part, work: RouteWork) -> None:
         """The decision is acknowledged before the delivery it allows."""

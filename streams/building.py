@@ -33,6 +33,7 @@ from streams.agents import (
 from streams.announcing import Announcer, Gone, drained, nobody
 from streams.chunks import Chunks
 from streams.control import ControlJudge
+from streams.correcting import CorrectionJudge
 from streams.expanding import Expander
 from streams.expiring import Expiry
 from streams.faults import Crash, never
@@ -167,7 +168,11 @@ def tag(around: Surroundings) -> Chunks[Any]:
     stage = Tag(
         plans=PlanBook(around.vault),
         reader=IntakeReader(vault=around.vault, pixel_keys=around.pixel_keys),
-        judge_=TagJudge(new_key=partial(new_key, around.draw), herald=around.herald),
+        judge_=TagJudge(
+            new_key=partial(new_key, around.draw),
+            herald=around.herald,
+            corrections=CorrectionJudge(keys=around.keys, herald=around.herald, own_key=SERVICE),
+        ),
         output=TagOutput(around.out, slot_key=around.vault.secrets.slot, draw=around.draw),
         drained=around.drained,
     )
@@ -178,7 +183,14 @@ def route(around: Surroundings) -> Chunks[Any]:
     """The handle of every `records.<horizon>`."""
     output = RouteOutput(out=around.out, secrets=around.vault.secrets, draw=around.draw)
     reader = RecordReader(around.vault)
-    stage = Route(plans=PlanBook(around.vault), reader=reader, output=output, crash=around.crash)
+    stage = Route(
+        plans=PlanBook(around.vault),
+        reader=reader,
+        herald=around.herald,
+        output=output,
+        crash=around.crash,
+        drained=around.drained,
+    )
     return _chunks(around, "route", stage)
 
 

@@ -20,6 +20,7 @@ from schemas.models import (
     PolicyPublished,
     ProcessorApproved,
     ProcessorSuspended,
+    RecordRectified,
     RequestClosed,
     RequestDecided,
     RequestStepped,
@@ -38,6 +39,7 @@ from streams.stage import Finding, Judged, Part, is_tick
 from vault.herald import Herald, announce_recall
 from vault.holds import place_hold, release_hold
 from vault.port import Tx
+from vault.rectifying import rectify_again
 from vault.transaction import destroying
 from vault.values import PolicyRow, ProcessorState, RetentionOrder
 
@@ -123,15 +125,29 @@ class ControlJudge:
             case HoldReleased():
                 release_hold(tx, command.hold_id)
                 return {}
+            case RetentionOrdered():
+                return _shorten(tx, command, plans)
+        return self._of_people(tx, command, plans, steps)
+
+    def _of_people(self, tx: Tx, command: Command, plans: Plans, steps: list[RequestStepped]) -> Detail:
+        match command:
             case RequestDecided():
                 return decide(tx, command, plans, self.herald(plans), steps)
             case RestrictionLifted():
                 return lift(tx, command, steps)
             case RequestClosed():
                 return close(tx, command, steps)
-            case RetentionOrdered():
-                return _shorten(tx, command, plans)
+            case RecordRectified():
+                return self._rectify(tx, command, plans)
         raise BadInput("bad_argument", "no such command", type(command).__name__)
+
+    def _rectify(self, tx: Tx, command: RecordRectified, plans: Plans) -> Detail:
+        """In a restored vault alone: what the system said of itself. A correction is no command."""
+        if command.key_id != self.own_key:
+            do = "correct it: lapse subject correct"
+            raise Refused("forbidden", "nobody orders a revision", "control", do)
+        rectify_again(tx, self.herald(plans), command.record_id, command.revision)
+        return {}
 
     def _publish(self, tx: Tx, command: PolicyPublished, plans: Plans) -> Detail:
         policy = load(command.body, where=f"policy {command.version}")

@@ -11,12 +11,14 @@ from schemas.models import (
     AnchorReached,
     Command,
     ConsentStated,
+    FieldsCorrected,
     HoldPlaced,
     HoldReleased,
     PolicyPublished,
     ProcessorApproved,
     ProcessorNotified,
     ProcessorSuspended,
+    RecordRectified,
     RequestClosed,
     RequestDecided,
     RestrictionLifted,
@@ -38,6 +40,7 @@ Obeyed = (
     | RequestDecided
     | RestrictionLifted
     | RequestClosed
+    | RecordRectified
     | RetentionOrdered
 )
 """Every command there is."""
@@ -141,7 +144,7 @@ remembered for longer (`upkeep.COMMANDS_FOR`), so that none is ever carried out 
 """
 
 
-def stale(command: Command, appended: Micros, *, own: bool) -> str | None:
+def stale(command: Command | FieldsCorrected, appended: Micros, *, own: bool) -> str | None:
     """Why a command signed long before it came does not count: its replay might go unnoticed.
 
     `appended` is the broker's time. What the system signs itself (`own`) bears the vault's time, which may be

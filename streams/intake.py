@@ -15,7 +15,7 @@ from schemas import codec
 from schemas.errors import Rejected
 from schemas.events import EVENTS, EventReader
 from schemas.ids import EventId, Micros, RecordId
-from schemas.models import CookieObserved, EmailOpened, FormSubmitted
+from schemas.models import CookieObserved, EmailOpened, FieldsCorrected, FormSubmitted
 from schemas.plan import Plans, PolicyPlan
 from streams import tagging
 from streams.chunks import POISON
@@ -32,6 +32,8 @@ from vault.tokens import read as read_token
 RELEASED = "lapse-released"
 """Header of an event released from quarantine: its original time and a MAC only the vault's holders can make.
 """
+CORRECTIONS = "intake.form"
+"""Where an operator's corrections come in, among the forms they are of."""
 NAMELESS = RecordId(bytes(16))
 """Id of what has none yet."""
 PRIMARY = ("email", "account", "phone", "cookie", "token")
@@ -50,6 +52,7 @@ class Arrived(msgspec.Struct, kw_only=True, gc=False):
     received: Micros
     record_id: RecordId
     event: tagging.Event | None = None
+    correction: FieldsCorrected | None = None
     code: str | None = None
     path: str | None = None
     schema_id: int | None = None
@@ -105,6 +108,11 @@ class _Reading:
     def digest(self, event: tagging.Event) -> bytes:
         """The digest by which a second content under one id is recognised."""
         return self._content.digest(content(event, self._consents(event)))[:DIGEST_BYTES]
+
+    def digest_of(self, said: FieldsCorrected) -> bytes:
+        """The digest by which the same correction is recognised."""
+        same = (said.source, said.policy, said.collected_at, sorted(said.fields.items()))
+        return self._content.digest(_pack(same))[:DIGEST_BYTES]
 
     def _consents(self, event: tagging.Event) -> list[tuple[str, bool]]:
         """What `said` says of an event; events that were read alike share their list of consents."""
@@ -181,6 +189,8 @@ class IntakeReader:
         arrived.schema_id = reading.schema_ids.get(type(event))
         if arrived.schema_id is None or not isinstance(event, EVENTS):
             arrived.record_id = self._place(reading, record)
+            if isinstance(event, FieldsCorrected) and arrived.topic == CORRECTIONS:
+                return _corrected(reading, arrived, event)
             arrived.code, arrived.path = "schema_mismatch", "another kind of record stands here"
             return arrived
         self._know(reading, arrived, event)
@@ -216,6 +226,17 @@ class IntakeReader:
             return None
         made = release_header(self.vault, value, Micros(int.from_bytes(header[:8], "big")))
         return Micros(int.from_bytes(header[:8], "big")) if hmac.compare_digest(made, header) else None
+
+
+def _corrected(reading: _Reading, arrived: Arrived, said: FieldsCorrected) -> Arrived:
+    """A correction is of nobody's making until its signature is judged: it keeps the name of its place."""
+    if said.revision <= 1:
+        arrived.code, arrived.path = "schema_mismatch", f"{FieldsCorrected.__name__}.revision"
+        return arrived
+    arrived.correction, arrived.source, arrived.given = said, said.source, said.fields
+    arrived.schema_id = reading.schema_ids[FormSubmitted]
+    arrived.digest = reading.digest_of(said)
+    return arrived
 
 
 def place_id(vault: Vault, topic: str, partition: int, offset: int) -> RecordId:

@@ -129,7 +129,7 @@ class CatchUp:
                 with self.vault.transaction() as tx:
                     forget_last_open(tx, self.plans.within(tx), named[0], [named[1]])
                     return caught.plus(people=int(end_generation_again(tx, *named, lapse, herald)))
-        return caught  # recalls stand on control as well, corrections supersede by themselves
+        return caught  # recalls stand on control as well, corrections as what was applied
 
     def _command(self, record: Inbound, control_id: str) -> None:
         try:

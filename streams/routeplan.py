@@ -68,12 +68,22 @@ class LinkNow:
 class Alike:
     """What records share that are of one make and flag, and whose links look alike.
 
-    `told` says for each link who must be told of its end; `kind` is how they go out, once somebody asked.
+    `told` says for each link who must be told of its end; `kind` is how they go out, once somebody asked;
+    `corrects`: they take the place of older revisions.
     """
 
-    __slots__ = ("decision", "flag", "kind", "policies", "told")
+    __slots__ = ("corrects", "decision", "flag", "kind", "policies", "told")
 
-    def __init__(self, decision: Decision, flag: str | None, policies: Policies, links: int) -> None:
+    def __init__(
+        self,
+        decision: Decision,
+        flag: str | None,
+        policies: Policies,
+        links: int,
+        *,
+        corrects: bool = False,
+    ) -> None:
+        self.corrects = corrects
         self.decision = decision
         self.flag = flag
         self.policies = policies

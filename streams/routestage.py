@@ -4,7 +4,7 @@ deliveries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from schemas.errors import Rejected
@@ -18,6 +18,7 @@ from streams.routeplan import Alike, LinkNow, Record, Routed, RouteWork, Spoilt
 from streams.routing import Policies, route
 from streams.stage import Part, is_tick
 from streams.tagging import bind
+from vault.herald import Herald, announce_correction
 from vault.opening import Found, Usable, find_named, may_use
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketWanted, Closed
@@ -57,12 +58,13 @@ class RecordReader:
         return Record(inbound, None, place)
 
 
-def decide(tx: Tx, records: Sequence[Record], plans: Plans) -> RouteWork:
+def decide(tx: Tx, records: Sequence[Record], plans: Plans, herald: Callable[[Plans], Herald]) -> RouteWork:
     """Commit 1: decide every record as of now, and write down who must be told should its keys end."""
     whole = [(record.tagged, record.flag) for record in records if record.tagged is not None]
     today = plans.today(tx.now)
     items = _Judge(tx, plans, today).routed(whole)
     _tell(tx, items)
+    corrected = [item for item in items if item.alike.corrects]
     return RouteWork(
         seq=tx.seq,
         plan={},
@@ -71,6 +73,7 @@ def decide(tx: Tx, records: Sequence[Record], plans: Plans) -> RouteWork:
         plans=plans,
         now=tx.now,
         control_offset=tx.control_offset,
+        owes=bool(corrected) and _end_old_copies(tx, corrected, herald(plans)),
     )
 
 
@@ -119,7 +122,8 @@ class _Judge:
     ) -> Alike:
         record, states = tagged.record(), [now.state for now in links]
         decided = route(record, policies, states, self._processors, self._tx.now, superseded=superseded)
-        return Alike(decided, flag, policies, len(links))
+        corrects = record.revision > 1 and not superseded
+        return Alike(decided, flag, policies, len(links), corrects=corrects)
 
     def _links(self, makes: Sequence[Sequence[TaggedCells]]) -> Iterator[list[tuple[LinkNow, ...]]]:
         """How the links of every record stand, make by make; rows are read in bulk."""
@@ -181,6 +185,32 @@ def _tell(tx: Tx, items: Iterable[Routed]) -> None:
                 told[id(now), id(names)] = now, names
     tx.tell_buckets(sorted({(now.bucket, name) for now, names in told.values() for name in names}))
     tx.tell_subjects(sorted({(now.usable.number, name) for now, names in told.values() for name in names}))
+
+
+def _end_old_copies(tx: Tx, items: Iterable[Routed], herald: Herald) -> bool:
+    """Tell whoever may have an older revision and gets nothing of this one to give it up; says whether
+    anybody had to be told.
+
+    It is decided here, in the commit that refuses the new revision: tag would look too early (model m8).
+    Whoever gets the new one must not be told: at some recipients an erasure is for good.
+    """
+    owes = False
+    for tagged, alike, links in items:
+        then, living = alike.policies.then, [now for now in links if not now.state.closed]
+        if not living or living[0].found.number is None:
+            continue
+        number, purposes = living[0].found.number, {now.bucket.purpose for now in living}
+        told = {name for now in living for name in tx.told_of_bucket(now.bucket)}
+        told &= set(tx.told_of_subject(number))
+        for verdict in alike.decision.verdicts:
+            processor = then.processors[verdict.processor]
+            may = {then.purposes[purpose].name for purpose in processor.grants} & purposes
+            if verdict.grants or not may or processor.name not in told:
+                continue
+            record = tagged.record_id, tagged.make.revision, tagged.slot
+            announce_correction(tx, herald, processor.name, number, record, sorted(may))
+            owes = True
+    return owes
 
 
 def _set_aside(tx: Tx, record: Record, purpose: PurposePlan) -> Spoilt:

@@ -80,7 +80,7 @@ class TagOutput:
             slot = slots.get(subject)
             if slot is None:
                 slot = slots[subject] = slot_of(self._slot_key, subject)
-            name = (id(entry.links), len(keys), arrived.schema_id, arrived.source, *given)
+            name = (id(entry.links), len(keys), entry.revision, arrived.schema_id, arrived.source, *given)
             kind = near.get(name) if len(keys) == len(entry.links) else None
             if kind is None:
                 kind = near[name] = self._kind(item, given, work.plans)
@@ -97,16 +97,16 @@ class TagOutput:
 
     def _kind(self, item: Item, given: Mapping[str, str], plans: Plans) -> _Kind:
         arrived, version = item.arrived, item.entry.policy
-        event = arrived.event
-        assert event is not None and arrived.schema_id is not None
-        source = arrived.source
+        assert arrived.schema_id is not None, "what is tagged was read"
+        source, revision = arrived.source, item.entry.revision
         links = tuple([key.link.bucket for key in item.keys])
-        name = (version, source, arrived.schema_id, links, tuple(given))
+        name = (version, source, arrived.schema_id, revision, links, tuple(given))
         found = self._kinds.get(name)
         if found is None:
             if len(self._kinds) >= _MOST_KINDS:
                 self._kinds.clear()
-            found = self._kinds[name] = _kind(plans.version(version), source, arrived.schema_id, links, given)
+            policy, schema_id = plans.version(version), arrived.schema_id
+            found = self._kinds[name] = _kind(policy, source, schema_id, revision, links, given)
         return found
 
     def _quarantined(self, part: Part, item: Item) -> Outbound:
@@ -131,11 +131,11 @@ class TagOutput:
     def _entry(
         self, item: Item, work: TagWork, plans: Plans, outcome: Outcome, code: str | None
     ) -> RecordDecided:
-        entry, event = item.entry, item.arrived.event
+        entry = item.entry
         return RecordDecided(
             record_id=entry.record_id,
-            revision=REVISION,
-            source=tagging.source_of(event) if event else item.arrived.topic,
+            revision=entry.revision,
+            source=_source(item),
             policy=entry.policy or plans.latest.version,
             control_offset=work.control_offset,
             state=0,
@@ -147,6 +147,13 @@ class TagOutput:
             links=_dead_links(item) if outcome == "expired" else [],
             verdicts=[],
         )
+
+
+def _source(item: Item) -> str:
+    """The source as an entry says it: of what cannot be read or believed, the topic it came on."""
+    if item.arrived.event is not None:
+        return tagging.source_of(item.arrived.event)
+    return item.arrived.source if item.entry.revision > REVISION else item.arrived.topic
 
 
 def _partly(item: Item) -> bool:
@@ -218,6 +225,7 @@ def _kind(
     policy: PolicyPlan,
     source: str,
     schema_id: int,
+    revision: int,
     links: Sequence[tuple[int, int, int]],
     given: Container[str],
 ) -> _Kind:
@@ -227,9 +235,9 @@ def _kind(
     ]
     parts = [(sorted(categories), plan.links) for plan, categories in plans if categories]
     return _Kind(
-        RecordMould(revision=REVISION, source=source, policy=policy.version, links=links, parts=parts),
+        RecordMould(revision=revision, source=source, policy=policy.version, links=links, parts=parts),
         TaggedFrame(
-            revision=REVISION,
+            revision=revision,
             source=source,
             schema_id=schema_id,
             policy=policy.version,

@@ -54,6 +54,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     policy: int = 0
     subject: SubjectNumber | None = None
     links: tuple[LinkPlan, ...] = ()
+    revision: int = REVISION
+    """Absent in plans that 0.1 left behind."""
 
 
 class BucketKey:
@@ -106,6 +108,11 @@ class TagWork(Judged):
     now: Micros
     control_offset: int
 
+    @property
+    def corrects(self) -> bool:
+        """Whether a new revision is among it."""
+        return any(item.arrived.correction and item.entry.fate == "tagged" for item in self.items)
+
 
 def bucket_of(policy: PolicyPlan, link: LinkPlan) -> BucketId:
     """The bucket a planned link hangs on."""
@@ -148,7 +155,7 @@ def leaves_of(entries: Iterable[Entry], plans: Plans) -> dict[BucketId, list[byt
     """What each bucket's lapse will name: the records planned into it."""
     found: dict[BucketId, list[bytes]] = defaultdict(list)
     for bucket, same in buckets_of([entry for entry in entries if entry.fate == "tagged"], plans):
-        found[bucket] += [leaf(entry.record_id, REVISION) for entry in same]
+        found[bucket] += [leaf(entry.record_id, entry.revision) for entry in same]
     return found
 
 
@@ -157,13 +164,12 @@ def settle(tx: Tx, work: TagWork) -> None:
     plans = work.plans
     plan = plans.today(tx.now)
     period = residue.period_of(plan.residue, tx.now)
-    accepted = [
-        item
-        for item in work.items
-        if item.entry.fate in ("tagged", "kept") and item.arrived.event is not None
-    ]
+    taken = [item for item in work.items if item.entry.fate in ("tagged", "kept")]
+    accepted = [item for item in taken if item.arrived.event is not None]
+    # A correction is one more record of its buckets, but no more of what happened.
+    records = [item.entry for item in taken if item.arrived.event or item.arrived.correction]
     tallies: Counter[BucketId] = Counter()
-    for bucket, same in buckets_of([item.entry for item in accepted], plans):
+    for bucket, same in buckets_of(records, plans):
         tallies[bucket] += len(same)
     label = _labels(plan.residue)
     counts = Counter([(label(item.arrived), item.entry.subject) for item in accepted])

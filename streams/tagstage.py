@@ -10,11 +10,13 @@ from schemas.ids import Micros, RecordId, SubjectNumber
 from schemas.plan import Plans, PolicyPlan, PurposePlan
 from schemas.retention import Anchored
 from streams import tagging
+from streams.correcting import CorrectionJudge, remembered
 from streams.intake import Arrived
 from streams.leaves import add_leaves, take_back
 from streams.people import People
 from streams.tagplan import (
     QUARANTINE,
+    REVISION,
     BucketKey,
     Entry,
     Fate,
@@ -83,12 +85,14 @@ class TagJudge:
 
     new_key: Callable[[], bytes]
     herald: Callable[[Plans], Herald]
+    corrections: CorrectionJudge
 
     def decide(self, tx: Tx, arrived: Sequence[Arrived], plans: Plans) -> TagWork:
         """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
         hashes = {hash_ for each in arrived for hash_ in each.hashes}
         ids = {each.record_id for each in arrived if each.event is not None}
         ids |= {_release_id(each.record_id) for each in arrived if each.released}
+        ids |= {remembered(each.correction) for each in arrived if each.correction is not None}
         pad = _Pad(
             now=tx.now,
             people=People.read(tx, hashes, self.new_key, self.herald(plans)),
@@ -96,12 +100,21 @@ class TagJudge:
             shut=shut_buckets(tx, _candidates(arrived)),
             today=plans.in_force(tx.now),
         )
-        entries = [self._entry(each, pad, plans) for each in arrived]
+        entries = [
+            self._entry(each, pad, plans)
+            if each.correction is None
+            else self._correction(tx, each, pad, plans)
+            for each in arrived
+        ]
         tx.ensure_buckets(pad.wanted.values())
         tx.put_seen(pad.fresh)
         tx.put_seen(pad.released, longer=QUARANTINED_FOR)
         add_leaves(tx, leaves_of(entries, plans))
-        return self._work(tx, arrived, entries, pad.people.states, plans, pad.people.owes)
+        states, owes = pad.people.states, pad.people.owes
+        corrected = {e.subject for e in entries if e.revision > REVISION and e.subject is not None}
+        if corrected:
+            states, owes = states | tx.subjects(corrected), True
+        return self._work(tx, arrived, entries, states, plans, owes)
 
     def repeat(
         self, tx: Tx, arrived: Sequence[Arrived], planned: Mapping[int, Entry], plans: Plans
@@ -124,7 +137,8 @@ class TagJudge:
         tx.ensure_buckets([wanted])
         for bucket, (gone,) in leaves_of([planned], plans).items():
             take_back(tx, bucket, gone)
-        each.record_id = planned.record_id
+        if planned.revision == REVISION:  # dropping a correction must not close its record
+            each.record_id = planned.record_id
         return _quarantined(each, tagging.Quarantined(code="bug"), wanted.id, plans.latest.version)
 
     def _work(
@@ -160,6 +174,12 @@ class TagJudge:
             control_offset=tx.control_offset,
             owes=owes,
         )
+
+    def _correction(self, tx: Tx, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
+        corrected = self.corrections.judge(tx, each, plans, pad.seen)
+        if corrected.digest is not None:
+            pad.seen[corrected.name] = pad.fresh[corrected.name] = corrected.digest
+        return corrected.entry
 
     def _entry(self, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
         if each.event is not None and not each.released:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from schemas.ids import CommandId, LapseId, Micros, RequestId, SubjectNumber
+from schemas.ids import CommandId, LapseId, Micros, RecordId, RequestId, Slot, SubjectNumber
 from schemas.models import (
     BucketScope,
     Cause,
@@ -16,6 +16,7 @@ from schemas.models import (
     ProcessorScope,
     ProcessorSuspended,
     Record,
+    RecordRectified,
     RecordScope,
     RequestDecided,
     Right,
@@ -23,7 +24,7 @@ from schemas.models import (
     SubjectScope,
 )
 from schemas.times import DAY
-from vault.handles import lifecycle_tag, packed, partition_of, slot_of, subject_ref
+from vault.handles import delivery_id, lifecycle_tag, packed, partition_of, slot_of, subject_ref
 from vault.keys import ID_BYTES, Draw, random_bytes
 from vault.port import Secrets, Tx
 from vault.tasks import ScopeName, Task, remind_at
@@ -198,8 +199,41 @@ def announce_suspension(tx: Tx, herald: Herald, name: str, reason: str) -> None:
     _owe_command(tx, herald, ProcessorSuspended, processor=name, reason=reason)
 
 
+def announce_rectification(tx: Tx, herald: Herald, record_id: RecordId, revision: int) -> None:
+    """Owe `control` that a record has a newer revision. It names the record alone: a request or an address
+    beside it would lead from a person to their records for as long as `control` is kept.
+    """
+    _owe_command(tx, herald, RecordRectified, record_id=record_id, revision=revision)
+
+
+def announce_correction(
+    tx: Tx,
+    herald: Herald,
+    name: str,
+    number: SubjectNumber,
+    record: tuple[RecordId, int, Slot],
+    purposes: Sequence[str],
+) -> None:
+    """Owe a processor that gets nothing of a record's new revision the end of the copy it may have.
+
+    `record` is id, new revision and slot; the same again has the same lapse id.
+    """
+    record_id, revision, slot = record
+    to, secret = herald.recipient(name), herald.secrets.processor(name)
+    scope = RecordScope(delivery_id=delivery_id(secret, record_id), purposes=list(purposes))
+    lapse_id = _lapse_id(secret, record_id + revision.to_bytes(4, "big"))
+    by = Micros(tx.now + to.erase_within)
+    said = _said(tx, lapse_id, "rectification", scope, tx.now, records=1, answer_by=by)
+    partition = partition_of(slot, to.partitions)
+    _owe(tx, herald, to.topic, partition, subject_ref(secret, number), said)
+    expect(tx, to, said, 1)
+
+
 def _owe_command(
-    tx: Tx, herald: Herald, kind: type[RequestDecided | ProcessorSuspended], **said: object
+    tx: Tx,
+    herald: Herald,
+    kind: type[RequestDecided | ProcessorSuspended | RecordRectified],
+    **said: object,
 ) -> None:
     """Owe `control` an order of the system's own; it counts as judged, so reading it does nothing again."""
     command_id = CommandId(herald.draw(ID_BYTES))
@@ -246,7 +280,7 @@ _SCOPES: Mapping[type[Scope], ScopeName] = {
 
 
 def _said(
-    tx: Transaction,
+    tx: Tx,
     lapse_id: LapseId,
     cause: Cause,
     scope: Scope,

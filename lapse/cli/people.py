@@ -13,9 +13,11 @@ from lapse.cli.rights import Request, about_one
 from schemas.errors import BadInput, Refused
 
 if TYPE_CHECKING:
-    from lapse import holds, main, rights, subjects
+    from lapse import correcting, holds, main, rights, subjects
 else:
-    holds, main, rights, subjects = lazily("lapse.holds", "lapse.main", "lapse.rights", "lapse.subjects")
+    correcting, holds, main, rights, subjects = lazily(
+        "lapse.correcting", "lapse.holds", "lapse.main", "lapse.rights", "lapse.subjects"
+    )
 
 Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]
 
@@ -25,6 +27,7 @@ def register(app: typer.Typer) -> None:
     subject = typer.Typer(no_args_is_help=True, help="One data subject: look, hand over, restrict, forget.")
     subject.command("show")(subject_show)
     subject.command("erase")(subject_erase)
+    subject.command("correct")(subject_correct)
     about_one(subject)
     app.add_typer(subject, name="subject")
     consent = typer.Typer(no_args_is_help=True, help="What a data subject allows.")
@@ -72,6 +75,34 @@ def subject_erase(
     _sure(yes, "This destroys keys. It cannot be undone.")
     with main.installation(main.data_folder(data)) as here:
         show(rights.erase(here, who, reason, request, timeout))
+
+
+def subject_correct(
+    who: Who,
+    reason: Reason,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="May be given several times.")
+    ] = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Blank a field; may be given several times.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="form/NAME", help="Only in what came by this form.")
+    ] = None,
+    data: Data = None,
+    yes: Yes = False,
+    timeout: Timeout = 60.0,
+    _output: Format = Output.TABLE,
+) -> None:
+    """Correct what a person said in forms: each record with the field gets a next revision, the old one
+    opens nowhere, recipients get the new one.
+
+    Answers alike for a person nobody knows. What the person is found by cannot be corrected.
+    """
+    wanted = correcting.changes(set_ or (), unset or ())
+    _sure(yes, "What is held now can not be read again.")
+    with main.installation(main.data_folder(data)) as here:
+        show(correcting.correct(here, who, wanted, source, reason, timeout))
 
 
 def consent_grant(

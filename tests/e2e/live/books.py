@@ -44,13 +44,14 @@ def outcomes(rows: Iterable[Record]) -> Counter[tuple[str, str, str | None]]:
 
 
 def expected_tallies(system: System) -> Counter[Bucket]:
-    """Per bucket the folded records that were accepted into it: routed, or expired on their way.
+    """Per bucket the folded records that were accepted into it, revision by revision: routed, or expired on
+    their way.
 
     A link that died on the way, while others lived, is named by an entry of its own.
     """
     names: dict[int, dict[int, str]] = {}
     rows, accepted = entries(system), ("routed", "expired")
-    counted: dict[Bucket, set[bytes]] = {}
+    counted: dict[Bucket, set[tuple[bytes, int]]] = {}
     ended = folded(rows)
     for row in rows:
         if row["outcome"] not in accepted or ended[row["record_id"]]["outcome"] not in accepted:
@@ -59,7 +60,7 @@ def expected_tallies(system: System) -> Counter[Bucket]:
             names[row["policy"]] = _names(system, row["policy"])
         for link in row["links"]:
             bucket = (names[row["policy"]][link["purpose"]], link["period"], link["terms"])
-            counted.setdefault(bucket, set()).add(row["record_id"])
+            counted.setdefault(bucket, set()).add((row["record_id"], row["revision"]))
     return Counter({bucket: len(records) for bucket, records in counted.items()})
 
 

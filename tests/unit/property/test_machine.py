@@ -68,6 +68,7 @@ class Flow(RuleBasedStateMachine):
         self.released: list[bytes] = []
         self.suspended: set[str] = set()
         self.quiet = False
+        self.corrections = 0
         self.ever_erased: dict[str, int] = {}
         self.contested: set[RecordId] = set()
 
@@ -191,6 +192,20 @@ class Flow(RuleBasedStateMachine):
         self.ever_erased[who] = now
         self.quiet = False
 
+    @precondition(lambda self: self.world.tagged())
+    @rule(data=st.data(), twice=st.booleans())
+    def correct(self, data: st.DataObject, twice: bool) -> None:
+        """An officer corrects what lies on the log by now, perhaps sent twice, perhaps beside another's."""
+        forms = [e for e in self.published if isinstance(e, FormSubmitted) and self.world.tagged_as(e)]
+        if not forms:
+            return
+        event = data.draw(st.sampled_from(forms))
+        self.corrections += 1
+        said = self.world.correction(event, name=f"Ann {self.corrections}")
+        for _ in range(2 if twice else 1):
+            self.world.publish(said, "intake.form", data.draw(st.integers(0, 1)))
+        self.quiet = False
+
     @rule(processor=st.sampled_from(["crm", "mailer"]), back=st.booleans())
     def suspend(self, processor: str, back: bool) -> None:
         """A processor is suspended, or may go on."""
@@ -273,11 +288,12 @@ class Flow(RuleBasedStateMachine):
     def decisions_come_first(self) -> None:
         """2 and 10: nothing is delivered that was not decided before, nothing decided beyond the policy."""
         place = {at: n for n, at in enumerate(self.world.order)}
-        decided: dict[RecordId, int] = {}
+        decided: dict[tuple[RecordId, int], int] = {}
         for partition, offset, batch in self.world.read("decisions"):
             for entry in getattr(batch, "entries", ()):
                 n = place["decisions", partition, offset]
-                decided[entry.record_id] = min(decided.get(entry.record_id, n), n)
+                name = entry.record_id, entry.revision
+                decided[name] = min(decided.get(name, n), n)
                 if entry.source != "signal":
                     assert excess(entry, self.world.text) == []
         for processor in ("crm", "mailer"):
@@ -286,7 +302,8 @@ class Flow(RuleBasedStateMachine):
             for partition, offset, record in self.world.read(f"processor.{processor}"):
                 if isinstance(record, RecordDelivered):
                     n = place[f"processor.{processor}", partition, offset]
-                    assert decided[ids[record.delivery_id]] < n, "delivered before it was decided"
+                    name = ids[record.delivery_id], record.revision
+                    assert decided[name] < n, "delivered before it was decided"
 
     @invariant()
     def at_rest(self) -> None:
@@ -299,6 +316,7 @@ class Flow(RuleBasedStateMachine):
         self._counted()
         self._held()
         self._barred()
+        self._corrected()
         self._reborn()
 
     def _every_event_ends_once(self) -> None:
@@ -312,7 +330,10 @@ class Flow(RuleBasedStateMachine):
         found: dict[RecordId, set[str]] = {record: set() for record in self.events}
         names = {p.number: p.name for p in self.world.plan.purposes}
         with self.world.vault.transaction(write=False) as tx:
+            newest = tx.superseded(self.events)
             for record in self.world.tagged():
+                if record.revision < newest.get(record.record_id, 1):
+                    continue
                 asks = asks_of(record, names)
                 for n, (each, ask) in enumerate(zip(find(tx, asks), asks, strict=True)):
                     purpose = self.world.plan.purpose(ask.bucket.purpose)
@@ -369,18 +390,18 @@ class Flow(RuleBasedStateMachine):
             carried = sum(cell.events for cell in tx.residue())
             tallies = {row.id: row.tally for row in tx.all_buckets() if row.id.purpose != "quarantine"}
         assert published + carried == len(accepted)
-        counted: dict[BucketId, set[RecordId]] = {}
+        counted: dict[BucketId, set[tuple[RecordId, int]]] = {}
         for entry in self.world.entries():
             for link in entry.links:
                 bucket = BucketId(self.world.plan.purposes[link.purpose].name, link.period, link.terms)
-                counted.setdefault(bucket, set()).add(entry.record_id)
+                counted.setdefault(bucket, set()).add((entry.record_id, entry.revision))
         assert {bucket: len(found) for bucket, found in counted.items()} == {
             b: n for b, n in tallies.items() if n
         }
         for lapse in self.world.lapses("lifecycle"):
             if isinstance(lapse.scope, BucketScope):
                 bucket = BucketId(lapse.scope.purpose, lapse.scope.period, lapse.scope.terms)
-                leaves = sorted(leaf(record, 1) for record in counted.get(bucket, ()))
+                leaves = sorted(leaf(*each) for each in counted.get(bucket, ()))
                 assert lapse.root == root(leaves) or lapse.records < len(leaves), (
                     "another root than the records'"
                 )
@@ -428,6 +449,30 @@ class Flow(RuleBasedStateMachine):
                     g.purpose for g in delivery.grants if not self.account.forbids(event, g.purpose, now)
                 ]
                 assert allowed, f"{processor} opens {event} for no purpose left"
+
+    def _corrected(self) -> None:
+        """14: only the highest revision opens, and who was given an older one has it or was told."""
+        with self.world.vault.transaction(write=False) as tx:
+            newest = tx.superseded(self.events)
+        sealed = {(record.record_id, record.revision) for record in self.world.tagged()}
+        for processor in ("crm", "mailer"):
+            to, secret = self.world.recipiency(processor), self.world.vault.secrets.processor(processor)
+            ids = {delivery_id(secret, record): record for record in self.events}
+            deliveries, lapses = self.world.deliveries(processor), self.world.lapses(f"processor.{processor}")
+            with self.world.vault.transaction(write=False) as tx:
+                answers = open_deliveries(tx, to, deliveries)
+            given = {(delivery.delivery_id, delivery.revision) for delivery in deliveries}
+            for delivery, answer in zip(deliveries, answers, strict=True):
+                record = ids[delivery.delivery_id]
+                highest = newest.get(record, 1)
+                if delivery.revision == highest:
+                    continue
+                assert all(isinstance(each, Closed) for each in answer), "an old revision opens"
+                if (delivery.delivery_id, highest) in given or (record, highest) not in sealed:
+                    continue
+                for grant in delivery.grants:
+                    told = any(_reaches(lapse, delivery, grant) for lapse in lapses)
+                    assert told, "who is left with an old revision was not told"
 
     def _reborn(self) -> None:
         """8: what was collected after an erasure is about somebody else than what was collected before."""

@@ -40,6 +40,8 @@ PUBLISHED = {
     24: "FieldsRevealed",
     25: "RestrictionLifted",
     26: "RequestClosed",
+    27: "FieldsCorrected",
+    28: "RecordRectified",
 }
 
 
@@ -73,7 +75,7 @@ def test_ids_and_schemas_are_found_by_each_other() -> None:
 def test_outsiders_get_both_directions() -> None:
     """Only what we alone read may drop a field; everything else must also suit the readers of yesterday."""
     rules = {entry.name: entry.rule for entry in CHECKED_IN.entries.values()}
-    intake = {"FormSubmitted", "EmailOpened", "CookieObserved", "SignalReceived"}
+    intake = {"FormSubmitted", "EmailOpened", "CookieObserved", "SignalReceived", "FieldsCorrected"}
     assert {name for name, rule in rules.items() if rule == "BACKWARD_TRANSITIVE"} == intake
 
 

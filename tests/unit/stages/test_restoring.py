@@ -351,3 +351,48 @@ async def _lives(acts: list[tuple[str, int]]) -> None:
 def test_nothing_that_was_closed_opens_after_restoring_any_backup(acts: list[tuple[str, int]]) -> None:
     """Whatever was done since, in whatever order: what nobody could read, nobody reads after the restore."""
     asyncio.run(_lives(acts))
+
+
+async def test_a_correction_is_superseded_again_after_a_restore() -> None:
+    """14 and 18: the backup knew the old revision alone; control says that it opens no more."""
+    world = await flow()
+    form = world.form(email="eve@example.com", consents={"news": True})
+    world.publish(form, "intake.form")
+    await world.settle()
+    copy = backup(world)
+    world.publish(world.correction(form, name="Evelyn"), "intake.form")
+    await world.settle()
+    after = readable(world)
+    assert "Evelyn" in str(after)
+    world.log.delete_records("intake.form", 0, world.log.bounds("intake.form", 0)[1])
+    restore(world, copy)
+    assert behind(world)
+    await catch_up(world)
+    assert readable(world) <= after, "the old revision is open again"
+    await world.settle()
+    assert readable(world) == after
+    assert world.lapses("processor.mailer") == []
+
+
+async def test_a_correction_that_was_not_sealed_yet_is_taken_once_more_after_a_restore() -> None:
+    """Control knew of it, intake still holds it: it is neither lost nor taken for one that came too late."""
+    world = await flow()
+    form = world.form(email="eve@example.com", consents={"news": True})
+    world.publish(form, "intake.form")
+    await world.settle()
+    copy = backup(world)
+    world.publish(world.correction(form, name="Evelyn"), "intake.form")
+    await world.step("tag", kill_after=1)
+    await world.tick()
+    assert [record.revision for record in world.tagged_as(form)] == [1]
+    restore(world, copy)
+    await catch_up(world)
+    await world.settle()
+    assert {record.revision for record in world.tagged_as(form)} == {1, 2}
+    assert "Evelyn" in str(readable(world))
+    again = world.correction(form, name="Eva")
+    world.publish(again, "intake.form")
+    await world.settle()
+    world.publish(changed(again, command_id=world.head()["command_id"]), "intake.form")
+    await world.settle()
+    assert [record.revision for record in world.tagged_as(form)] == [1, 2, 3]

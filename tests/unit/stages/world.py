@@ -22,6 +22,7 @@ from schemas.models import (
     ConsentStatement,
     DecisionBatch,
     Depersonalized,
+    FieldsCorrected,
     FormSubmitted,
     Identifier,
     ProcessorApproved,
@@ -329,6 +330,22 @@ class World:
             }
         )
 
+    def correction(self, event: FormSubmitted, **fields: str | None) -> FieldsCorrected:
+        """A signed correction of a form's newest revision: these fields changed, None blanks one."""
+        record = max(self.tagged_as(event), key=lambda each: each.revision)
+        now = {**event.fields, **fields}
+        said = FieldsCorrected(
+            **self.head(),
+            record_id=record.record_id,
+            revision=record.revision + 1,
+            source=record.source,
+            policy=record.policy,
+            collected_at=event.collected_at,
+            links=record.links,
+            fields={name: value for name, value in now.items() if value is not None},
+        )
+        return signing.sign(said, self.operator)
+
     # ---- what an outsider sees -----------------------------------------------------------------------------
     def read(self, topic: str) -> list[tuple[int, int, Record]]:
         """Every record of a topic: partition, offset, record; ticks are left out."""
@@ -367,6 +384,11 @@ class World:
         topics = self._topics()["route"]
         found = [record for topic in topics for _, _, record in self.read(topic)]
         return [record for record in found if isinstance(record, RecordTagged)]
+
+    def tagged_as(self, event: FormSubmitted) -> list[RecordTagged]:
+        """Every revision of one event on `records.*`, in order."""
+        name = self.record_id(event)
+        return [record for record in self.tagged() if record.record_id == name]
 
     def deliveries(self, processor: str) -> list[RecordDelivered]:
         """Every delivery to a processor."""

@@ -1,0 +1,198 @@
+"""Correcting what is held of a person (GDPR Art. 16): their records are found, opened, and sent back signed.
+
+What was wrong is replaced and never shown. The new values travel in clear over `intake.form` alone, where
+they are purged within the minute; `control` has who ordered it, when and why.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lapse.commands import OPERATOR, command, order, person, publish
+from lapse.initialise import signing_key
+from lapse.main import Installation
+from lapse.personal import HeldRecord, records_of, whose
+from lapse.reading import scanning
+from lapse.records import decided
+from lapse.subjects import about, hashed
+from lapse.waiting import until_quiet
+from schemas import signing
+from schemas.errors import BadInput, Refused, Unavailable
+from schemas.ids import CommandId, Micros, RecordId, RequestId, SubjectNumber
+from schemas.models import FieldsCorrected, RequestDecided
+from schemas.plan import PolicyPlan, SourcePlan
+from streams.intake import CORRECTIONS
+from vault.values import NEVER
+
+Changes = Mapping[str, str | None]
+"""The new value of each field; None blanks it."""
+APPLIED = ("routed", "expired")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a correction will do: the corrections by record, and what is left as it is, with the reason."""
+
+    corrections: dict[RecordId, FieldsCorrected] = field(repr=False)
+    left: dict[RecordId, str]
+
+
+def changes(given: Iterable[str], blank: Iterable[str]) -> dict[str, str | None]:
+    """Read `FIELD=VALUE` and names of fields to blank; `BadInput` without repeating a value."""
+    found: dict[str, str | None] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value.strip():
+            do = "say --unset FIELD to blank one"
+            raise BadInput("bad_argument", "a field is a name and its new value", "--set FIELD=VALUE", do)
+        found[name] = value
+    for name in blank:
+        if name in found:
+            raise BadInput("bad_argument", "a field is set and blanked at once", f"--unset {name}")
+        found[name] = None
+    if not found:
+        raise BadInput("bad_argument", "nothing is to be corrected", "--set", "say --set FIELD=VALUE")
+    return found
+
+
+def correct(
+    here: Installation, who: str, wanted: Changes, source: str | None, reason: str, timeout: float
+) -> dict[str, Any]:
+    """Correct every form of this person that holds one of the fields, and return once that is worked off.
+
+    Alike for a person nobody knows: a request, and nothing corrected.
+    """
+    names = [source] if source is not None else sorted({s for plan in here.plans for s in plan.sources})
+    _known(here, wanted, names)
+    alias = hashed(here, who)
+    with here.vault.transaction(write=False) as tx:
+        numbers = whose(tx, [alias])
+    if len(numbers) > 1:
+        do = "name the person by one that is theirs alone"
+        raise Refused("shared", "the identifier leads to several people", "KIND:VALUE", do)
+    ordered = command(
+        RequestDecided,
+        here,
+        request_id=RequestId(secrets.token_bytes(16)),
+        right="rectification",
+        alias_hashes=[],
+        purposes=[],
+        until=here.vault.clock.now(),
+        reason=about(who, reason),
+    )
+    plan = _plan(here, numbers, wanted, names)
+    order(here, ordered, timeout)
+    if plan.corrections:
+        publish(here, CORRECTIONS, list(plan.corrections.values()), role="collector")
+        _worked_off(here, plan, timeout)
+    return {"request_id": ordered.request_id.hex(), **_answer(here, plan)}
+
+
+def _known(here: Installation, wanted: Changes, names: Sequence[str]) -> None:
+    forms = [
+        plan.sources[name]
+        for plan in here.plans
+        for name in names
+        if name in plan.sources and plan.sources[name].kind == "form"
+    ]
+    if not forms:
+        do = "only what a person said in a form can be corrected; what a browser did can be erased"
+        raise BadInput("unknown_form", "the policy has no such form", "--source", do)
+    for field_ in wanted:
+        if not any(field_ in form.fields for form in forms):
+            raise BadInput("unknown_field", "no form has a field of this name", f"--set {field_}")
+
+
+def _plan(
+    here: Installation, numbers: tuple[SubjectNumber, ...], wanted: Changes, names: Sequence[str]
+) -> Plan:
+    plan = Plan(corrections={}, left={})
+    for held in records_of(here.vault, here.plans, scanning(here), numbers):
+        policy = here.plans.version(held.policy)
+        form = policy.sources[held.source]
+        own = {name: value for name, value in wanted.items() if name in form.fields}
+        if held.source not in names or form.kind != "form" or not own:
+            continue
+        before = {name: str(value) for part in held.parts for name, value in part.fields.items()}
+        _names_nobody(here, numbers, form, before, own)
+        after = {name: value for name, value in {**before, **own}.items() if value is not None}
+        if held.collected_at is None or after == before:
+            continue
+        if not own.keys() & after.keys() <= _justified(policy, held):
+            plan.left[held.record_id] = "no_basis"
+            continue
+        plan.corrections[held.record_id] = _signed(here, held, after)
+    return plan
+
+
+def _names_nobody(
+    here: Installation,
+    numbers: tuple[SubjectNumber, ...],
+    form: SourcePlan,
+    before: Mapping[str, str],
+    own: Changes,
+) -> None:
+    """Refuse to correct what the person is found by: that is whom the data is about, not what it says."""
+    for name in own:
+        kind = form.identifiers.get(name)
+        if kind is None or not before.get(name):
+            continue
+        with here.vault.transaction(write=False) as tx:
+            named = whose(tx, [hashed(here, f"{kind}:{before[name]}")])
+        if set(named) & set(numbers):
+            do = "let them send the form anew under the new one, then erase the old one: lapse subject erase"
+            what = "the person is found by this field: another one would be about somebody else"
+            raise BadInput("bad_argument", what, f"--set {name}", do)
+
+
+def _justified(policy: PolicyPlan, held: HeldRecord) -> frozenset[str]:
+    """The fields that a purpose justifies for which the record is still held."""
+    living = [link.purpose for link, at in zip(held.tagged.links, held.links, strict=True) if at.lives]
+    cut = policy.compartments(held.source, sum(1 << purpose for purpose in living))
+    return frozenset(name for part in cut for name in part.fields)
+
+
+def _signed(here: Installation, held: HeldRecord, fields: Mapping[str, str]) -> FieldsCorrected:
+    unsigned = FieldsCorrected(
+        command_id=CommandId(secrets.token_bytes(16)),
+        ordered_by=person(),
+        at=Micros(time.time_ns() // 1000),
+        key_id=OPERATOR,
+        signature=b"",
+        record_id=held.record_id,
+        revision=held.revision + 1,
+        source=held.source,
+        policy=held.policy,
+        collected_at=held.collected_at or NEVER,
+        links=held.tagged.links,
+        fields=dict(fields),
+    )
+    return signing.sign(unsigned, signing_key(here.layout.operator_key))
+
+
+def _worked_off(here: Installation, plan: Plan, timeout: float) -> None:
+    """Wait until nothing is under way; on a busy system it is enough that all of it counts."""
+    try:
+        until_quiet(here, timeout)
+    except Unavailable:
+        with here.vault.transaction(write=False) as tx:
+            newest = tx.superseded(plan.corrections)
+        if any(newest.get(name, 1) < said.revision for name, said in plan.corrections.items()):
+            raise
+
+
+def _answer(here: Installation, plan: Plan) -> dict[str, Any]:
+    found = decided(here, plan.corrections) if plan.corrections else {}
+    done, left = [], [{"record_id": name.hex(), "code": code} for name, code in plan.left.items()]
+    for name, said in plan.corrections.items():
+        entries = [entry for _, entry in found[name].entries] if name in found else []
+        own = [entry for entry in entries if entry.revision == said.revision]
+        if own and not any(entry.outcome in APPLIED for entry in own):
+            left.append({"record_id": name.hex(), "code": own[-1].code or "conflict"})
+        else:
+            done.append({"record_id": name.hex(), "revision": said.revision})
+    return {"corrected": done, "left": left}
