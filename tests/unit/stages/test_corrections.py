@@ -7,7 +7,7 @@ import os
 import pytest
 
 from schemas import signing
-from schemas.ids import CommandId, Micros, RequestId
+from schemas.ids import Micros, RequestId
 from schemas.models import (
     DecisionBatch,
     Depersonalized,
@@ -320,4 +320,3 @@ async def test_control_names_the_record_alone(world: World) -> None:
     await corrected(world, form, name="Anne")
     (said,) = [r for _, _, r in world.read("control") if isinstance(r, RecordRectified)]
     assert (said.record_id, said.revision, said.ordered_by) == (world.record_id(form), 2, "lapse")
-    assert isinstance(said.command_id, bytes) and CommandId(said.command_id)
