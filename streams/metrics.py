@@ -61,6 +61,12 @@ TASK_AGE = Gauge(
     ["processor"],
     registry=REGISTRY,
 )
+# Gauge: what people asked for and nobody has answered yet. Labels: right.
+REQUESTS = Gauge("lapse_requests_open", "Requests not answered yet.", ["right"], registry=REGISTRY)
+# Gauge: those of them that should have been answered by now. Labels: right.
+OVERDUE_REQUESTS = Gauge(
+    "lapse_requests_overdue", "Requests past the day they are due.", ["right"], registry=REGISTRY
+)
 # Gauge: letters to the privacy officer that the mail server has not taken.
 LETTERS = Gauge("lapse_letters_waiting", "Letters to the privacy officer not sent yet.", registry=REGISTRY)
 # Counter: offsets of intake purged.

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from schemas.errors import Refused
 from schemas.ids import Micros, SubjectNumber
-from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted
+from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted, Right
 from schemas.plan import Plans, PolicyPlan
 from schemas.times import DAY
 from streams.governing import OBJECTABLE
@@ -37,6 +37,15 @@ def answer_by(request: RequestState, policy: PolicyPlan) -> Micros:
 def waiting(tx: Tx) -> list[RequestState]:
     """Return the requests nobody has answered yet."""
     return [row for state in OPEN for row in tx.requests(state)]
+
+
+def counted(rows: Iterable[RequestState], policy: PolicyPlan, now: Micros) -> dict[Right, tuple[int, int]]:
+    """Return for every right how many of these requests wait, and how many of them for too long."""
+    found: dict[Right, tuple[int, int]] = dict.fromkeys(policy.rights, (0, 0))
+    for row in rows:
+        waits, late = found[row.right]
+        found[row.right] = waits + 1, late + (now > answer_by(row, policy))
+    return found
 
 
 def decide(

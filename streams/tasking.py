@@ -20,6 +20,7 @@ from schemas.ids import Micros
 from schemas.plan import Plans, PolicyPlan
 from streams import metrics
 from streams.planbook import PlanBook
+from streams.requests import counted, waiting
 from streams.tasks import Step, open_since, pass_time
 from vault.port import Tx, Vault
 from vault.tasks import FOREVER, Task, TaskKind
@@ -186,6 +187,11 @@ class Tasking:
                     metrics.TASKS.labels(name, kind).set(tx.count_tasks("open", name, kind))
                 oldest = open_since(tx.tasks(state="open", processor=name, limit=1))
                 metrics.TASK_AGE.labels(name).set((tx.now - oldest) / 1_000_000 if oldest is not None else 0)
+            if len(plans):
+                policy = plans.in_force(tx.now) or plans.latest
+                for right, (waits, late) in counted(waiting(tx), policy, tx.now).items():
+                    metrics.REQUESTS.labels(right).set(waits)
+                    metrics.OVERDUE_REQUESTS.labels(right).set(late)
 
 
 def look(tx: Tx) -> list[tuple[Step, Task]]:

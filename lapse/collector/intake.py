@@ -11,7 +11,7 @@ from lapse.collector.edge import Edge
 from lapse.collector.http import Problem, Request, Response, json_response
 from lapse.collector.rates import Rates
 from lapse.collector.wire import to_send
-from schemas.models import CookieObserved, FormSubmitted
+from schemas.models import CookieObserved, FormSubmitted, RightsRequested
 from schemas.plan import SourcePlan
 from vault import tokens
 
@@ -126,14 +126,17 @@ async def take_beacons(edge: Edge, request: Request) -> Response:
 
 # ---- signals -----------------------------------------------------------------------------------------------
 async def take_signal(edge: Edge, request: Request) -> Response:
-    """POST /s and POST or PUT /c: consent stated outside a form; 202 with the event id."""
+    """POST /s and POST or PUT /c: consent stated outside a form, or a right asked for; 202 with the event id,
+    and with the request's, by which it is found again.
+    """
     arrival = edge.arrival(request)
     _limit(edge.form_rates, (arrival.site, "s"), arrival)
     limits = edge.settings.limits
     body = await read_body(request, limits, edge.deadlines, ("json", "text"))
     event = signals.stated(read_json(body.data), arrival, limits, edge.random)
     stored = await edge.delivery.store([to_send(event)])
-    return json_response(202, {"event_id": event.event_id.hex(), "stored": stored})
+    asked = {"request_id": event.body.request_id.hex()} if isinstance(event.body, RightsRequested) else {}
+    return json_response(202, {"event_id": event.event_id.hex(), "stored": stored, **asked})
 
 
 async def unsubscribe(edge: Edge, request: Request, token: str) -> Response:

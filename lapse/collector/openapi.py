@@ -17,6 +17,7 @@ from lapse.openapi import (
     ref,
     shape,
 )
+from schemas.policy_words import RIGHTS
 
 _TEXT = {"type": "string", "maxLength": 32_768}
 _NAME = {"type": "string", "maxLength": 256}
@@ -80,12 +81,17 @@ _SCHEMAS: Part = {
         via={"enum": ["banner", "unsubscribe", "form", "gpc"]},
         notice=_NAME,
         consents=_CONSENTS,
-        body={"anyOf": [ref("ConsentStated"), ref("AnchorReached")]},
+        body={"anyOf": [ref("ConsentStated"), ref("RightsRequested"), ref("AnchorReached")]},
     ),
     "ConsentStated": shape(type={"const": "ConsentStated"}, consents=_CONSENTS),
+    "RightsRequested": _loose(
+        type={"const": "RightsRequested"}, right={"enum": list(RIGHTS)}, purposes=_list(_NAME, 200)
+    )
+    | {"required": ["type", "right"]},
     "AnchorReached": shape(type={"const": "AnchorReached"}, anchor=_NAME, reached_at=_INSTANT),
     "OneClick": shape(**{"List-Unsubscribe": {"const": "One-Click"}}),
     "Accepted": shape(event_id=HEX16, stored=_STORED),
+    "Heard": _loose(event_id=HEX16, stored=_STORED, request_id=HEX16) | {"required": ["event_id", "stored"]},
     "Batch": shape(event_ids={"type": "array", "items": HEX16}, stored=_STORED),
     "Foreseen": {
         "type": "object",
@@ -164,9 +170,9 @@ def _signal(method: str) -> Part:
     body = _body("Signal", "application/json", "text/plain")
     return _takes(
         method,
-        "Consent stated outside a form, or an anchor reached",
+        "Consent stated outside a form, a right asked for, or an anchor reached",
         body,
-        {"202": answer("Accepted", "Durable.")},
+        {"202": answer("Heard", "Durable; a right asked for has a `request_id`.")},
     )
 
 

@@ -1,5 +1,6 @@
 """What people say outside forms, into `SignalReceived`: consents, withdrawals, unsubscriptions, anchors."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -7,13 +8,15 @@ from lapse.collector import values
 from lapse.collector.arrival import Arrival
 from lapse.collector.http import Problem
 from lapse.collector.settings import Limits
-from schemas.ids import EventId, Micros
+from schemas.ids import EventId, Micros, RequestId
 from schemas.models import (
     Anchor,
     AnchorReached,
     ConsentStated,
     ConsentStatement,
     Identifier,
+    Right,
+    RightsRequested,
     SignalBody,
     SignalReceived,
     Via,
@@ -47,18 +50,18 @@ def stated(
     if via is None:
         raise values.wrong(f"via is one of {', '.join(_VIA)}", "/via")
     collected_at = values.optional(values.instant, members.get("collected_at"), "/collected_at")
+    event_id = values.optional(values.event_id, members.get("event_id"), "/event_id") or EventId(random(16))
     return SignalReceived(
-        event_id=values.optional(values.event_id, members.get("event_id"), "/event_id")
-        or EventId(random(16)),
+        event_id=event_id,
         collected_at=arrival.at if collected_at is None else collected_at,
         site=arrival.site,
         identifiers=identifiers,
         via=via,
-        body=_body(members, arrival, limits),
+        body=_body(members, arrival, limits, event_id),
     )
 
 
-def _body(members: dict[str, Any], arrival: Arrival, limits: Limits) -> SignalBody:
+def _body(members: dict[str, Any], arrival: Arrival, limits: Limits, event_id: EventId) -> SignalBody:
     notice = values.optional(values.name, members.get("notice"), "/notice")
     raw, where = members.get("body"), "/body"
     if raw is None:
@@ -71,7 +74,32 @@ def _body(members: dict[str, Any], arrival: Arrival, limits: Limits) -> SignalBo
     if kind == "AnchorReached":
         arrival.only_servers(kind, where)
         return _anchor(values.only(raw, ("type", "anchor", "reached_at"), where), where)
-    raise values.wrong("a body is ConsentStated or AnchorReached", f"{where}/type")
+    if kind == "RightsRequested":
+        rights = values.only(raw, ("type", "right", "purposes"), where)
+        return _asked(rights, where, arrival, limits, event_id)
+    raise values.wrong("a body is ConsentStated, RightsRequested or AnchorReached", f"{where}/type")
+
+
+def _asked(
+    raw: dict[str, Any], where: str, arrival: Arrival, limits: Limits, event_id: EventId
+) -> RightsRequested:
+    """A person's request; its id follows from site and event, so that sending it again asks once."""
+    rules = arrival.plan.rights.items()
+    named: dict[str, Right] = {right: right for right, rule in rules if rule.named or right == "erasure"}
+    right = named.get(values.name(raw.get("right"), f"{where}/right"))
+    if right is None:
+        what = f"the policy names these rights: {', '.join(named) or 'none'}"
+        raise Problem(422, "right_not_named", what, f"{where}/right")
+    listed = raw.get("purposes", [])
+    purposes = [
+        values.name(each, f"{where}/purposes/{n}")
+        for n, each in enumerate(values.items(listed, limits.fields, f"{where}/purposes"))
+    ]
+    for n, purpose in enumerate(purposes):
+        if purpose not in arrival.plan.purpose_numbers:
+            raise Problem(422, "unknown_purpose", "the policy has no such purpose", f"{where}/purposes/{n}")
+    digest = hashlib.sha256(f"lapse/v1/request\n{arrival.site}\n".encode() + event_id).digest()
+    return RightsRequested(request_id=RequestId(digest[:16]), right=right, purposes=purposes)
 
 
 def _consents(

@@ -28,6 +28,7 @@ CHECKS: Mapping[str, Check] = {
     "expiry": Check(of_vault.expiry, ("vault",)),
     "policy": Check(of_vault.policy, ("vault",)),
     "tasks": Check(of_vault.tasks, ("vault",)),
+    "requests": Check(of_vault.requests, ("vault",)),
     "spool": Check(of_host.spool),
     "logins": Check(of_broker.logins, ("broker", "vault")),
     "rights": Check(of_broker.rights, ("broker", "vault")),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lapse.backlog import HALF_GONE, Backlog
 from lapse.doctor.finding import Finding, bad, well
 from lapse.topics import words
+from schemas.models import Right
 
 DISK_FREE = 0.1
 """Below a tenth free, a broker that cannot write is near."""
@@ -90,6 +91,17 @@ def tasks(counts: Mapping[str, Mapping[str, int]], *, letters: int, told: bool) 
         yield bad("tasks", f"{opened} open, and nobody is written to", where="settings", do=do)
     else:
         yield well("tasks", f"{opened} open" + (f"; {letters} letters wait" if letters else ""))
+
+
+# ---- people -----------------------------------------------------------------------------------------------
+def requests(counts: Mapping[Right, tuple[int, int]]) -> Iterator[Finding]:
+    """`counts`: requests of people that wait, and those of them past their day, by right."""
+    for right, (_, late) in counts.items():
+        if late:
+            figure = f"{late} not answered in time"
+            do = "lapse request list; answer each with --request ID, or lapse request refuse"
+            yield bad(f"requests {right}", figure, where="what people asked for", do=do)
+    yield well("requests", f"{sum(waits for waits, _ in counts.values())} wait for an answer")
 
 
 # ---- vault, outbox, expiry --------------------------------------------------------------------------------

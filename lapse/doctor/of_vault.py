@@ -25,6 +25,7 @@ from schemas.plan import ProcessorPlan
 from schemas.times import SECOND
 from streams.clockrules import Reading
 from streams.expiring import READING
+from streams.requests import counted, waiting
 from streams.tasking import LETTERS
 from vault.tasks import TaskKind
 
@@ -130,6 +131,14 @@ def tasks(here: Installation) -> Iterator[Finding]:
         counts = {n: {k: tx.count_tasks("open", n, k) for k in get_args(TaskKind)} for n in names}
         letters = len(tx.metas(LETTERS))
     yield from judging.tasks(counts, letters=letters, told=here.settings.officer is not None)
+
+
+def requests(here: Installation) -> Iterator[Finding]:
+    """What people asked for, and whether it is answered in time."""
+    with here.vault.transaction(write=False) as tx:
+        plan = here.plans.in_force(tx.now) or here.plans.latest
+        counts = counted(waiting(tx), plan, tx.now)
+    yield from judging.requests(counts)
 
 
 def _unconfigured(here: Installation, processor: ProcessorPlan) -> tuple[str, str]:

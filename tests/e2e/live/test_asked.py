@@ -76,3 +76,24 @@ def test_a_right_the_policy_does_not_name_is_refused(steady: System) -> None:
     person = somebody()
     refused = steady.lapse("subject", "object", person.who, "--reason", "asked")
     assert (refused.code, refused.error()["code"]) == (3, "right_not_named")
+
+
+def test_who_asks_at_the_collector_is_answered_by_the_request(steady: System) -> None:
+    """The 202 names the request; it waits with its date, is answered by id alone, and then waits no more."""
+    person = somebody()
+    steady.submit(person)
+    body = {"type": "RightsRequested", "right": "access"}
+    identifiers = [{"kind": "email", "value": person.email}]
+    asked = steady.collector("POST", "/s", {"identifiers": identifiers, "via": "form", "body": body})
+    assert asked.status == 202, asked.body
+    request = asked.json()["request_id"]
+    steady.still()
+    (row,) = [r for r in steady.do("request", "list")["requests"] if r["request_id"] == request]
+    assert (row["right"], row["state"], row["overdue"]) == ("access", "received", False)
+    answer = steady.do("subject", "export", "--request", request)
+    assert person.email in json.dumps(answer["records"])
+    assert request not in str(steady.do("request", "list"))
+    steps = [step["what"] for step in steady.do("request", "show", request)["trail"]]
+    assert {"received", "ordered", "decided", "opened", "answered"} <= set(steps)
+    again = steady.lapse("subject", "export", "--request", request)
+    assert (again.code, again.error()["code"]) == (3, "conflict")

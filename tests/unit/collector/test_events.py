@@ -14,6 +14,7 @@ from schemas.models import (
     ConsentStatement,
     CookieObserved,
     Identifier,
+    RightsRequested,
     SignalReceived,
 )
 from schemas.plan import Plans, PolicyPlan
@@ -117,6 +118,43 @@ async def test_an_anchor_has_a_name_of_the_list(edge: Running) -> None:
     document = {"identifiers": [{"kind": "account", "value": "42"}], "body": body}
     answer = await edge.http.post("/s", headers=SERVER, json=document)
     assert problem(answer, 422, "bad_argument")["pointer"] == "/body/anchor"
+
+
+def asks(right: str, **more: object) -> dict[str, object]:
+    """Somebody asks for one of their rights."""
+    body = {"type": "RightsRequested", "right": right, **more}
+    return {"identifiers": [{"kind": "email", "value": "ann@example.com"}], "via": "form", "body": body}
+
+
+async def test_a_person_asks_for_a_right_and_learns_under_which_id(edge: Running) -> None:
+    """The request's id follows from the event's, so that sending it twice asks once."""
+    again = {**asks("restriction", purposes=["marketing_email"]), "event_id": "07" * 16}
+    answers = [(await edge.http.post("/s", headers=SERVER, json=again)).json() for _ in range(2)]
+    assert answers[0] == answers[1]
+    record = edge.records()[0]
+    assert isinstance(record, SignalReceived)
+    assert isinstance(record.body, RightsRequested)
+    assert record.body.request_id.hex() == answers[0]["request_id"] != answers[0]["event_id"]
+    assert (record.body.right, record.body.purposes) == ("restriction", ["marketing_email"])
+    other = (await edge.http.post("/s", params=SITE, json=asks("access"))).json()
+    assert other["request_id"] != answers[0]["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "pointer"),
+    [
+        (asks("rectification"), "right_not_named", "/body/right"),
+        (asks("everything"), "right_not_named", "/body/right"),
+        (asks("access", purposes=["nothing"]), "unknown_purpose", "/body/purposes/0"),
+        (asks("access", until="2026-01-01"), "unknown_field", "/body/until"),
+    ],
+)
+async def test_a_right_nobody_promised_is_not_taken(
+    edge: Running, document: dict[str, object], code: str, pointer: str
+) -> None:
+    """Neither one the policy does not name, nor a purpose it does not have."""
+    answer = await edge.http.post("/s", params=SITE, json=document)
+    assert problem(answer, 422, code)["pointer"] == pointer
 
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

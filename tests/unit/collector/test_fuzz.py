@@ -56,8 +56,10 @@ _cookies = st.fixed_dictionaries(
     },
 )
 _bodies = st.fixed_dictionaries(
-    {"type": st.sampled_from(["ConsentStated", "AnchorReached", "x"])},
+    {"type": st.sampled_from(["ConsentStated", "AnchorReached", "RightsRequested", "x"])},
     optional={
+        "right": st.sampled_from(["access", "x"]) | _odd,
+        "purposes": st.lists(_text, max_size=2) | _odd,
         "consents": _consents,
         "anchor": st.sampled_from(["account_closed", "x"]),
         "reached_at": _times_or_numbers,

@@ -281,7 +281,7 @@ BODIES = [
         "a signal of an unknown kind",
         f"/s?k={KEY}",
         JSON,
-        b'{"cookie_id":"c","body":{"type":"RightsRequested"}}',
+        b'{"cookie_id":"c","body":{"type":"ProcessorNotified"}}',
         422,
         "bad_argument",
         "/body/type",

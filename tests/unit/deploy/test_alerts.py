@@ -64,6 +64,7 @@ FIRES: dict[str, list[Series]] = {
     "LapseErasureRefused": [{RECEIPT: FIRST}, {RECEIPT: STEP}],
     "LapseTaskOpen": [{TASK: steady(1)}],
     "LapseLettersWait": [{"lapse_letters_waiting": steady(2)}],
+    "LapseRequestOverdue": [{'lapse_requests_overdue{right="access"}': steady(1)}],
     "LapseDiskFills": [{'lapse_disk_free_ratio{folder="data"}': steady(0.05)}],
 }
 SILENT: dict[str, list[Series]] = {
@@ -87,6 +88,7 @@ SILENT: dict[str, list[Series]] = {
     "LapseErasureRefused": [{'lapse_receipts_total{processor="crm",outcome="completed"}': STEP}],
     "LapseTaskOpen": [{TASK: steady(0)}],
     "LapseLettersWait": [{"lapse_letters_waiting": f"0x{ROWS - 3} 1x3"}],
+    "LapseRequestOverdue": [{'lapse_requests_overdue{right="access"}': steady(0)}],
     "LapseDiskFills": [{'lapse_disk_free_ratio{folder="data"}': steady(0.4)}],
 }
 
