@@ -5,7 +5,8 @@ with them the versions of the schemas. What records share is joined once; the re
 `schemas.layouts` reads records the same way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple, get_args
 
 from schemas import codec, framing
@@ -42,6 +43,13 @@ class Gaps:
         out = self._pieces.copy()
         out[1::2] = values
         return b"".join(out)
+
+    def columns(self, values: Sequence[Sequence[bytes]]) -> list[bytes]:
+        """The same for many: a column of values for each gap, all of one length."""
+        woven = [repeat(piece, len(values[0])) for piece in self._pieces]
+        out: list[Iterable[bytes]] = [*woven]
+        out[1::2] = values
+        return [*map(b"".join, zip(*out, strict=True))]
 
 
 class Pieces:
@@ -178,13 +186,21 @@ class DeliveredFrame:
         self._gaps = Gaps(out.made)
 
     def encode(
-        self, delivery_id: bytes, subject_ref: bytes, handles: Sequence[bytes], sealed: Sequence[bytes]
-    ) -> bytes:
-        """Return the framed record; `sealed` as a delivery mould gives it."""
-        values = [delivery_id, subject_ref, *sealed, *handles]
+        self,
+        ids: Sequence[bytes],
+        refs: Sequence[bytes],
+        handles: Sequence[Sequence[bytes]],
+        sealed: Sequence[Sequence[bytes]],
+    ) -> list[bytes]:
+        """Return the framed records of these delivery ids and subjects; `handles` and `sealed` are columns as
+        a delivery mould takes and gives them.
+        """
+        values = [ids, refs, *sealed, *handles]
         for at in self._bodies:
-            values[at] = data(values[at])
-        return _sized(self._gaps.filled(values), "RecordDelivered")
+            values[at] = [data(body) for body in values[at]]
+        framed = self._gaps.columns(values)
+        _sized(max(framed, key=len, default=b""), "RecordDelivered")
+        return framed
 
 
 def _delivered_parts(out: Pieces, parts: Sequence[tuple[str, Sequence[int]]]) -> Iterator[int]:

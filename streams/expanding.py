@@ -16,7 +16,7 @@ import msgspec
 from schemas.decided import DecisionReader, Run, runs
 from schemas.errors import Unavailable
 from schemas.frames import LapseFrame
-from schemas.ids import SLOTS, DeliveryId, LapseId, Micros, Period, Sequence, Slot, Terms
+from schemas.ids import DeliveryId, LapseId, Micros, Period, Sequence, Slot, Terms
 from schemas.models import Depersonalized, RecordDecided, RecordScope
 from schemas.plan import MEMO, Plans
 from streams.faults import EXPANDED, Crash, never
@@ -24,7 +24,7 @@ from streams.out import Out
 from streams.ports import Outbound
 from streams.scan import Scan, Start, Time
 from streams.stage import Blocking
-from vault.handles import delivery_names, partition_of
+from vault.handles import delivery_names
 from vault.keys import ID_BYTES
 from vault.port import Tx, Vault
 from vault.values import BucketId, BucketRow
@@ -182,8 +182,7 @@ class Expander:
         start: Start = Time(since) if self.vault.clock.mode == "system" else "beginning"
         topic = f"processor.{processor}"
         lapses = Lapses(jobs, self.vault.secrets.processor(processor), plans)
-        reader, partitions = DecisionReader(), self.out.partitions(topic)
-        places = [partition_of(Slot(slot), partitions) for slot in range(SLOTS)]
+        reader, places = DecisionReader(), self.out.places(topic)
         for batch in self.scan(["decisions"], start=start):
             piece: list[Outbound] = []
             for record in batch.records:

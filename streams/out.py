@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from schemas.codec import encode
-from schemas.ids import Slot
+from schemas.ids import SLOTS, Slot
 from schemas.models import DecisionBatch, RecordDecided
 from streams.ports import Outbound, Sink
 from vault.handles import partition_of
@@ -54,6 +55,10 @@ class Out:
         headers = [(FLAG, flag.encode())] if flag else ()
         return Outbound(topic, partition_of(slot, self.partitions(topic)), key, value, headers)
 
+    def places(self, topic: str) -> Sequence[int]:
+        """The partition of each slot."""
+        return _places(self.partitions(topic))
+
     def to_partition(self, topic: str, partition: int, value: bytes) -> Outbound:
         """Address a record to a partition as good as any, such as that of what caused it."""
         return Outbound(topic, partition % self.partitions(topic), None, value)
@@ -62,3 +67,8 @@ class Out:
         """Send and wait until all are acknowledged."""
         if records:
             await self.sink.send(records)
+
+
+@lru_cache(maxsize=64)
+def _places(partitions: int) -> Sequence[int]:
+    return tuple(partition_of(Slot(slot), partitions) for slot in range(SLOTS))

@@ -19,7 +19,7 @@ from schemas.policy_words import COLLECTED_AT
 from schemas.times import rfc3339
 from streams.routeplan import Routed, RouteWork, entry_of
 from vault.deliverymoulds import DeliveryMould, DeliveryMouldGrant, FieldsText
-from vault.moulds import Box, RecordMould
+from vault.moulds import Boxes, RecordMould
 from vault.sealing import decode_fields
 
 Texts = dict[int, bytes]
@@ -106,38 +106,53 @@ class RouteKind:
             parts=[(categories, [link for link, _ in wraps]) for categories, wraps in make.boxes],
         )
 
-    def given(self, texts: Texts) -> list[Given]:
-        """How to deliver a record of which this opened, to each who is granted something."""
-        present = tuple(texts)
+    def given(self, present: tuple[int, ...]) -> list[Given]:
+        """How to deliver records of which these categories opened, to each who is granted something."""
         found = self._given.get(present)
         if found is None:
             found = self._given[present] = [granted.given(present) for granted in self.granted]
         return found
 
-    def open(self, item: Routed) -> Texts:
-        """Open what somebody may have of a record, after every link was judged (`may_use`): the fields of
-        each category as a delivery holds them, with the time of collection.
+    def open(self, items: Sequence[Routed]) -> list[Texts]:
+        """Open what somebody may have of records of this kind, after every link was judged (`may_use`): of
+        each the fields of each category as a delivery holds them, with the time of collection.
         """
-        tagged, cells = item.tagged, item.tagged.cells
+        cells = [item.tagged.cells for item in items]
         boxes = [
-            Box(n, cells[at], [(link, None if own is None else cells[own]) for link, own in wraps])
+            Boxes(
+                n,
+                [each[at] for each in cells],
+                [(link, None if own is None else [each[own] for each in cells]) for link, own in wraps],
+            )
             for n, at, wraps, _ in self._boxes
         ]
-        keys = [None if now.until is None else now.key for now in item.links]
-        opened = self._mould.open(tagged.record_id, tagged.handles, keys, boxes)
-        texts: Texts = {}
-        for clear, (_, _, _, categories) in zip(opened, self._boxes, strict=True):
-            if clear is None:
-                continue
-            values = decode_fields(clear)
-            collected_at = values[-1]
-            assert isinstance(collected_at, int), "the last field is when the event was collected"
-            when = rfc3339(Micros(collected_at)).encode()
-            for category, fields in categories:
-                text = fields.text(values, when)
-                if text is not None:
-                    texts[category] = text
+        links = zip(*(item.links for item in items), strict=True)
+        keys = [None if column[0].until is None else [now.key for now in column] for column in links]
+        handles = [*zip(*(item.tagged.handles for item in items), strict=True)]
+        opened = self._mould.open([each[0] for each in cells], handles, keys, boxes)
+        texts: list[Texts] = [{} for _ in items]
+        times: dict[int, bytes] = {}
+        for clears, (_, _, _, categories) in zip(opened, self._boxes, strict=True):
+            for own, clear in zip(texts, clears, strict=True):
+                if clear is not None:
+                    _read(clear, categories, own, times)
         return texts
+
+
+def _read(
+    clear: bytes, categories: Sequence[tuple[int, FieldsText]], into: Texts, times: dict[int, bytes]
+) -> None:
+    """Put what a compartment holds under its categories; `times` are those written before."""
+    values = decode_fields(clear)
+    collected_at = values[-1]
+    assert isinstance(collected_at, int), "the last field is when the event was collected"
+    when = times.get(collected_at)
+    if when is None:
+        when = times[collected_at] = rfc3339(Micros(collected_at)).encode()
+    for category, fields in categories:
+        text = fields.text(values, when)
+        if text is not None:
+            into[category] = text
 
 
 def _boxes(item: Routed, wanted: frozenset[int]) -> list[_Box]:

@@ -4,7 +4,7 @@ again.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +14,12 @@ from streams import metrics
 from streams.out import DECISIONS, Out, packed
 from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
-from streams.routekind import RouteKind
+from streams.routekind import Given, Granted, RouteKind
 from streams.routeplan import Routed, RouteWork, Spoilt, spoilt_entry
 from streams.stage import Part
-from vault.handles import delivery_id, handle_key, make_handles, subject_ref
-from vault.keys import Draw
+from vault.handles import delivery_names, handle_key, handles_of, people_blocks, subject_ref
+from vault.keys import ID_BYTES, Draw, Keyed
+from vault.moulds import LinkKey
 from vault.port import Secrets
 
 
@@ -50,42 +51,58 @@ class RouteOutput:
 
     async def send_deliveries(self, work: RouteWork) -> None:
         """Send every delivery of the part, in the order of its records; returns once all are acknowledged."""
-        handed = [(item, kind) for item, kind in zip(work.items, _kinds(work), strict=True) if kind.granted]
-        names = _Names(self.secrets)
-        ids = [
-            [names.delivery(granted.name, item.tagged.record_id) for granted in kind.granted]
-            for item, kind in handed
-        ]
-        handles = _handles(handed, ids)
-        records: list[Outbound] = []
-        for (item, kind), own in zip(handed, ids, strict=True):
-            records += self._deliveries(item, kind, own, handles, names)
-        await self.out.send(records)
-        for name, n in Counter(granted.name for _, kind in handed for granted in kind.granted).items():
-            metrics.DELIVERIES.labels(name).inc(n)
+        names, kinds = _Names(self.secrets), _kinds(work)
+        alike: dict[int, list[int]] = {}
+        for at, kind in enumerate(kinds):
+            if kind.granted:
+                alike.setdefault(id(kind), []).append(at)
+        made: list[list[Outbound]] = [[] for _ in kinds]
+        for own in alike.values():
+            kind = kinds[own[0]]
+            for at, each in zip(
+                own, self._deliveries(kind, [work.items[at] for at in own], names), strict=True
+            ):
+                made[at] = each
+            for granted in kind.granted:
+                metrics.DELIVERIES.labels(granted.name).inc(len(own))
+        await self.out.send([record for each in made for record in each])
 
-    def _deliveries(
+    def _deliveries(self, kind: RouteKind, items: Sequence[Routed], names: _Names) -> list[list[Outbound]]:
+        """Seal what each may have of records of one kind; returns those of each record."""
+        texts, made = kind.open(items), list[list[Outbound]]([] for _ in items)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for at, own in enumerate(texts):
+            alike.setdefault((*own,), []).append(at)
+        for present, places in alike.items():
+            some = [items[at] for at in places]
+            people = _People(some)
+            for granted, given in zip(kind.granted, kind.given(present), strict=True):
+                clear = [[texts[at][category] for at in places] for category in given.categories]
+                sealed = self._sealed(granted, given, some, clear, people, names)
+                for at, record in zip(places, sealed, strict=True):
+                    made[at].append(record)
+        return made
+
+    def _sealed(
         self,
-        item: Routed,
-        kind: RouteKind,
-        ids: Sequence[DeliveryId],
-        handles: Iterator[Handle],
+        granted: Granted,
+        given: Given,
+        items: Sequence[Routed],
+        clear: Sequence[Sequence[bytes]],
+        people: _People,
         names: _Names,
     ) -> Iterator[Outbound]:
-        """Seal what each may have of one record."""
-        texts, slot, links = kind.open(item), item.tagged.slot, item.links
-        number = links[kind.granted[0].links[0]].usable.number
-        given = kind.given(texts)
-        drawn, at = self.draw(sum([mould.draws for mould, _, _ in given])), 0
-        for granted, (mould, frame, categories), delivery in zip(kind.granted, given, ids, strict=True):
-            keys = [links[link].key for link in granted.links]
-            own = [next(handles) for _ in keys]
-            clear = [texts[category] for category in categories]
-            sealed = mould.seal(delivery, own, keys, clear, drawn[at : at + mould.draws])
-            at += mould.draws
-            ref = names.person(granted.name, number)
-            value = frame.encode(delivery, ref, own, sealed)
-            yield self.out.to_slot(granted.topic, slot, value, key=ref)
+        """What one processor gets of records alike, a column at a time."""
+        mould, frame, _ = given
+        ids = names.deliveries(granted.name, [item.tagged.record_id for item in items])
+        refs = names.people(granted.name, people.numbers(granted.links[0]))
+        handles = [people.handles(link, ids) for link in granted.links]
+        keys = [people.keys(link) for link in granted.links]
+        sealed = mould.seal(ids, handles, keys, clear, self.draw(mould.draws * len(ids)))
+        values = frame.encode(ids, refs, handles, sealed)
+        places = self.out.places(granted.topic)
+        for item, ref, value in zip(items, refs, values, strict=True):
+            yield Outbound(granted.topic, places[item.tagged.slot], ref, value)
 
     def _set_aside(self, part: Part, item: Spoilt, now: Micros) -> Outbound | None:
         raw = item.record.record.value
@@ -103,29 +120,58 @@ class RouteOutput:
         return set_aside(self.out, part, aside, raw, item.key, self.draw)
 
 
+class _People:
+    """Whose the links of some records of one kind are, link by link."""
+
+    def __init__(self, items: Sequence[Routed]) -> None:
+        self._links = [*zip(*(item.links for item in items), strict=True)]
+        self._blocks: dict[int, bytes] = {}
+
+    def numbers(self, link: int) -> list[SubjectNumber]:
+        """Whose a link is, of each record."""
+        return [now.usable.number for now in self._links[link]]
+
+    def keys(self, link: int) -> list[LinkKey]:
+        """K(S,p,t) of a link, of each record."""
+        return [now.key for now in self._links[link]]
+
+    def handles(self, link: int, ids: Sequence[DeliveryId]) -> list[Handle]:
+        """The handle of a link under each of these names; records of one kind have the same buckets."""
+        column = self._links[link]
+        blocks = self._blocks.get(link)
+        if blocks is None:
+            used = [now.usable for now in column]
+            blocks = self._blocks[link] = people_blocks([(each.number, each.generation) for each in used])
+        key = column[0].found.key
+        assert key is not None, "what opens has a bucket key"
+        return handles_of(handle_key(key), blocks, ids)
+
+
 class _Names:
     """Ids and pseudonyms towards processors; a person's is made once a part."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
-        self._known: dict[str, bytes] = {}
-        self._people: dict[tuple[str, SubjectNumber], SubjectRef] = {}
+        self._known: dict[str, tuple[bytes, Keyed, dict[SubjectNumber, SubjectRef]]] = {}
 
-    def delivery(self, processor: str, record: RecordId) -> DeliveryId:
-        """Name a record."""
-        return delivery_id(self._secret(processor), record)
+    def deliveries(self, processor: str, records: Sequence[RecordId]) -> list[DeliveryId]:
+        """Name records."""
+        name = self._of(processor)[1].digest
+        return [DeliveryId(name(record)[:ID_BYTES]) for record in records]
 
-    def person(self, processor: str, number: SubjectNumber) -> SubjectRef:
-        """Name a person."""
-        found = self._people.get((processor, number))
-        if found is None:
-            found = self._people[processor, number] = subject_ref(self._secret(processor), number)
-        return found
+    def people(self, processor: str, numbers: Sequence[SubjectNumber]) -> list[SubjectRef]:
+        """Name people."""
+        secret, _, known = self._of(processor)
+        for number in numbers:
+            if number not in known:
+                known[number] = subject_ref(secret, number)
+        return [known[number] for number in numbers]
 
-    def _secret(self, processor: str) -> bytes:
+    def _of(self, processor: str) -> tuple[bytes, Keyed, dict[SubjectNumber, SubjectRef]]:
         found = self._known.get(processor)
         if found is None:
-            found = self._known[processor] = self._secrets.processor(processor)
+            secret = self._secrets.processor(processor)
+            found = self._known[processor] = secret, delivery_names(secret), {}
         return found
 
 
@@ -141,20 +187,3 @@ def _kinds(work: RouteWork) -> list[RouteKind]:
             kind = item.alike.kind = RouteKind(item, work)
         kinds.append(kind)
     return kinds
-
-
-def _handles(
-    handed: Sequence[tuple[Routed, RouteKind]], ids: Sequence[Sequence[DeliveryId]]
-) -> Iterator[Handle]:
-    """The handle of every grant, in order: one block each, made bucket by bucket."""
-    named: dict[bytes, list[tuple[SubjectNumber, int, bytes]]] = defaultdict(list)
-    order = []
-    for (item, kind), own in zip(handed, ids, strict=True):
-        for granted, delivery in zip(kind.granted, own, strict=True):
-            for link in granted.links:
-                now = item.links[link]
-                assert now.found.key is not None, "what opens has a bucket key"
-                named[now.found.key].append((now.usable.number, now.usable.generation, delivery))
-                order.append(now.found.key)
-    made = {bucket: iter(make_handles(handle_key(bucket), each)) for bucket, each in named.items()}
-    return (next(made[bucket]) for bucket in order)

@@ -6,18 +6,21 @@ each grant, and hardly more.
 
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import count
 from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
 from vault.handles import packed
-from vault.keys import INFO_WRAP, KEY_BYTES, wrap
+from vault.keys import INFO_WRAP, KEY_BYTES
 from vault.moulds import Bound, LinkKey, commitment
 from vault.sealing import NONCE_BYTES, Clear, bucket_bytes, size_class
 
 DRAWN = KEY_BYTES + NONCE_BYTES
 """Random bytes a delivered compartment takes."""
+_BEGIN = b"lapse/v1/delivery"
 
 
 class DeliveryMouldGrant(NamedTuple):
@@ -68,31 +71,46 @@ class DeliveryMould:
 
     def seal(
         self,
-        delivery_id: bytes,
-        handles: Sequence[bytes],
-        keys: Sequence[LinkKey],
-        clear: Sequence[bytes],
+        ids: Sequence[bytes],
+        handles: Sequence[Sequence[bytes]],
+        keys: Sequence[Sequence[LinkKey]],
+        clear: Sequence[Sequence[bytes]],
         drawn: bytes,
-    ) -> list[bytes]:
-        """Return per compartment its sealed bytes and the wrap of every grant it is given for, one after the
-        other; `drawn` are `draws` random bytes, never used before.
+    ) -> list[list[bytes]]:
+        """Seal deliveries of these ids, all that belongs to them in columns: for each grant the handles and
+        the keys, for each compartment the clear texts. `drawn` are `draws` random bytes for each delivery,
+        never used before.
+
+        Returns for each compartment a column of its sealed bytes and one of the wraps of every grant it is
+        given for, one after the other.
         """
-        bound, begin = self._bound.with_handles(handles), b"lapse/v1/delivery" + delivery_id
-        label, heads, at = INFO_WRAP + delivery_id, [], 0
-        for k in keys:
-            inner, outer = k.root(self._processor)
-            heads.append((inner + label, outer))
-        sealed = []
-        for (middle, place, grants), text in zip(self._parts, clear, strict=True):
-            key, nonce = drawn[at : at + KEY_BYTES], drawn[at + KEY_BYTES : at + DRAWN]
-            at += DRAWN
+        begins = [_BEGIN + name for name in ids]
+        bounds = self._bound.columns(handles) if handles else [self._bound.with_handles(())] * len(ids)
+        labels = [INFO_WRAP + name for name in ids]
+        heads = [self._heads(column, labels) for column in keys]
+        sealed, end = [], self.draws * len(ids)
+        for at, (middle, place, grants), texts in zip(count(0, DRAWN), self._parts, clear, strict=False):
+            own = [drawn[i : i + KEY_BYTES] for i in range(at, end, self.draws)]
+            nonces = [drawn[i : i + NONCE_BYTES] for i in range(at + KEY_BYTES, end, self.draws)]
             sealed.append(
-                commitment(key, nonce) + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + bound)
+                [
+                    commitment(key, nonce) + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + bound)
+                    for key, nonce, text, begin, bound in zip(own, nonces, texts, begins, bounds, strict=True)
+                ]
             )
             for grant in grants:
-                inner, outer = heads[grant]
-                sealed.append(wrap(sha256(outer + sha256(inner + place).digest()).digest(), key))
+                sealed.append(
+                    [
+                        aes_key_wrap(sha256(outer + sha256(inner + place).digest()).digest(), key)
+                        for (inner, outer), key in zip(heads[grant], own, strict=True)
+                    ]
+                )
         return sealed
+
+    def _heads(self, keys: Sequence[LinkKey], labels: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """What the MAC of each delivery's key begins with under one grant, inside and outside."""
+        roots = [k.root(self._processor) for k in keys]
+        return [(inner + label, outer) for (inner, outer), label in zip(roots, labels, strict=True)]
 
 
 class FieldsText:

@@ -84,9 +84,20 @@ def handle_key(bucket_key: bytes) -> bytes:
 def make_handles(key: bytes, named: Iterable[tuple[SubjectNumber, int, bytes]]) -> list[Handle]:
     """Encrypt (number, generation, record or delivery id) in bulk: one block each."""
     named = list(named)
-    assert all(len(name) == ID_BYTES for _, _, name in named), "ids are 16 bytes"
-    clear = b"".join([_clear(number, generation, 0) for number, generation, _ in named])
-    out = _ecb(key).encryptor().update(_xor(clear, b"".join([name for _, _, name in named])))
+    people = people_blocks([(number, generation) for number, generation, _ in named])
+    return handles_of(key, people, [name for _, _, name in named])
+
+
+def people_blocks(people: Iterable[tuple[SubjectNumber, int]]) -> bytes:
+    """Lay out what handles say of people (number, generation), to be used under several names."""
+    return b"".join([_clear(number, generation, 0) for number, generation in people])
+
+
+def handles_of(key: bytes, people: bytes, names: Sequence[bytes]) -> list[Handle]:
+    """Return a handle for each of the people laid out, under a record or delivery id each."""
+    assert all(len(name) == ID_BYTES for name in names), "ids are 16 bytes"
+    assert len(people) == _BLOCK * len(names), "as many people as names"
+    out = _ecb(key).encryptor().update(_xor(people, b"".join(names)))
     return [Handle(out[i : i + _BLOCK]) for i in range(0, len(out), _BLOCK)]
 
 

@@ -87,6 +87,11 @@ class Bound:
         """Put the handles in; `TypeError` where there are not as many as pieces."""
         return self._form % tuple(handles)
 
+    def columns(self, handles: Sequence[Sequence[bytes]]) -> list[bytes]:
+        """The same for many; `handles` has a column for each piece."""
+        form = self._form
+        return [form % each for each in zip(*handles, strict=True)]
+
 
 def commitment(key: bytes, nonce: bytes) -> bytes:
     """Return what `vault.sealing` puts before the nonce, for a key of 32 bytes."""
@@ -120,12 +125,14 @@ class _Part(NamedTuple):
     others: Sequence[int]
 
 
-class Box(NamedTuple):
-    """One compartment to open: number in the mould, sealed bytes, link and key of each wrap (None: empty)."""
+class Boxes(NamedTuple):
+    """One compartment of many records alike: its number in the mould, its sealed bytes, and for each of its
+    wraps the link and the keys, None where they are empty.
+    """
 
     n: int
-    sealed: bytes
-    wraps: Sequence[tuple[int, bytes | None]]
+    sealed: Sequence[bytes]
+    wraps: Sequence[tuple[int, Sequence[bytes] | None]]
 
 
 class RecordMould:
@@ -178,30 +185,35 @@ class RecordMould:
 
     def open(
         self,
-        record_id: bytes,
-        handles: Sequence[bytes],
-        keys: Sequence[LinkKey | None],
-        boxes: Iterable[Box],
-    ) -> list[bytes | None]:
-        """Return the clear bytes of these compartments of a record of this kind; None where none of the keys
-        opens one. `keys` are those of its links that may be used.
+        ids: Sequence[bytes],
+        handles: Sequence[Sequence[bytes]],
+        keys: Sequence[Sequence[LinkKey] | None],
+        boxes: Iterable[Boxes],
+    ) -> list[list[bytes | None]]:
+        """Return the clear bytes of these compartments of records of this kind; None where none of the keys
+        opens one. `handles` and `keys` have a column for each link, None for one that may not be used.
         """
-        links = self._links.with_handles(handles)
-        begin, info = b"lapse/v1/record" + record_id, INFO_CONTENT + record_id
-        opened: list[bytes | None] = []
+        links = self._links.columns(handles) if handles else [self._links.with_handles(())] * len(ids)
+        begins, infos = [b"lapse/v1/record" + name for name in ids], [INFO_CONTENT + name for name in ids]
+        opened: list[list[bytes | None]] = []
         for n, sealed, wraps in boxes:
             middle, place, _, _ = self._parts[n]
-            clear = None
+            clear: list[bytes | None] = [None] * len(ids)
+            left: Sequence[int] = range(len(ids))
             for link, wrapped in wraps:
-                k = keys[link]
-                if k is None:
+                column = keys[link]
+                if column is None or not left:
                     continue
-                if wrapped is None:
-                    key: bytes | None = sha256(k.outer + sha256(k.inner + info + place).digest()).digest()
-                else:
-                    key = unwrap(k.kek, wrapped)
-                clear = None if key is None else _open(key, sealed, begin + middle + links)
-                if clear is not None:
-                    break
+                for i in left:
+                    k = column[i]
+                    if wrapped is None:
+                        key: bytes | None = sha256(
+                            k.outer + sha256(k.inner + infos[i] + place).digest()
+                        ).digest()
+                    else:
+                        key = unwrap(k.kek, wrapped[i])
+                    if key is not None:
+                        clear[i] = _open(key, sealed[i], begins[i] + middle + links[i])
+                left = [i for i in left if clear[i] is None]
             opened.append(clear)
         return opened

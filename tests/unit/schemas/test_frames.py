@@ -13,7 +13,7 @@ from schemas import codec
 from schemas.avrobytes import number
 from schemas.errors import BadInput
 from schemas.frames import DecisionFrame, DeliveredFrame, FrameGrant, TaggedFrame, pack_decisions
-from schemas.ids import Handle, Micros, Period, RecordId, Slot, Terms
+from schemas.ids import DeliveryId, Handle, Micros, Period, RecordId, Slot, Terms
 from schemas.models import Compartment, DecisionBatch, Link, RecordDelivered, RecordTagged, Wrap
 from tests.unit.schemas.avro_values import records
 
@@ -110,13 +110,15 @@ def test_a_delivered_frame_writes_what_the_codec_writes(raw: dict[str, Any], dat
         grants=[FrameGrant(g.purpose, g.period, g.terms, g.decided, g.use_until) for g in record.grants],
         parts=[(box.categories[0], [wrap.grant for wrap in box.wraps]) for box in record.compartments],
     )
+    sealed = [part for box in record.compartments for part in (box.sealed, *(wrap.key for wrap in box.wraps))]
+    another = replace(record, delivery_id=DeliveryId(data.draw(IDS)))
     found = frame.encode(
-        record.delivery_id,
-        record.subject_ref,
-        [grant.handle for grant in record.grants],
-        [part for box in record.compartments for part in (box.sealed, *(wrap.key for wrap in box.wraps))],
+        [record.delivery_id, another.delivery_id],
+        [record.subject_ref] * 2,
+        [[grant.handle] * 2 for grant in record.grants],
+        [[part] * 2 for part in sealed],
     )
-    assert found == codec.encode(record)
+    assert found == [codec.encode(record), codec.encode(another)]
 
 
 @given(records("DecisionBatch"), st.data())

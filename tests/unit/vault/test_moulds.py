@@ -12,7 +12,7 @@ from schemas.ids import Sequence as Seq
 from schemas.models import Compartment, Grant, Link, RecordTagged, Wrap
 from vault.deliverymoulds import DeliveryMould, DeliveryMouldGrant, FieldsText
 from vault.keys import Keyed, derive_k, hmac_sha256, keyed, record_kek, wrap
-from vault.moulds import Box, LinkKey, RecordMould, link_key
+from vault.moulds import Boxes, LinkKey, RecordMould, link_key
 from vault.opening import UNKNOWN, Usable, open_fields
 from vault.sealing import (
     Clear,
@@ -141,13 +141,14 @@ def test_a_mould_opens_what_opening_opens(
         Usable(k, SubjectNumber(1), 1, Micros(9)) if on else UNKNOWN for k, on in zip(ks, keep, strict=True)
     ]
     asked = [
-        Box(n, box.sealed, [(each.link, each.key or None) for each in box.wraps])
+        Boxes(n, [box.sealed], [(each.link, [each.key] if each.key else None) for each in box.wraps])
         for n, box in enumerate(boxes)
         if n in wanted
     ]
-    found = mould.open(header.record_id, [link.handle for link in links], keys, asked)
+    columns = [None if key is None else [key] for key in keys]
+    found = mould.open([header.record_id], [[link.handle] for link in links], columns, asked)
     plain = open_fields(record, usable)
-    for box, clear in zip(asked, found, strict=True):
+    for box, [clear] in zip(asked, found, strict=True):
         if isinstance(plain[box.n], Closed):
             assert clear is None
         else:
@@ -162,20 +163,42 @@ def test_a_mould_opens_nothing_that_was_touched(sealed: bytes, place: int, bit: 
     [body] = mould.seal(bytes(16), handle, [key], [bytes(150)], stream())
     touched = bytearray(body)
     touched[place % len(body)] ^= 1 << bit
-    asked = [Box(0, each, [(0, None)]) for each in (body, bytes(touched), sealed, b"")]
-    assert mould.open(bytes(16), handle, [key], asked) == [bytes(150), None, None, None]
+    each = [body, bytes(touched), sealed, b""]
+    found = mould.open([bytes(16)] * 4, [handle * 4], [[key] * 4], [Boxes(0, each, [(0, None)])])
+    assert found == [[bytes(150), None, None, None]]
 
 
 @given(
-    delivery=IDS,
-    ks=st.lists(KEYS, min_size=2, max_size=2),
-    handles=st.lists(IDS, min_size=2, max_size=2),
-    categories=st.lists(st.text(max_size=9), min_size=1, max_size=3),
+    keys=st.lists(st.tuples(KEYS, KEYS), min_size=1, max_size=5), ids=st.lists(IDS, min_size=5, max_size=5)
+)
+def test_a_mould_opens_each_record_by_the_first_link_that_opens_it(
+    keys: list[tuple[bytes, bytes]], ids: list[bytes]
+) -> None:
+    """Of many records together, some by one of two links, some by the other, some by none."""
+    mould = RecordMould(revision=1, source="x", policy=1, links=[(0, 1, 1), (1, 1, 1)], parts=[([1], [0, 1])])
+    ids, handles = ids[: len(keys)], [bytes(16), bytes(range(16))]
+    columns = [[LinkKey(pair[n]) for pair in keys] for n in (0, 1)]
+    made = [
+        mould.seal(name, handles, [first, second], [name], stream())
+        for name, first, second in zip(ids, *columns, strict=True)
+    ]
+    wrong = LinkKey(bytes(range(32)))
+    tried = [[wrong if at % 2 else k for at, k in enumerate(columns[0])]]
+    tried.append([wrong if at % 4 == 3 else k for at, k in enumerate(columns[1])])
+    asked = [Boxes(0, [body for body, _ in made], [(0, None), (1, [wrap for _, wrap in made])])]
+    found = mould.open(ids, [[handle] * len(ids) for handle in handles], tried, asked)
+    assert found == [[None if at % 4 == 3 else name for at, name in enumerate(ids)]]
+
+
+@given(
+    deliveries=st.lists(IDS, max_size=3),
+    ks=st.lists(KEYS, min_size=6, max_size=6),
+    categories=st.lists(st.text(max_size=9), max_size=3),
 )
 def test_a_delivery_mould_seals_what_sealing_seals(
-    delivery: bytes, ks: list[bytes], handles: list[bytes], categories: list[str]
+    deliveries: list[bytes], ks: list[bytes], categories: list[str]
 ) -> None:
-    """Grants, wraps and clear bytes of every compartment."""
+    """Grants, wraps and clear bytes of every compartment, of one delivery, of several, and of none."""
     grants = [("news", -3, 1, 77, 10**15), ("answer", 5, 2, 78, -1)]
     opens = [[0], [0, 1], [1]]
     mould = DeliveryMould(
@@ -185,29 +208,38 @@ def test_a_delivery_mould_seals_what_sealing_seals(
         grants=[DeliveryMouldGrant(*grant) for grant in grants],
         parts=list(zip(categories, opens, strict=False)),
     )
-    header = DeliveryHeader(
-        DeliveryId(delivery),
-        2,
-        "form/x",
-        [
+    keys = [ks[: len(deliveries)], ks[3 : 3 + len(deliveries)]]
+    handles = [[key[n : n + 16] for key in column] for n, column in enumerate(keys)]
+    texts = [[{"field": category + "x" * at} for at, _ in enumerate(deliveries)] for category in categories]
+    found = mould.seal(
+        deliveries,
+        handles,
+        [[LinkKey(k) for k in column] for column in keys],
+        [[*map(encode_delivered, column)] for column in texts],
+        stream()(mould.draws * len(deliveries)),
+    )
+    draw, expected = stream(), []
+    for at, delivery in enumerate(deliveries):
+        own = [
             Grant(
                 purpose=purpose,
                 period=Period(period),
                 terms=Terms(terms),
-                handle=Handle(handle),
+                handle=Handle(column[at]),
                 decided=Seq(decided),
                 use_until=Micros(until),
             )
-            for (purpose, period, terms, decided, until), handle in zip(grants, handles, strict=True)
-        ],
-    )
-    fields = [{"field": category} for category in categories]
-    parts = [DeliveredPart(c, own, text) for c, own, text in zip(categories, opens, fields, strict=False)]
-    found = mould.seal(
-        delivery, handles, [LinkKey(k) for k in ks], [*map(encode_delivered, fields)], stream()(mould.draws)
-    )
-    expected = seal_delivery(header, parts, ks, "crm", stream())
-    assert found == flat([(box.sealed, [wrap.key for wrap in box.wraps]) for box in expected])
+            for (purpose, period, terms, decided, until), column in zip(grants, handles, strict=True)
+        ]
+        header = DeliveryHeader(DeliveryId(delivery), 2, "form/x", own)
+        parts = [
+            DeliveredPart(category, opened, column[at])
+            for category, opened, column in zip(categories, opens, texts, strict=False)
+        ]
+        boxes = seal_delivery(header, parts, [column[at] for column in keys], "crm", draw)
+        expected.append(flat([(box.sealed, [wrap.key for wrap in box.wraps]) for box in boxes]))
+    columns = [list(each) for each in zip(*expected, strict=True)]
+    assert found == columns if deliveries and categories else not any(found)
 
 
 @given(
