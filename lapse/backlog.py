@@ -8,8 +8,8 @@ from typing import Protocol
 
 from lapse.broker.principals import group, processor_group
 from lapse.layout import Layout
-from lapse.recipients import opened_here
 from lapse.waiting import reads
+from processors.registry import opens_here
 from schemas.plan import PolicyPlan
 from schemas.topics import topic_plan
 
@@ -22,7 +22,8 @@ HALF_GONE = 0.5
 class Backlog:
     """What one group has not read of one topic that keeps `kept` seconds.
 
-    `old` records have waited for more than half of that; `lost` were deleted before they were read.
+    `old` records have waited for more than half of that, or than was asked; `lost` were deleted before they
+    were read.
     """
 
     group: str
@@ -50,8 +51,9 @@ def readers(plan: PolicyPlan, layout: Layout) -> dict[str, str]:
     """Who reads each topic that keeps little: the intake topics, and each recipient's own."""
     ours = {topic: name for name, topics in reads(plan, layout).items() for topic in topics}
     intake = {topic: name for topic, name in ours.items() if topic.startswith("intake.")}
+    # One of ours that cannot be called any more has read up to where our connector read for it.
     return intake | {
-        f"processor.{p.name}": group("connect") if opened_here(p, layout) else processor_group(p.name)
+        f"processor.{p.name}": group("connect") if opens_here(p.connector) else processor_group(p.name)
         for p in plan.processors
         if p.suspended is None
     }
@@ -59,13 +61,33 @@ def readers(plan: PolicyPlan, layout: Layout) -> dict[str, str]:
 
 def look(plan: PolicyPlan, layout: Layout, care: Offsets, now: float) -> list[Backlog]:
     """Measure every one of them; `now` in seconds since the epoch, by the broker's clock."""
-    kept = {topic.name: int(topic.config["retention.ms"]) / 1000 for topic in topic_plan(plan)}
+    kept = _kept(plan)
     who = {topic: name for topic, name in readers(plan, layout).items() if kept.get(topic, -1) > 0}
+    return _measured(who, kept, care, now, longest=None)
+
+
+def unset(
+    plan: PolicyPlan, names: Sequence[str], care: Offsets, now: float, longest: float
+) -> dict[str, Backlog]:
+    """Measure what waits for recipients of ours that cannot be called; `longest` seconds make it old."""
+    who = {f"processor.{name}": group("connect") for name in names}
+    found = _measured(who, _kept(plan), care, now, longest=longest)
+    return {each.topic.removeprefix("processor."): each for each in found}
+
+
+def _kept(plan: PolicyPlan) -> dict[str, float]:
+    return {topic.name: int(topic.config["retention.ms"]) / 1000 for topic in topic_plan(plan)}
+
+
+def _measured(
+    who: Mapping[str, str], kept: Mapping[str, float], care: Offsets, now: float, *, longest: float | None
+) -> list[Backlog]:
     committed = care.committed(sorted(set(who.values())))
     starts, ends = care.offsets(list(who), earliest=True), care.offsets(list(who))
     found = []
     for topic, name in who.items():
-        olds = care.offsets_at([topic], now - kept[topic] * HALF_GONE)
+        half = kept[topic] * HALF_GONE
+        olds = care.offsets_at([topic], now - (half if longest is None else min(half, longest)))
         places = [place for place in ends if place[0] == topic]
         done = {place: committed.get(name, {}).get(place) for place in places}
         found.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from lapse.doctor import of_broker, of_host, of_roles, of_vault
+from lapse.doctor import of_broker, of_host, of_recipients, of_roles, of_vault
 from lapse.doctor.finding import Finding
 from lapse.main import Installation
 from schemas.errors import LapseError
@@ -34,6 +34,7 @@ CHECKS: Mapping[str, Check] = {
     "rights": Check(of_broker.rights, ("broker", "vault")),
     "topics": Check(of_broker.topics, ("broker", "vault")),
     "replicas": Check(of_broker.replicas, ("broker",)),
+    "recipients": Check(of_recipients.recipients, ("broker", "vault")),
     "backlogs": Check(of_broker.backlogs, ("broker", "vault")),
     "quarantine": Check(of_broker.quarantine, ("broker", "vault")),
     "lag": Check(of_broker.lag, ("broker", "vault")),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lapse.backlog import HALF_GONE, Backlog
-from lapse.doctor.finding import Finding, bad, well
+from lapse.doctor.finding import Finding, bad, to_do, well
 from lapse.topics import words
 from schemas.models import Right
 
@@ -102,6 +102,42 @@ def requests(counts: Mapping[Right, tuple[int, int]]) -> Iterator[Finding]:
             do = "lapse request list; answer each with --request ID, or lapse request refuse"
             yield bad(f"requests {right}", figure, where="what people asked for", do=do)
     yield well("requests", f"{sum(waits for waits, _ in counts.values())} wait for an answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unset:
+    """A recipient that may receive and cannot be called: what it lacks, and who waits for that.
+
+    `tried` says that somebody has put something there already; `waiting` are the records unread on its topic,
+    `old` those of them unread for a day (or half of what the topic keeps); `held` the objects it has.
+    """
+
+    name: str
+    lacks: str
+    tried: bool
+    waiting: int
+    old: int
+    held: int
+    where: str
+    do: str
+
+
+def unset(read: Unset) -> Finding:
+    """Not set up yet is no fault, until something suffers: data that should be there and is not, copies there
+    that cannot be taken back, or somebody who believes that it works.
+    """
+    name, figure = f"recipient {read.name}", f"not configured: {read.lacks}"
+    waits = f"; {read.waiting} records wait for it, sealed" if read.waiting else "; nothing waits for it"
+    suspend = f"; until then, to make nobody wait: lapse processor suspend {read.name}"
+    if read.held:
+        held = f"{read.held} object{'s' * (read.held > 1)}"
+        return bad(name, f"{figure}; what it holds ({held}) cannot be erased", where=read.where, do=read.do)
+    if read.old:
+        late = f"{waits}, {read.old} of them for too long"
+        return bad(name, figure + late, where=read.where, do=read.do + suspend)
+    if read.tried:
+        return bad(name, figure + waits, where=read.where, do=read.do)
+    return to_do(name, figure + waits, where=read.where, do=read.do)
 
 
 # ---- vault, outbox, expiry --------------------------------------------------------------------------------

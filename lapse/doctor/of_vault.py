@@ -16,12 +16,9 @@ from lapse.doctor.of_roles import page_of
 from lapse.layout import read_json
 from lapse.main import Installation
 from lapse.reading import read
-from lapse.recipients import NOT_CONFIGURED, calls
 from processors import assurance
-from processors.credentials import credentials_file, lacking
 from schemas.errors import LapseError
 from schemas.models import CheckpointSigned
-from schemas.plan import ProcessorPlan
 from schemas.times import SECOND
 from streams.clockrules import Reading
 from streams.expiring import READING
@@ -117,9 +114,6 @@ def policy(here: Installation) -> Iterator[Finding]:
         name, state = f"processor {processor.name}", known.get(processor.name)
         until = assurance.ends(processor, state.assurance_until if state else None)
         where = f"policy {plan.version}"
-        if processor.suspended is None and calls(processor, here.layout) == NOT_CONFIGURED:
-            figure, do = _unconfigured(here, processor)
-            yield bad(name, figure, where=where, do=do)
         if processor.suspended is None and until is not None and until <= now:
             yield bad(name, f"assurance ended {moment(until)}", where=where, do=assurance.renew(processor))
 
@@ -136,27 +130,6 @@ def tasks(here: Installation) -> Iterator[Finding]:
 def requests(here: Installation) -> Iterator[Finding]:
     """What people asked for, and whether it is answered in time."""
     with here.vault.transaction(write=False) as tx:
-        plan = here.plans.in_force(tx.now) or here.plans.latest
+        plan = here.plans.today(tx.now)
         counts = counted(waiting(tx), plan, tx.now)
     yield from judging.requests(counts)
-
-
-def _unconfigured(here: Installation, processor: ProcessorPlan) -> tuple[str, str]:
-    """What is missing to call a recipient, and what that means for what it holds."""
-    with here.vault.transaction(write=False) as tx:
-        held = len(tx.objects_of_processor(processor.name, limit=MOST_HELD))
-    held_there = (
-        f"; what it holds ({held}{'+' * (held == MOST_HELD)} objects) cannot be erased" if held else ""
-    )
-    folder = here.layout.keys / "processors"
-    figure = (
-        f"not configured: {lacking(folder, processor)}; its deliveries stay sealed on its topic{held_there}"
-    )
-    if processor.connector == "webhook":
-        return figure, "name its address in the policy: webhook: {url: https://...}"
-    path = credentials_file(folder, processor)
-    return figure, f"put its credentials into {path}, its settings into the policy (docs/processors.md)"
-
-
-MOST_HELD = 1000
-"""Objects counted of a recipient that cannot be called."""

@@ -1,4 +1,6 @@
-"""The doctor's answer for people: what needs somebody first and in full, then everything that is well."""
+"""The doctor's answer for people: what needs somebody first and in full, then what is to be set up, then
+everything that is well.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,19 @@ from lapse.doctor.finding import Finding
 def sheet(findings: Sequence[Finding]) -> RenderableType:
     """Lay the findings out; every text is made printable, for topic names come from a cluster."""
     amiss = [each for each in findings if not each.ok]
-    parts: list[RenderableType] = [_amiss(each) for each in amiss]
-    return Group(*parts, _others([each for each in findings if each.ok]), Text(""), _closing(findings, amiss))
+    waiting = [each for each in findings if each.state == "to do"]
+    parts: list[RenderableType] = [_full(each, "✗", "bold red") for each in amiss]
+    parts += [_full(each, "○", "bold cyan") for each in waiting]
+    others = [each for each in findings if each.ok and each.state != "to do"]
+    return Group(*parts, _others(others), Text(""), _closing(findings, amiss, len(waiting)))
 
 
-def _amiss(finding: Finding) -> RenderableType:
+def _full(finding: Finding, mark: str, style: str) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(
-        Text(f"✗ {plain(finding.check)}", style="bold red"), Text(plain(finding.figure), style="bold")
+        Text(f"{mark} {plain(finding.check)}", style=style), Text(plain(finding.figure), style="bold")
     )
     for name, said in (("where", finding.where), ("do", finding.do)):
         if said:
@@ -44,9 +49,10 @@ def _others(findings: Sequence[Finding]) -> RenderableType:
     return table
 
 
-def _closing(findings: Sequence[Finding], amiss: Sequence[Finding]) -> Text:
+def _closing(findings: Sequence[Finding], amiss: Sequence[Finding], to_do: int) -> Text:
     unknown = sum(each.state == "unknown" for each in findings)
+    later = f"; {to_do} to set up when you are ready" if to_do else ""
     if not amiss:
-        return Text(f"all {len(findings)} well", style="green")
+        return Text(f"all {len(findings) - to_do} well{later}", style="green")
     said = f"{len(amiss)} of {len(findings)} need somebody"
-    return Text(said + (f", {unknown} could not be looked at" if unknown else ""), style="bold red")
+    return Text(said + (f", {unknown} could not be looked at" if unknown else "") + later, style="bold red")

@@ -44,7 +44,7 @@ def test_the_broker_fixture_finds_the_image(engine: Engine) -> None:
 
 
 WITHOUT_CREDENTIALS = {
-    f"processor {name}" for name in ("stripe", "salesforce", "mailchimp", "kickbox", "jivochat")
+    f"recipient {name}" for name in ("stripe", "salesforce", "mailchimp", "kickbox", "jivochat")
 }
 """Recipients of the shipped policy that nobody can call until an operator has given their credentials."""
 
@@ -68,9 +68,9 @@ class Compose:
         """Run a verb in the container, as docs/operating.md says."""
         return self("exec", "-T", "lapse", "lapse", *words)
 
-    def troubles(self) -> set[str]:
-        """The checks of its doctor that are not well."""
-        done = self("exec", "-T", "lapse", "lapse", "doctor", "-o", "json", ends=(0, 1))
+    def to_do(self) -> set[str]:
+        """What its doctor, who finds nothing wrong, asks to be set up."""
+        done = self("exec", "-T", "lapse", "lapse", "doctor", "-o", "json")
         return {row["check"] for row in json.loads(done)["checks"] if row["state"] != "ok"}
 
     def inside(self, *words: str) -> str:
@@ -126,7 +126,7 @@ def test_compose_routes_a_form(compose: Compose) -> None:
 def test_compose_is_well_by_its_own_doctor(compose: Compose) -> None:
     """`docker compose exec lapse lapse doctor`, as the documentation says it, asks for credentials alone."""
     compose.lapse("wait", "--timeout", "120")
-    assert compose.troubles() == WITHOUT_CREDENTIALS
+    assert compose.to_do() == WITHOUT_CREDENTIALS
 
 
 def test_compose_keeps_its_secrets(compose: Compose, engine: Engine) -> None:
@@ -163,4 +163,4 @@ def test_compose_goes_on_after_a_restart(compose: Compose) -> None:
     until(again, UP_SECONDS, "ready again")
     assert run_file(compose)["cluster_id"] == before["cluster_id"]
     compose.lapse("wait", "--timeout", "120")
-    assert compose.troubles() == WITHOUT_CREDENTIALS
+    assert compose.to_do() == WITHOUT_CREDENTIALS

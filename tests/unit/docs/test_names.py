@@ -155,7 +155,7 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_check_of_doctor_is_documented() -> None:
     """The table has each name a finding can carry."""
     sources = [path.read_text() for path in (ROOT / "lapse" / "doctor").glob("*.py")]
-    said = r'(?:bad|well)\(\s*f?"([^"]+)"|name(?:, \w+)* = f"([^"]+)"'
+    said = r'(?:bad|well|to_do)\(\s*f?"([^"]+)"|name(?:, \w+)* = f"([^"]+)"'
     assert len(sources) > 5
     found = {a or b for source in sources for a, b in re.findall(said, source)}
     named = {re.sub(r"\{.*\}", "<name>", check) for check in found}

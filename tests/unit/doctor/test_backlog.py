@@ -67,7 +67,7 @@ def test_what_waits_for_half_of_its_time_is_old() -> None:
 
 def test_what_the_topic_took_before_it_was_read_is_lost() -> None:
     """The group stands before the log's start."""
-    log = Log(starts={CRM: 7}, ends={CRM: 9}, old={CRM: 7}, done={"processor.salesforce": {CRM: 4}})
+    log = Log(starts={CRM: 7}, ends={CRM: 9}, old={CRM: 7}, done={"lapse.connect": {CRM: 4}})
     found = look(log, "processor.salesforce")
     assert (found.unread, found.old, found.lost) == (2, 0, 3)
 
@@ -83,7 +83,7 @@ def test_recipients_that_the_policy_suspends_are_not_waited_for() -> None:
     """Every intake topic and every other recipient is looked at."""
     readers = backlog.readers(PLAN, BARE)
     assert "processor.former-partner" not in readers
-    assert readers["processor.salesforce"] == "processor.salesforce"
+    assert readers["processor.salesforce"] == "lapse.connect"
     assert readers["processor.partner"] == "lapse.connect"
     assert {topic for topic in readers if topic.startswith("intake.")} == {
         "intake.form",
@@ -91,3 +91,19 @@ def test_recipients_that_the_policy_suspends_are_not_waited_for() -> None:
         "intake.cookie",
         "intake.signal",
     }
+
+
+def test_one_of_ours_that_lost_its_credentials_has_read_what_we_read_for_it() -> None:
+    """It is behind from there, and not from the start of its topic."""
+    log = Log(starts={CRM: 0}, ends={CRM: 9}, old={CRM: 8}, done={"lapse.connect": {CRM: 6}})
+    assert (look(log, "processor.salesforce").unread, look(log, "processor.salesforce").old) == (3, 2)
+
+
+def test_for_whom_cannot_be_called_yet_a_day_is_long() -> None:
+    """Or half of what the topic keeps, where that is less."""
+    log = Log(starts={CRM: 0}, ends={CRM: 9}, old={CRM: 2})
+    found = backlog.unset(PLAN, ["salesforce"], log, NOW, 86_400.0)["salesforce"]
+    assert (found.group, found.unread, found.old) == ("lapse.connect", 9, 2)
+    assert log.asked["processor.salesforce"] == 86_400.0 < found.kept / 2
+    backlog.unset(PLAN, ["salesforce"], log, NOW, 10**9)
+    assert log.asked["processor.salesforce"] == found.kept / 2

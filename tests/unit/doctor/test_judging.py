@@ -121,6 +121,37 @@ def test_just_inside_its_bound_nothing_is_amiss(found: Finding) -> None:
     assert found.ok
 
 
+def unset(**changes: object) -> Finding:
+    """The finding about a recipient without credentials."""
+    given = {"tried": False, "waiting": 3, "old": 0, "held": 0, **changes}
+    read = judging.Unset(name="crm", lacks="no credentials", where="policy 1", do="put them there", **given)  # type: ignore[arg-type]
+    return judging.unset(read)
+
+
+def test_what_is_not_set_up_yet_is_to_do_and_no_fault() -> None:
+    """A list for whoever has just begun, also while a few records wait."""
+    for waiting, words in ((0, "nothing waits for it"), (3, "3 records wait for it, sealed")):
+        found = unset(waiting=waiting)
+        assert (found.state, found.ok) == ("to do", True)
+        assert words in found.figure and found.do == "put them there"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"old": 2}, "2 of them for too long"),
+        ({"held": 1}, "what it holds (1 object) cannot be erased"),
+        ({"tried": True}, "no credentials"),
+    ],
+)
+def test_what_is_not_set_up_is_a_fault_once_something_suffers(changes: dict[str, object], text: str) -> None:
+    """Records wait too long, copies cannot be taken back, or somebody believes that it works."""
+    found = unset(**changes)
+    assert (found.state, found.ok) == ("BAD", False)
+    assert text in found.figure
+    assert ("lapse processor suspend crm" in (found.do or "")) == ("old" in changes)
+
+
 def test_the_spools_bounds_are_the_collectors() -> None:
     """The doctor compares with what the collector really takes."""
     bounds = SpoolSettings.__dataclass_fields__
@@ -167,6 +198,15 @@ def test_the_sheet_shows_what_is_amiss_first_and_no_control_characters() -> None
     assert text.index("✗ topic evil\\x1b[31m") < text.index("✓ vault")
     assert "do" in text and "look" in text and "\x1b" not in text
     assert "1 of 2 need somebody" in text
+
+
+def test_the_sheet_lists_what_is_to_be_set_up_and_is_well() -> None:
+    """Each with what to do, apart from the rest."""
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(sheet([well("vault", "opens"), unset()]))
+    text = console.export_text()
+    assert text.index("○ recipient crm") < text.index("put them there") < text.index("✓ vault")
+    assert "all 1 well; 1 to set up when you are ready" in text
 
 
 def test_what_recipients_left_undone_is_said_of_each() -> None:
