@@ -127,7 +127,8 @@ def unset(read: Unset) -> Finding:
     that cannot be taken back, or somebody who believes that it works.
     """
     name, figure = f"recipient {read.name}", f"not configured: {read.lacks}"
-    waits = f"; {read.waiting} records wait for it, sealed" if read.waiting else "; nothing waits for it"
+    count = f"{read.waiting} record{'s wait' if read.waiting > 1 else ' waits'}"
+    waits = f"; {count} for it, sealed" if read.waiting else "; nothing waits for it"
     suspend = f"; until then, to make nobody wait: lapse processor suspend {read.name}"
     if read.held:
         held = f"{read.held} object{'s' * (read.held > 1)}"

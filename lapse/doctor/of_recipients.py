@@ -43,7 +43,7 @@ def _unset(here: Installation, processor: ProcessorPlan, waits: backlog.Backlog,
     partner = processor.connector == "webhook"
     do = "name its address in the policy: webhook: {url: https://...}"
     if not partner:
-        do = f"put its credentials into {path}, its settings into the policy (docs/processors.md)"
+        do = f"put its credentials into {path} (docs/processors.md says which)"
     return judging.Unset(
         name=name,
         lacks=lacking(folder, processor) or NOT_CONFIGURED,

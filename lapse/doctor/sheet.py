@@ -5,6 +5,7 @@ everything that is well.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -20,7 +21,7 @@ def sheet(findings: Sequence[Finding]) -> RenderableType:
     amiss = [each for each in findings if not each.ok]
     waiting = [each for each in findings if each.state == "to do"]
     parts: list[RenderableType] = [_full(each, "✗", "bold red") for each in amiss]
-    parts += [_full(each, "○", "bold cyan") for each in waiting]
+    parts += [_full(replace(each, where=None), "○", "bold cyan") for each in waiting]
     others = [each for each in findings if each.ok and each.state != "to do"]
     return Group(*parts, _others(others), Text(""), _closing(findings, amiss, len(waiting)))
 

@@ -40,8 +40,8 @@ class Bench(Looking):
     def __init__(
         self, party: Party, stand: Stand, tap: Tap, trace: Trace, *, seed: str, clock: Clock
     ) -> None:
-        super().__init__(party, stand, trace, seed)
-        self.tap, self.clock = tap, clock
+        super().__init__(party, stand, trace, seed, clock)
+        self.tap = tap
         self.crash: Crash = never
         self.random = random.Random(seed)  # noqa: S311  # repeatable on purpose
         self.tap.judge = self.leaving.judge
@@ -88,7 +88,7 @@ class Bench(Looking):
 
     async def tick(self, wait: float = 0.0) -> int:
         """Let time pass and the connector look once at what waits; return how much it looked at."""
-        self.clock.pass_(wait)
+        self.pass_(wait)
         if wait:
             self.trace.say(f"{wait:.0f} s later")
         try:
@@ -99,6 +99,12 @@ class Bench(Looking):
             return 1
         await self.audit()
         return busy
+
+    def pass_(self, wait: float) -> None:
+        """Let so many seconds pass, for the vault as well."""
+        self.clock.pass_(wait)
+        if wait:
+            self.vault.clock.set_manual(self.clock())
 
     async def settle(self) -> None:
         """Let time pass until nothing is left to do; `Broken` if that never comes."""
@@ -180,7 +186,7 @@ class Bench(Looking):
     async def renew(self) -> None:
         """Throw the connector away and make it anew, as after a restart: its leases run out first."""
         await self.connector.close()
-        self.clock.pass_(26.0)
+        self.pass_(26.0)
         self.rebuild()
 
     @contextmanager

@@ -5,23 +5,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
+from processors.conformance.keys import Keys
 from processors.conformance.party import Party
-from processors.conformance.people import Given, Keys, digest, made
+from processors.conformance.people import Given, digest, made
 from processors.conformance.trace import Trace, names
-from processors.conformance.values import START, Lapse
-from schemas.ids import LapseId, Period, SubjectRef, Terms
+from processors.conformance.values import START, Clock, Lapse
+from schemas.ids import LapseId, Micros, Period, SubjectRef, Terms
 from schemas.ids import Sequence as Seq
 from schemas.models import BucketScope, Cause, Depersonalized, ProcessorScope, Scope, SubjectScope
+from vault import memory_vault
 
 
 class Cast:
     """What a run has made so far; what is made is decided now, and handed over when the situation says."""
 
-    def __init__(self, party: Party, trace: Trace, seed: str) -> None:
+    def __init__(self, party: Party, trace: Trace, seed: str, clock: Clock) -> None:
         self.party, self.trace, self.seed = party, trace, seed
-        self.keys = Keys()
+        self.vault = memory_vault(START)
+        self.keys = Keys(self.vault)
         self.given: list[Given] = []
         self.lapses: list[Lapse] = []
+        self.clock = clock
         self._count, self._order = itertools.count(1), itertools.count()
 
     @property
@@ -49,6 +53,7 @@ class Cast:
         """Make a delivery: per field the purposes that justify it. It is decided now, and not handed over."""
         one = made(
             name,
+            keys=self.keys,
             seed=self.seed,
             person=person,
             subject=self.subject(person),
@@ -58,7 +63,6 @@ class Cast:
             decided=next(self._count),
             like=like,
         )
-        self.keys.given[(one.record.delivery_id, revision)] = one
         self.given.append(one)
         return one
 
@@ -67,11 +71,17 @@ class Cast:
         return dict.fromkeys(self.fields, purposes)
 
     def ends(
-        self, *purposes: str, person: str = "ann", cause: Cause = "withdrawal", period: int | None = None
+        self,
+        *purposes: str,
+        person: str = "ann",
+        cause: Cause = "withdrawal",
+        period: int | None = None,
+        within: float | None = None,
     ) -> Lapse:
         """End purposes of a person, a period of one purpose, or (recall) everything.
 
-        From now on nothing of it opens; the lapse is not handed over yet.
+        From now on nothing of it opens; the lapse is not handed over yet. It is to be answered `within` so
+        many seconds.
         """
         scope: Scope
         if cause == "recall":
@@ -91,7 +101,9 @@ class Cast:
             control_offset=0,
             effective_at=START,
             records=0,
+            answer_by=None if within is None else Micros(self.clock() + int(within * 1_000_000)),
         )
+        self.keys.end(scope, person, cause, purposes)
         for each in self.given:
             self._end(each, event, person)
         lapse = Lapse(event, f"{cause} of {about}")
@@ -123,3 +135,5 @@ class Cast:
             each.replaced |= each.revision < one.revision
         if one.order < 0:
             one.order = next(self._order)
+        if one.revision > 1:
+            self.keys.replace(one.record.delivery_id, one.revision)

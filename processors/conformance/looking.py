@@ -9,18 +9,17 @@ from processors.conformance.leaving import Leaving
 from processors.conformance.oracle import GONE, Shelf, expected, faults, living
 from processors.conformance.party import Party, Stand
 from processors.conformance.trace import Trace, names
-from processors.conformance.values import START, Broken, Lapse
+from processors.conformance.values import Broken, Clock, Lapse
 from schemas.codec import decode_as
 from schemas.models import ReceiptGiven
-from vault import memory_vault
 
 
 class Looking(Cast):
     """A run with its vault, seen from outside the connector."""
 
-    def __init__(self, party: Party, stand: Stand, trace: Trace, seed: str) -> None:
-        super().__init__(party, trace, seed)
-        self.stand, self.vault = stand, memory_vault(START)
+    def __init__(self, party: Party, stand: Stand, trace: Trace, seed: str, clock: Clock) -> None:
+        super().__init__(party, trace, seed, clock)
+        self.stand = stand
         self.leaving = Leaving(party, self.given)
         self.told: list[ReceiptGiven] = []
         self._session: aiohttp.ClientSession | None = None

@@ -5,18 +5,14 @@ it goes.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from processors.calls import OpenedPart
+from processors.conformance.keys import SOURCE, Keys
 from schemas.codec import encode
-from schemas.ids import DeliveryId, Handle, Micros, Period, SubjectRef, Terms
-from schemas.ids import Sequence as Seq
-from schemas.models import DeliveredCompartment, DeliveredWrap, Grant, RecordDelivered
-from vault.port import Tx
+from schemas.ids import DeliveryId, SubjectRef
+from schemas.models import RecordDelivered
 
-USE_UNTIL = Micros(10**16)
 _WORDS = 12
 _SHAPES = {"phone": "+49{digits}", "email": "{word}@example.org"}
 
@@ -78,29 +74,10 @@ class Given:
         return encode(self.record)
 
 
-@dataclass(slots=True)
-class Keys:
-    """Opens what lives (a `processors.values.Opener`); the seal of a made-up delivery is none at all."""
-
-    given: dict[tuple[bytes, int], Given] = field(default_factory=dict)
-
-    def open(self, tx: Tx, deliveries: Sequence[RecordDelivered]) -> list[tuple[OpenedPart, ...]]:  # noqa: ARG002
-        """Return per compartment its fields, or the code that keeps it closed: no vault is asked here."""
-        return [tuple(self._part(each, part) for part in each.compartments) for each in deliveries]
-
-    def shut(self, tx: Tx) -> str | None:  # noqa: ARG002
-        """Nobody is suspended here."""
-        return None
-
-    def _part(self, of: RecordDelivered, part: DeliveredCompartment) -> OpenedPart:
-        known = self.given[(of.delivery_id, of.revision)]
-        open_ = {of.grants[wrap.grant].purpose for wrap in part.wraps} - known.ended.keys()
-        return dict(json.loads(part.sealed)) if open_ and not known.replaced else "withdrawn"
-
-
 def made(
     name: str,
     *,
+    keys: Keys,
     seed: str,
     person: str,
     subject: bytes,
@@ -117,33 +94,20 @@ def made(
     marks = marks if like is None else {n: like.marks[n] for n in purposes}
     values = {n: value_of(n, mark) for n, mark in marks.items()}
     for_what = {n: tuple(sorted(each)) for n, each in purposes.items()}
-    all_ = sorted({purpose for each in for_what.values() for purpose in each})
-    parts = sorted(set(for_what.values()))
+    delivery = DeliveryId(digest(seed, person, name)[:16])
+    cut = [
+        ({n: values[n] for n in values if for_what[n] == part}, part)
+        for part in sorted(set(for_what.values()))
+    ]
+    compartments, grants = keys.seal(delivery, revision, person, cut, period, decided)
     record = RecordDelivered(
-        delivery_id=DeliveryId(digest(seed, person, name)[:16]),
+        delivery_id=delivery,
         subject_ref=SubjectRef(subject),
         revision=revision,
-        source="form/contact",
+        source=SOURCE,
         schema_id=1,
-        compartments=[
-            DeliveredCompartment(
-                categories=["user.contact"],
-                sealed=json.dumps({n: values[n] for n in values if for_what[n] == part}).encode(),
-                wraps=[DeliveredWrap(grant=all_.index(purpose), key=bytes(40)) for purpose in part],
-            )
-            for part in parts
-        ],
-        grants=[
-            Grant(
-                purpose=purpose,
-                period=Period(period),
-                terms=Terms(1),
-                handle=Handle(digest(seed, "handle", person, name, purpose)[:16]),
-                decided=Seq(decided),
-                use_until=USE_UNTIL,
-            )
-            for purpose in all_
-        ],
+        compartments=compartments,
+        grants=grants,
     )
     return Given(
         name=name,

@@ -10,6 +10,8 @@ from schemas.models import Depersonalized
 
 START = Micros(1_795_000_000_000_000)
 NAME = "conform"
+USE_UNTIL = Micros(10**16)
+"""When what is delivered in a run may be used no longer; no run gets there."""
 WAITS = (0.0, 30.0, 120.0, *(900.0,) * 4, *(3600.0,) * 6, *(6 * 3600.0,) * 8, *(25 * 3600.0,) * 6)
 """Seconds between looks until a connector has nothing left to do: about nine days in all."""
 

@@ -93,7 +93,7 @@ async def quota(stage: Stage) -> None:
             await played.tick(60.0)
         if len(played.tap.seen) > BOUND:
             raise Broken(f"{len(played.tap.seen)} requests in two hours, while nothing is to be had")
-        played.clock.pass_(180.0)
+        played.pass_(180.0)
         await played.settle()
         await played.judge()
         await played.lapse(played.ends("mail", "stats", cause="erasure"))

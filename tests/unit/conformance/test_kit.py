@@ -15,6 +15,7 @@ from processors.conformance.leaving import Leaving
 from processors.conformance.oracle import Shelf, expected, faults
 from processors.conformance.tap import Seen
 from processors.conformance.trace import Trace, template
+from processors.conformance.values import Clock
 from schemas.errors import BadInput, NotFound
 from tests.unit.conformance.rest import FIELDS, MANIFEST, party
 
@@ -23,7 +24,7 @@ ALL = {"email": ("mail",), "name": ("mail", "stats")}
 
 def cast() -> Cast:
     """Return an empty run."""
-    return Cast(party(), Trace(), "seed")
+    return Cast(party(), Trace(), "seed", Clock())
 
 
 def wrong(made: Cast, *objects: dict[str, str], outcomes: dict[bytes, str] | None = None) -> list[str]:
