@@ -5,7 +5,7 @@ Events of one chunk see each other's effects, as if each had been a transaction 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from vault.ending import apply_statements
 from vault.herald import Herald
 from vault.port import Tx
 from vault.subjects import admit, resolve, with_key
-from vault.values import AliasRow, Statement, SubjectState
+from vault.values import AliasRow, PurposeState, Statement, SubjectState
 
 
 @dataclass(slots=True)
@@ -62,6 +62,16 @@ class People:
         """Make a person nobody knew."""
         state = self.tx.new_subject()
         self._put(state)
+        return state.number
+
+    def welcome(self, hash_: bytes, purposes: Mapping[str, PurposeState], at: Micros) -> SubjectNumber:
+        """Make a person nobody knew, of whom this identifier and these purposes are known."""
+        state = replace(self.tx.new_subject(), purposes=purposes)
+        self.states[state.number] = state
+        self.tx.put_subjects([state])
+        row = AliasRow(hash=hash_, subject=state.number, since=at)
+        self.aliases[hash_] = [row]
+        self.tx.put_aliases([row])
         return state.number
 
     def link(self, hashes: Sequence[bytes], number: SubjectNumber, at: Micros, policy: PolicyPlan) -> None:

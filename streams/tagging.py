@@ -7,7 +7,7 @@ time come in as arguments, so the same function judges live events, released one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
@@ -238,9 +238,9 @@ def tag(
     bounds, refusals = _admit(
         event, source, policy, state, when.at, lambda b: b.due <= now or b.bucket in shut
     )
-    used = _used(policy, source, bounds, clear_fields(event) if given is None else given)
-    if used and not (isinstance(event, EmailOpened) and policy.pixel_mode != "individual"):
-        return Tagged(bounds=used, flag=when.flag)
+    bounds_used = used(policy, source, bounds, clear_fields(event) if given is None else given)
+    if bounds_used and not (isinstance(event, EmailOpened) and policy.pixel_mode != "individual"):
+        return Tagged(bounds=bounds_used, flag=when.flag)
     if isinstance(event, EmailOpened) and policy.last_open is not None:
         return _last_open(policy.purposes[policy.last_open], state, when)
     return Discarded(code=min(refusals or ["no_basis"], key=PRECEDENCE.index))
@@ -294,18 +294,18 @@ def bind(purpose: PurposePlan, at: Micros) -> Bound:
     return found
 
 
-def _used(
-    policy: PolicyPlan, source: SourcePlan, bounds: list[Bound], given: Collection[str]
+def used(
+    policy: PolicyPlan, source: SourcePlan, bounds: Sequence[Bound], given: Collection[str]
 ) -> tuple[Bound, ...]:
     """Leave out purposes that justify none of the fields the event really has; the lowest comes first."""
     own = {bound.purpose: bound for bound in bounds}
     name = (source.name, tuple(own), tuple(given))
-    used: tuple[int, ...] | None = policy.memo.get(name)
-    if used is None:
+    found: tuple[int, ...] | None = policy.memo.get(name)
+    if found is None:
         if len(policy.memo) >= MEMO:
             policy.memo.clear()
-        used = policy.memo[name] = _justifying(policy, source, own, given)
-    return tuple([own[purpose] for purpose in used])
+        found = policy.memo[name] = _justifying(policy, source, own, given)
+    return tuple([own[purpose] for purpose in found])
 
 
 def _justifying(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 
 from schemas.ids import Micros, RecordId, SubjectNumber
-from schemas.plan import Plans, PolicyPlan, PurposePlan
-from schemas.retention import Anchored
+from schemas.plan import Plans
 from streams import tagging
+from streams.alike import Alike
 from streams.correcting import CorrectionJudge, remembered
 from streams.intake import Arrived
 from streams.leaves import add_leaves, take_back
 from streams.people import People
+from streams.tagpad import Pad
 from streams.tagplan import (
     QUARANTINE,
     REVISION,
@@ -36,49 +37,6 @@ QUARANTINED_FOR = 14 * tagging.DAY
 """Longest an input lies in quarantine, and so how much longer a release of it is remembered."""
 
 
-@dataclass(slots=True)
-class _Pad:
-    """What judging one part has gathered so far."""
-
-    now: Micros
-    people: People
-    seen: dict[RecordId, bytes]
-    shut: frozenset[BucketId]
-    today: PolicyPlan | None
-    wanted: dict[BucketId, BucketWanted] = field(default_factory=dict)
-    fresh: dict[RecordId, bytes] = field(default_factory=dict)
-    released: dict[RecordId, bytes] = field(default_factory=dict)
-    links: dict[tuple[tuple[int, int], ...], tuple[LinkPlan, ...]] = field(default_factory=dict)
-    bounds: dict[int, tagging.Bound] = field(default_factory=dict)
-    """Bounds whose buckets are wanted, by identity: events share them."""
-
-    def want(self, purpose: PurposePlan, bound: tagging.Bound) -> None:
-        """Have the bucket made when the part is written; it follows today's policy where that is shorter, as
-        those do that stood when it came into force.
-        """
-        if id(bound) in self.bounds:
-            return
-        self.bounds[id(bound)] = bound
-        due, number = bound.due, self.today.purpose_numbers.get(purpose.name) if self.today else None
-        if self.today and number is not None and self.today.purposes[number].terms == purpose.terms:
-            due = min(due, self.today.purposes[number].due(bound.bucket.period))
-        before = self.wanted.get(bound.bucket)
-        due = due if before is None else min(due, before.due)
-        cap = due if isinstance(purpose.retention, Anchored) else None
-        self.wanted[bound.bucket] = BucketWanted(id=bound.bucket, due=due, cap=cap)
-
-    def linked(self, bounds: Sequence[tagging.Bound], generations: Sequence[int]) -> tuple[LinkPlan, ...]:
-        """The links to these wanted bounds; events with the same ones share them."""
-        name = tuple([(id(bound), n) for bound, n in zip(bounds, generations, strict=True)])
-        found = self.links.get(name)
-        if found is None:
-            found = self.links[name] = tuple(
-                LinkPlan(bound.purpose, bound.bucket.period, bound.bucket.terms, n)
-                for bound, n in zip(bounds, generations, strict=True)
-            )
-        return found
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagJudge:
     """Decides parts of intake inside transactions; `herald` knows who must be told of what is destroyed."""
@@ -86,6 +44,7 @@ class TagJudge:
     new_key: Callable[[], bytes]
     herald: Callable[[Plans], Herald]
     corrections: CorrectionJudge
+    alike: Callable[[Pad], Alike] = Alike
 
     def decide(self, tx: Tx, arrived: Sequence[Arrived], plans: Plans) -> TagWork:
         """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
@@ -93,15 +52,16 @@ class TagJudge:
         ids = {each.record_id for each in arrived if each.event is not None}
         ids |= {_release_id(each.record_id) for each in arrived if each.released}
         ids |= {remembered(each.correction) for each in arrived if each.correction is not None}
-        pad = _Pad(
+        pad = Pad(
             now=tx.now,
             people=People.read(tx, hashes, self.new_key, self.herald(plans)),
             seen=dict(tx.seen(ids)),
             shut=shut_buckets(tx, _candidates(arrived)),
             today=plans.in_force(tx.now),
         )
+        alike = self.alike(pad)
         entries = [
-            self._entry(each, pad, plans)
+            self._entry(each, pad, plans, alike)
             if each.correction is None
             else self._correction(tx, each, pad, plans)
             for each in arrived
@@ -175,21 +135,17 @@ class TagJudge:
             owes=owes,
         )
 
-    def _correction(self, tx: Tx, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
+    def _correction(self, tx: Tx, each: Arrived, pad: Pad, plans: Plans) -> Entry:
         corrected = self.corrections.judge(tx, each, plans, pad.seen)
         if corrected.digest is not None:
             pad.seen[corrected.name] = pad.fresh[corrected.name] = corrected.digest
         return corrected.entry
 
-    def _entry(self, each: Arrived, pad: _Pad, plans: Plans) -> Entry:
+    def _entry(self, each: Arrived, pad: Pad, plans: Plans, alike: Alike) -> Entry:
         if each.event is not None and not each.released:
-            before = pad.seen.get(each.record_id)
-            if before == each.digest:
-                return self._turned(each, "swallowed", None)
-            if before is not None:
-                self._take_back(each, pad)
-                return self._turned(each, "discarded", "conflicting_event_id")
-            pad.seen[each.record_id] = pad.fresh[each.record_id] = each.digest
+            found = self._again(each, pad) or alike.entry(each)
+            if found is not None:
+                return found
         verdict, number = self._verdict(each, pad)
         if each.released and not isinstance(verdict, tagging.Quarantined):
             again = _release_id(each.record_id)
@@ -208,7 +164,18 @@ class TagJudge:
                 pad.wanted[wanted.id] = wanted
                 return _quarantined(each, verdict, wanted.id, (each.policy or plans.latest).version)
 
-    def _verdict(self, each: Arrived, pad: _Pad) -> tuple[tagging.Verdict, SubjectNumber | None]:
+    def _again(self, each: Arrived, pad: Pad) -> Entry | None:
+        """What is decided about an event whose id was seen before; None for a new one, which is now seen."""
+        before = pad.seen.get(each.record_id)
+        if before is None:
+            pad.seen[each.record_id] = pad.fresh[each.record_id] = each.digest
+            return None
+        if before == each.digest:
+            return self._turned(each, "swallowed", None)
+        self._take_back(each, pad)
+        return self._turned(each, "discarded", "conflicting_event_id")
+
+    def _verdict(self, each: Arrived, pad: Pad) -> tuple[tagging.Verdict, SubjectNumber | None]:
         event, policy, when = each.event, each.policy, each.when
         if event is None or when is None:
             return tagging.Quarantined(code=each.code or "bug", path=each.path), None
@@ -234,7 +201,7 @@ class TagJudge:
         )
         return tagging.tag(event, policy, person, pad.now, when, pad.shut, each.given), number
 
-    def _take_back(self, each: Arrived, pad: _Pad) -> None:
+    def _take_back(self, each: Arrived, pad: Pad) -> None:
         """What a person takes back counts even where the rest of the event is of no use."""
         event, policy, when = each.event, each.policy, each.when
         if event is None or policy is None or when is None:
@@ -249,7 +216,7 @@ class TagJudge:
         pad.people.say(number, said, policy)
 
     def _accepted(
-        self, each: Arrived, verdict: tagging.Tagged, number: SubjectNumber | None, pad: _Pad
+        self, each: Arrived, verdict: tagging.Tagged, number: SubjectNumber | None, pad: Pad
     ) -> Entry:
         policy, when = each.policy, each.when
         assert policy is not None and when is not None
@@ -270,7 +237,7 @@ class TagJudge:
             links=pad.linked(verdict.bounds, generations),
         )
 
-    def _kept(self, each: Arrived, verdict: tagging.Kept, number: SubjectNumber | None, pad: _Pad) -> Entry:
+    def _kept(self, each: Arrived, verdict: tagging.Kept, number: SubjectNumber | None, pad: Pad) -> Entry:
         policy, when = each.policy, each.when
         assert policy is not None and when is not None and number is not None and policy.last_open is not None
         pad.people.opened_mail(number, policy.purposes[policy.last_open], when.at)

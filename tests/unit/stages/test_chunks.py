@@ -11,12 +11,14 @@ import pytest
 
 from schemas.errors import Bug
 from schemas.ids import Micros, RecordId, Slot
-from schemas.models import RecordDecided
-from streams import tagging
+from schemas.models import FormSubmitted, RecordDecided
+from streams.alike import Alike
 from streams.chunks import Chunks
+from streams.intake import Arrived
 from streams.out import BATCH_BYTES, decision_batches
 from streams.ports import Chunk, Done, Inbound, Outbound, Seek
 from streams.stage import Judged, Part
+from streams.tagplan import Entry
 from tests.unit.stages.world import World
 from vault import sealing
 from vault.deliverymoulds import DeliveryMould
@@ -227,14 +229,14 @@ async def test_a_poisoned_event_is_quarantined_under_its_own_id(monkeypatch: pyt
     world = World()
     await world.settle()
     forms = [world.form(email=f"p{n}@example.com") for n in range(5)]
-    original = tagging.screen
+    original = Alike.entry
 
-    def broken(event: Any, *rest: Any, **more: Any) -> Any:
-        if event.event_id == forms[2].event_id:
+    def broken(self: Alike, each: Arrived) -> Entry | None:
+        if isinstance(each.event, FormSubmitted) and each.event.event_id == forms[2].event_id:
             raise ZeroDivisionError
-        return original(event, *rest, **more)
+        return original(self, each)
 
-    monkeypatch.setattr(tagging, "screen", broken)
+    monkeypatch.setattr(Alike, "entry", broken)
     for form in forms:
         world.publish(form, "intake.form")
     await world.settle()
