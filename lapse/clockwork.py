@@ -18,8 +18,7 @@ LOOK_SECONDS = 0.02
 
 
 def advance(here: Installation, by: str, *, confirm: bool, timeout: float) -> dict[str, Any]:
-    """Move the manual clock by an ISO 8601 duration through every due instant; returns when each lapse is
-    published.
+    """Move the manual clock by an ISO 8601 duration through every due instant, each lapse published.
 
     Unconfirmed it is what a clock that jumps looks like: refused, and the time does not move.
     """

@@ -55,8 +55,6 @@ def read(
 
 
 def scanning(here: Installation) -> Scan:
-    """Return the one scan as the auditor, for what reads records by their layout; `Unavailable` at once where
-    no broker listens.
-    """
+    """Return the one scan as the auditor, for who reads by layout; `Unavailable` where no broker listens."""
     here.reach_broker()
     return partial(scan, here.librdkafka(AUDITOR))

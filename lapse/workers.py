@@ -238,9 +238,7 @@ READS: Mapping[str, Callable[[Plans, Layout], object]] = {
     "route": lambda plans, _: horizons(plans),
     "connect": lambda plans, layout: called(plans, layout),
 }
-"""What a role reads depends on the policies, and on whose credentials are there; it is subscribed once, when
-it starts.
-"""
+"""What a role reads: policies say it, and whose credentials are there; it subscribes once, at its start."""
 
 
 async def renewed(

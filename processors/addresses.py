@@ -1,5 +1,4 @@
-"""Which addresses a connector may call: public ones over HTTPS, checked in the URL and again at every
-connect.
+"""Which addresses a connector may call: public ones over HTTPS, in the URL and at every connect.
 
 A policy names a partner's URL, and a name may resolve to anything at any time; without the second check it
 could lead a signed request to the metadata service of a cloud or to our own admin port (server-side request
@@ -33,15 +32,11 @@ _PORTS = range(1, 65536)
 
 
 class AddressRefused(OSError):
-    """The name leads to an address that must not be called; an OSError, because it is raised while
-    connecting.
-    """
+    """The name leads to an address that must not be called; an OSError, for it is raised while connecting."""
 
 
 def public(address: str) -> bool:
-    """Return whether an IP address may be called from outside a test set-up: global unicast, also when
-    embedded.
-    """
+    """Return whether an IP address may be called: global unicast, also where it is embedded in another."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     return all(_unicast(each) for each in _embedded(ip))
 
@@ -65,9 +60,7 @@ def _embedded(ip: IPAddress) -> Sequence[IPAddress]:
 
 
 def check_url(url: str, *, allow_private: bool, where: str) -> str:
-    """Return the URL if a connector may be given it; `BadInput` where scheme, host or a literal address
-    forbid it.
-    """
+    """Return the URL if a connector may be given it; else `BadInput`: scheme, host or a literal address."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -43,9 +43,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Try the object again; `after` is the recipient's own wish in microseconds from now, if it stated
-    one.
-    """
+    """Try the object again; `after` is the recipient's own wish (microseconds from now), if it had one."""
 
     code: str
     after: Micros | None = None

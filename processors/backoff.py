@@ -21,9 +21,7 @@ def seconds(amount: float) -> Micros:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """`first` bounds the first wait, every further bound doubles up to `longest`; `least` is never
-    undercut.
-    """
+    """`first` bounds the first wait, each next bound doubles up to `longest`, no wait is below `least`."""
 
     first: Micros = seconds(2)
     longest: Micros = seconds(900)

@@ -1,6 +1,4 @@
-"""How a processor's connector is put together from its plan; for the composition root and the connect
-role.
-"""
+"""How a processor's connector is put together from its plan, for composition root and connect role."""
 
 from __future__ import annotations
 
@@ -56,8 +54,7 @@ class Around:
 
 
 def connector(plan: ProcessorPlan, around: Around) -> Handler:
-    """Return the handler of a processor whose connector opens here; `BadInput` where it does not, or lacks
-    settings.
+    """Return the handler of a processor that is opened here; `BadInput` if it is not, or lacks settings.
 
     Call it inside the event loop that will run it.
     """

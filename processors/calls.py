@@ -1,5 +1,4 @@
-"""What to ask of a recipient for one object, and what its answer changes: pure, between two vault
-transactions.
+"""What to ask of a recipient for one object, and what its answer changes. Pure, between two transactions.
 
 `plan` runs in the transaction that opens: it enters what the call may write before the call is made.
 `finish` runs in the transaction after the answer. What neither can know for certain stays entered as
@@ -130,9 +129,7 @@ def nameless(_: Mapping[str, str]) -> None:
 def plan(
     doc: Document, opened: Opened, named: Named = nameless
 ) -> tuple[Document, Attempt, tuple[Told, ...]]:
-    """Return the document as it must be stored before the call, the attempt, and deliveries that never
-    open.
-    """
+    """Return the document to store before the call, the attempt, and deliveries that never open."""
     doc, never = _learn(doc, opened)
     bare = doc.settling and doc.one_by_one
     values = _values(doc, opened)
@@ -206,9 +203,7 @@ def finish(doc: Document, attempt: Attempt, answer: Answer) -> tuple[Document, t
 
 # ---- planning ----------------------------------------------------------------------------------------------
 def _learn(doc: Document, opened: Opened) -> tuple[Document, tuple[Told, ...]]:
-    """Enter which fields the compartments have; drop deliveries that were never written and never will
-    open.
-    """
+    """Enter which fields compartments have; drop deliveries never written that will never open."""
     copies, never = [], []
     for copy in doc.copies:
         parts = opened.get(copy.delivery_id)

@@ -1,5 +1,4 @@
-"""One processor's connector: chunks of its topic in, calls within a budget out, and a loop for what had to
-wait.
+"""One processor's connector: chunks of its topic in, calls within a budget out, a loop for what waits.
 
 A chunk is done once everything in it is entered in the vault and was attempted once; what the recipient did
 not take waits there, object by object, and blocks nobody. Only when very much waits does a chunk wait too,
@@ -72,9 +71,7 @@ class _Overtaken(Exception):
 
 
 class Connector:
-    """Runs one recipient. `handle` and `run` may be called side by side; leases keep attempts on an object
-    apart.
-    """
+    """Runs one recipient. `handle` and `run` may go side by side; leases keep attempts on an object apart."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""Where the secrets of recipients lie, and whether there are enough of them to call: files of the data
-folder, 0600.
-"""
+"""Where recipients' secrets lie, and whether there are enough to call: files of the data folder, 0600."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Erasures a recipient has accepted and not yet done: asked about until they end, and told to be late after
-their time.
+"""Erasures a recipient has accepted and not done: asked about until they end, told when they are late.
 
 When to ask stands in the vault, so a restart forgets nothing and several workers do not ask twice. `follow`
 decides, the rest is I/O.

@@ -1,5 +1,4 @@
-"""May this recipient be called now: the circuit breaker and the pause of one connector, as one small state
-machine.
+"""May this recipient be called now: circuit breaker and pause of one connector, as one state machine.
 
 closed -> (several failures in a row) -> open until a cool-down has passed -> half open: one probe decides ->
 closed or open for twice as long. A pause keeps everything back whatever the circuit says; without an end it

@@ -1,6 +1,4 @@
-"""What recipients say, as signals for `intake.signal`: pure, with ids that stay the same when they say it
-again.
-"""
+"""What recipients say, as signals for `intake.signal`. Pure; said again, it has the same ids."""
 
 from __future__ import annotations
 

@@ -203,9 +203,7 @@ class Ledger:
     def _checked(
         self, tx: Tx, doc: Document, copy: Copy, parts: tuple[OpenedPart, ...]
     ) -> tuple[OpenedPart, ...]:
-        """Close a delivery whose address may not be handed out; one that may stand there already is no new
-        one.
-        """
+        """Close a delivery whose address may not be handed out; where it may stand already it is not new."""
         if self._checks is None or any(copy.delivery_id in writers for writers in doc.wrote.values()):
             return parts
         code = self._checks.held_back(tx, decode_as(RecordDelivered, copy.sealed), parts)
@@ -273,9 +271,7 @@ def _document(row: VendorObject) -> Document:
 
 
 def _restricted(copy: Copy) -> RecordDelivered:
-    """Return the delivery with only those wraps that a held grant stands behind: an ended one opens
-    nothing.
-    """
+    """Return the delivery with the wraps that a held grant stands behind: an ended one opens nothing."""
     delivery = decode_as(RecordDelivered, copy.sealed)
     held = {n for n, grant in enumerate(copy.grants) if grant.state == "held"}
     parts = [replace(c, wraps=[w for w in c.wraps if w.grant in held]) for c in delivery.compartments]

@@ -1,6 +1,4 @@
-"""What a recipient's interface can and cannot do, said once: for policies, documentation and the conformance
-kit.
-"""
+"""What a recipient's interface can and cannot do, said once: for policies, docs and conformance kit."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a business partner is sent, as bytes: CloudEvents for objects, OpenDSR requests for erasure, and
-signatures.
+"""What a business partner is sent, as bytes: CloudEvents, OpenDSR requests for erasure, signatures.
 
 Pure but for the verification's clock, which is the `standardwebhooks` package's own. Sources: CloudEvents
 1.0 JSON format (structured mode), Standard Webhooks 1.0, OpenDSR 2.0 (field names and states; its X.509
@@ -99,17 +98,13 @@ def erasure_message(processor: str, call: Erase, now: Micros, callback: str | No
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The Standard Webhooks secrets shared with one partner: the first signs anew, all sign and verify in a
-    rotation.
-    """
+    """The Standard Webhooks secrets shared with a partner: the first signs anew, all sign in a rotation."""
 
     keys: tuple[str, ...] = field(repr=False)
 
     @classmethod
     def parse(cls, text: str, *, where: str) -> Secrets:
-        """Read `whsec_<base64 of 24 to 64 bytes>`, one per line; `BadInput` names the file, never its
-        content.
-        """
+        """Read `whsec_<base64 of 24 to 64 bytes>`, one per line; `BadInput` names the file alone."""
         keys = tuple(line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
         if not keys or not all(map(_well_formed, keys)):
             raise BadInput(

@@ -43,9 +43,7 @@ class HeldGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One compartment of a copy: the numbers of the grants that open it, and its fields once they were
-    seen.
-    """
+    """One compartment of a copy: numbers of the grants that open it, and its fields once they were seen."""
 
     grants: tuple[int, ...]
     fields: tuple[str, ...] = ()
@@ -159,9 +157,7 @@ def _grants(grants: Iterable[Grant]) -> tuple[HeldGrant, ...]:
 
 
 def register(doc: Document, delivery: RecordDelivered, sealed: bytes) -> Document:
-    """Enter a delivery; the same again, or an older revision, changes nothing, a newer one takes its
-    place.
-    """
+    """Enter a delivery: the same or an older revision changes nothing, a newer one takes its place."""
     known = next((c for c in doc.copies if c.delivery_id == delivery.delivery_id), None)
     if known is not None and known.revision >= delivery.revision:
         return doc
@@ -355,9 +351,7 @@ def lapse_ref(lapse_id: bytes, topic_id: bytes, partition: int) -> bytes:
 
 
 def object_ref(secret: bytes, key: str) -> bytes:
-    """Return the vault's reference of an object: 17 bytes; keyed, because a recipient's key may be an
-    address.
-    """
+    """Return the vault's reference of an object: 17 bytes, keyed, because its key may be an address."""
     return b"O" + hashlib.blake2b(key.encode(), key=secret[:64], digest_size=16).digest()
 
 

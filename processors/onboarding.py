@@ -26,9 +26,7 @@ class Onboarding:
     run_file: str = "DATA/run.json"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the facts as one JSON object, with the schema ids the consumer will meet and a first
-        command.
-        """
+        """Return the facts as one JSON object, with the schema ids to be met and a first command."""
         return asdict(self) | {
             "group_prefix": f"{self.group}.",
             "endpoints": {

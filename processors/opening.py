@@ -1,6 +1,4 @@
-"""Opening for one processor: today's policy, what control says of it, and the vault, asked at every
-attempt.
-"""
+"""Opening for one processor: today's policy, control and the vault, asked at every attempt."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The connector `kafka`: clear records for consumers that cannot ask for keys, on `plain.<name>` or another
-cluster.
+"""The connector `kafka`: clear records for those who cannot ask for keys, here or on another cluster.
 
 Nothing is held here, and no lapse is called: lapses go down the same partition, through the same producer.
 So no clear record may ever land behind its lapse. One transactional id per partition sees to that (model m2,
@@ -79,8 +78,7 @@ class Plain:
         self._crash = crash
 
     async def handle(self, chunk: ChunkLike) -> int | None:
-        """Do one chunk; None when it may be acknowledged, else the offset at which another worker has gone
-        on.
+        """Do one chunk; None when it may be acknowledged, else the offset where another worker has gone on.
 
         Raises Unavailable when the vault or a broker is away; nothing of the chunk can be read then.
         """
@@ -118,9 +116,7 @@ class Plain:
 
     # ---- opening -------------------------------------------------------------------------------------------
     def _prepare(self, chunk: ChunkLike) -> Prepared:
-        """Open every delivery of the chunk, in one read of the vault made after the producer fenced others
-        off.
-        """
+        """Open all deliveries of a chunk in one read of the vault, after the producer fenced others off."""
         with self._vault.transaction(write=False) as tx:
             start = tx.progress(chunk.topic_id.hex(), chunk.partition)
             records = [r for r in chunk.records if start is None or r.offset >= start]
@@ -226,9 +222,7 @@ class Plain:
             log.warning("a producer did not stop", extra={"code": type(error).__name__})
 
     async def _gone_on(self, chunk: ChunkLike, start: int | None) -> int | None:
-        """Somebody fenced us off: go where they are, or, if nobody moved on, do the chunk anew, opening
-        again.
-        """
+        """Fenced off: go where the other is, or, if nobody moved on, do the chunk anew and open again."""
         with self._vault.transaction(write=False) as tx:
             now = tx.progress(chunk.topic_id.hex(), chunk.partition)
         if now is not None and now != start:

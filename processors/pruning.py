@@ -1,5 +1,4 @@
-"""Which deliveries an object need not remember any more, so that a person seen a thousand times is not kept
-so often.
+"""Which deliveries an object need not remember, so that who is seen a thousand times is not kept so often.
 
 A delivery is *covered* by a later one of the same person that has written all its fields for certain, under
 every purpose that still justifies them, and at least as long. Retention ends it first, and withdrawal or

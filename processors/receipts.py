@@ -1,18 +1,12 @@
-"""Receipts: what we know of a recipient's answer, never more, with ids that stay the same under
-redelivery.
-"""
+"""Receipts: what we know of an answer, never more, with ids that redelivery does not change."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
 
 from processors.calls import Told
 from schemas.ids import Micros
 from schemas.models import Cause, ReceiptGiven
-
-SendReceipts = Callable[[Sequence[ReceiptGiven]], Awaitable[None]]
-"""Returns when the receipts are acknowledged on `receipts`; raises Unavailable."""
 
 CLOSED_BY: dict[Cause, str] = {
     "retention": "expired",

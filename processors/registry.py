@@ -106,7 +106,5 @@ def vendor(name: str) -> Vendor | None:
 
 
 def opens_here(name: str) -> bool:
-    """Return whether a connect agent can run for this connector; otherwise the processor's own consumer
-    opens.
-    """
+    """Return whether a connect agent can run for this connector; else the processor's consumer opens."""
     return kind(name).opens_here

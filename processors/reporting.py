@@ -1,6 +1,4 @@
-"""A recipient reports the end of an erasure it had accepted: the one thing that changes an object from
-outside.
-"""
+"""A recipient reports how an accepted erasure ended: all that changes an object from outside."""
 
 from __future__ import annotations
 

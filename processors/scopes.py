@@ -10,9 +10,7 @@ from vault.values import BucketId, Holding
 
 
 def reached_objects(tx: Tx, processor: str, lapse: Depersonalized, after: bytes, limit: int) -> list[bytes]:
-    """Return one page of the objects with something that is not gone and that the lapse reaches, beyond
-    `after`.
-    """
+    """Return one page, beyond `after`, of the objects with something left that the lapse reaches."""
     scope, reaches = lapse.scope, lapse.reaches
     match scope:
         case BucketScope():
@@ -53,9 +51,7 @@ def reach(lapse: Depersonalized) -> Reached:
 
 
 def holdings(doc: Document) -> tuple[Holding, ...]:
-    """Return the rows by which lapses find an object: one for each grant that is not gone, also while another
-    lapse is ending it.
-    """
+    """Return the rows by which lapses find an object: one per grant that is not gone, ending or not."""
     return tuple(
         Holding(
             delivery_id=DeliveryId(copy.delivery_id),

@@ -1,5 +1,4 @@
-"""What is told of deliveries and lapses: receipts through the vault's outbox, in the transaction that knows
-it.
+"""What is told of deliveries and lapses: receipts in the outbox, in the transaction that knows it.
 
 A lapse over many objects is answered once per partition it lay on, when the last of them has been: with the
 worst outcome among them, since a receipt must not promise more than the least that was done.
@@ -48,9 +47,7 @@ class Teller:
 
     # ---- lapses --------------------------------------------------------------------------------------------
     def lapse(self, tx: Tx, lapse: Depersonalized, place: Place) -> tuple[bytes, LapseDocument]:
-        """Return a lapse's reference and how far it has come; a new one if it was never seen on this
-        partition.
-        """
+        """Return a lapse's reference and how far it is; a new one if this partition never showed it."""
         ref = lapse_ref(lapse.lapse_id, place.topic_id, place.partition)
         known = self._known(tx, ref)
         fresh = LapseDocument(

@@ -1,6 +1,4 @@
-"""Small values of a connector: how long things may take, where a lapse lay, attempts on their way, and the
-opener.
-"""
+"""Small values of a connector: limits of time, where a lapse lay, attempts on their way, the opener."""
 
 from __future__ import annotations
 

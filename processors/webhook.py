@@ -1,5 +1,4 @@
-"""The connector for business partners: signed CloudEvents to their URL, OpenDSR-shaped erasure requests,
-receipts.
+"""The connector for business partners: signed CloudEvents, OpenDSR-shaped erasure requests, receipts.
 
 Answers (Standard Webhooks, CloudEvents webhooks): only 2xx is success, 202 is accepted and not yet done;
 redirects are never followed; 410 disables; 429 and 503 are obeyed by `Retry-After`. An erasure counts as

@@ -6,7 +6,6 @@ so that a field added later does not break signatures given before. Who may sign
 seen before is not decided here.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -37,11 +36,6 @@ def message(record: Signed | ReceiptGiven) -> bytes:
 def public_key(private_key: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte private key."""
     return Ed25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
-
-
-def fingerprint(public: bytes) -> str:
-    """Return a short name of a public key for people to compare: 16 hex digits of its SHA-256."""
-    return hashlib.sha256(public).hexdigest()[:16]
 
 
 def sign(record: S, private_key: bytes) -> S:

@@ -277,10 +277,8 @@ class RetentionOrder(Value, frozen=True, kw_only=True):
 
 
 class ClockState(Value, frozen=True, kw_only=True):
-    """What expiry remembers of its clock: the last tick, the brake and what set it."""
+    """What expiry remembers of its clock: the brake, what set it, and when."""
 
-    last_tick: Micros | None = None
-    last_wall: Micros | None = None
     brake: str | None = None
     since: Micros | None = None
 

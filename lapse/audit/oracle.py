@@ -17,9 +17,6 @@ from schemas.policy import Policy, compile_plan, load
 from schemas.retention import Anchored, UntilReview
 from schemas.times import DAY
 
-SLACK = 5 * 60 * 1_000_000
-"""Microseconds an erasure reaches past its time: the clamp for client clocks."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Text:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.errors import BadInput
-from schemas.ids import DeliveryId, Handle, Micros, Period, Terms
+from schemas.ids import DeliveryId, Micros, Period, Terms
 from schemas.models import ReceiptOutcome
 
 MOST = 500
@@ -42,16 +42,6 @@ class AskedWrap(Shape, frozen=True, kw_only=True):
     terms: Unsigned
     handle: Hex16
     key: WrapKey
-
-    @property
-    def handle_bytes(self) -> Handle:
-        """The handle's 16 bytes."""
-        return Handle(bytes.fromhex(self.handle))
-
-    @property
-    def key_bytes(self) -> bytes:
-        """The wrapped key's 40 bytes."""
-        return base64.b64decode(self.key)
 
     @property
     def bucket(self) -> tuple[str, Period, Terms]:

@@ -1,5 +1,4 @@
-"""One run: a real connector, ledger and vault in memory around a recipient and its stand-in, on clocks that
-move when told.
+"""One run: a real connector, ledger and vault in memory, a recipient and its stand-in, clocks by hand.
 
 Whatever a situation does, the bench looks on: at every byte that leaves, at every receipt the moment it is
 told, and at the end at the whole shelf.

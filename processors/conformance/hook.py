@@ -1,6 +1,4 @@
-"""Where a vendor that calls us is listened to: what the key endpoint does at `POST /in/<processor>`, for one
-run.
-"""
+"""Where a vendor that calls us is heard in a run, as the key endpoint does at `POST /in/<processor>`."""
 
 from __future__ import annotations
 

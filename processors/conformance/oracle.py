@@ -1,5 +1,4 @@
-"""What must stand at a vendor at the end: worked out from what was delivered and ended, with none of the
-connector's code.
+"""What must stand at a vendor at the end: worked out from deliveries and ends, with no connector's code.
 
 A person's object must show the union of what some purpose still justifies, each field by its latest delivery,
 and nothing else. What a receipt says is left (`overwritten_only`, `manual_required`) may stand as well.

@@ -1,6 +1,4 @@
-"""Made-up people and what is delivered of them: every value is one of a kind, so that it is found wherever
-it goes.
-"""
+"""Made-up people and deliveries of them: every value is one of a kind, so that it is found anywhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The situations a connector has to come through, by id: one sentence each, the same that tables and traces
-show.
-"""
+"""The situations a connector has to come through: an id and one sentence each, as tables show them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Stand-ins for recipients that ship with Lapse: stateful, strict about what they are sent, unpleasant on
-request.
+"""Stand-ins for recipients, shipped with Lapse: stateful, strict about requests, unpleasant on demand.
 
 `NAMES` are the fakes there are; `start` runs one inside an event loop, `serve` several until a signal ends
 them. A vendor's fake is `processors.fakes.<kind>` with `start(host=, port=, credentials=)`; where random
@@ -39,9 +38,7 @@ def name_of(connector: str) -> str:
 
 
 def credentials(name: str) -> dict[str, str]:
-    """Return new credentials of the kind this vendor gives out, for its fake; `NotFound` where there is
-    none.
-    """
+    """Return new credentials of the kind this vendor gives out; `NotFound` where there is no fake of it."""
     offered, module = vendor(name) if name != PARTNER else None, _module(name)
     if offered is None:
         raise _unknown(name)

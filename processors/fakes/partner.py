@@ -1,5 +1,4 @@
-"""A business partner's side of the webhook connector: verifies, holds objects, answers erasure with signed
-receipts.
+"""A business partner's side of the webhook connector: verifies, holds objects, answers with receipts.
 
 It is strict (a wrong signature is 401, a body that is not a CloudEvent 400) and correct: events are applied
 once by their `webhook-id` and never out of `sequence`. It is written from the same specifications as the

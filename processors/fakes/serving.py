@@ -1,6 +1,4 @@
-"""How every fake is served: on a port of this machine, inside the caller's event loop, with a page that shows
-its shelf.
-"""
+"""How every fake is served: a port of this machine, the caller's event loop, a page with its shelf."""
 
 from __future__ import annotations
 

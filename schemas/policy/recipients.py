@@ -8,9 +8,6 @@ from schemas.policy.part import Part, endpoint
 from schemas.policy_words import Assurance, Connector, Key, Mechanism, PurposeName, Region, Slug, Words
 from schemas.retention import Duration, Instant
 
-SettingName = Annotated[str, Field(pattern="^[a-z][a-z0-9_.]{0,63}$")]
-"""Name of a connector's setting."""
-
 
 class Safeguards(Part):
     """What carries a transfer to a third country."""

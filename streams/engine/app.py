@@ -86,7 +86,6 @@ class Engine:
         self.guard = StopGuard()
         self._status = Status(now=now, progress_at=now())
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=group)
-        self._tuning = tuning
         self._shared = Shared(
             group=group,
             topic_ids=BrokerTopicIds(access.librdkafka()),

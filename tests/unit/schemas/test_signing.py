@@ -101,12 +101,6 @@ def test_a_later_optional_field_breaks_no_old_signature() -> None:
     assert b'"tags":["x"]' in changed
 
 
-def test_keys_have_a_short_name() -> None:
-    """People compare 16 hex digits."""
-    assert signing.fingerprint(KEYS["operator"]) == signing.fingerprint(signing.public_key(KEY))
-    assert len(signing.fingerprint(b"")) == 16
-
-
 def test_a_private_key_has_32_bytes() -> None:
     """Anything else is no key."""
     with pytest.raises(ValueError, match="32 bytes"):

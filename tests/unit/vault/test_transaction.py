@@ -385,7 +385,7 @@ def test_the_registry_returns_what_was_put(world: World) -> None:
         tx.put_processor(crm)
         tx.put_request(request)
         tx.put_retention_order(order)
-        tx.put_clock_state(ClockState(last_tick=START, brake="jump"))
+        tx.put_clock_state(ClockState(since=START, brake="jump"))
         tx.put_meta("k", b"v")
     with pytest.raises(Bug), world.write() as tx:
         tx.put_policy(replace(policy, sha256=bytes(31) + b"x"))
@@ -395,7 +395,7 @@ def test_the_registry_returns_what_was_put(world: World) -> None:
         assert tx.request(request.request_id) == request and tx.requests() == [request]
         assert tx.requests("received") == [request] and tx.requests("done") == []
         assert tx.retention_orders() == [order]
-        assert tx.clock_state() == ClockState(last_tick=START, brake="jump")
+        assert tx.clock_state() == ClockState(since=START, brake="jump")
         assert tx.meta("k") == b"v" and tx.meta("x") is None
         tx.put_meta("k", None)
         tx.drop_request(request.request_id)
