@@ -16,6 +16,7 @@ from lapse.cli.output import say
 from lapse.initialise import signing_key
 from lapse.main import Installation
 from lapse.sending import ClientSink
+from lapse.subscriptions import horizons
 from schemas import codec
 from schemas.errors import Rejected, Unavailable
 from schemas.models import Depersonalized
@@ -127,7 +128,7 @@ def _places(here: Installation) -> list[Place]:
 
 
 def _read_by(plans: Plans) -> dict[str, tuple[str, ...]]:
-    return {**GROUPS, "route": tuple({f"records.{h.name}" for plan in plans for h in plan.horizons})}
+    return {**GROUPS, "route": tuple(horizons(plans))}
 
 
 def _rewind(here: Installation, places: Sequence[Place]) -> None:

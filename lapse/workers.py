@@ -5,32 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from lapse import gauges, officer
-from lapse.broker.connection import BrokerAddress
 from lapse.broker.principals import group
-from lapse.initialise import signing_key
-from lapse.layout import Layout
 from lapse.main import Installation
-from lapse.membership import client_id, gone, leave_for_the_dead, owner
-from lapse.recipients import opened_here
+from lapse.membership import client_id, leave_for_the_dead
 from lapse.rolestate import RoleState
-from processors.credentials import changed_at
+from lapse.subscriptions import READS, horizons, recipients, renewed
+from lapse.workbench import Bench, tls
 from processors.pieces import Handler
 from schemas.errors import BadInput, LapseError, Unavailable
 from schemas.plan import Plans, ProcessorPlan
 from schemas.topics import INTAKE_SEGMENT_MS
-from streams import building, metrics, worker
+from streams import building, worker
 from streams.agents import GROUPS, repeat
-from streams.building import Surroundings
-from streams.engine import Engine, KafkaAccess
-from streams.planbook import PlanBook
+from streams.engine import Engine
 from streams.ports import Chunk, Outcome
 from streams.scan import scan
 from vault.clock import wall
@@ -42,61 +36,10 @@ Role = Callable[[Installation, RoleState], int]
 Build = Callable[["Bench", Engine], None]
 Task = Callable[[], Awaitable[object]]
 
-WATCH_SECONDS, RENEW_SECONDS, GAUGE_SECONDS = 0.2, 1.0, 30.0
+WATCH_SECONDS, GAUGE_SECONDS = 0.2, 30.0
 TASK_SECONDS = 1.0
 BROKEN_SECONDS = 5.0
 """How soon a recipient is tried again whose settings or secrets are wrong."""
-
-
-def tls(address: BrokerAddress) -> dict[str, ssl.SSLContext]:
-    """What aiokafka needs besides, where the cluster speaks TLS."""
-    if not address.protocol.endswith("SSL"):
-        return {}
-    return {"ssl_context": ssl.create_default_context(cafile=str(address.ca) if address.ca else None)}
-
-
-def finding(what: str, where: str, count: int = 1) -> None:
-    """An anomaly that needs a person's eye: counted, and said in the log."""
-    metrics.FINDINGS.labels(what).inc(count)
-    structlog.get_logger("finding").warning("finding", what=what, where=where, count=count)
-
-
-class Bench:
-    """What the stages of one worker are built from."""
-
-    def __init__(self, here: Installation, role: str) -> None:
-        self.here, self.role, self.vault = here, role, here.vault
-        self.plans = PlanBook(here.vault)
-
-    @property
-    def access(self) -> KafkaAccess:
-        """Kafka, as this role."""
-        address, user = self.here.address, self.here.user(self.role)
-        return KafkaAccess(
-            bootstrap=address.bootstrap,
-            protocol=address.protocol,
-            mechanism=address.mechanism or "SCRAM-SHA-512",
-            username=user.username if user else None,
-            password=user.password if user else None,
-            ca=address.ca,
-        )
-
-    def around(self, engine: Engine) -> Surroundings:
-        """What every stage is given."""
-        return Surroundings(
-            vault=self.vault,
-            sink=engine.sink,
-            partitions=self.here.runtime.partitions_of,
-            service_key=signing_key(self.here.layout.service_key),
-            pixel_keys=self.here.pixel_keys if self.role == "tag" else None,
-            operators=self.here.operators(),
-            finding=finding,
-            work=engine.work,
-            crash=self.here.crash,
-            note=engine.wait_for,
-            owner=owner(),
-            gone=gone,
-        )
 
 
 # ---- the roles ---------------------------------------------------------------------------------------------
@@ -147,26 +90,6 @@ def _connect(bench: Bench, engine: Engine) -> None:
     around = surroundings(here, bench.plans.within, bench.plans(), kafka=kafka)
     for plan in recipients(bench.plans(), here.layout):
         _connected(engine, plan, around)
-
-
-def horizons(plans: Plans) -> list[str]:
-    """Every topic that records of any policy version lie on."""
-    return list(dict.fromkeys(f"records.{h.name}" for plan in plans for h in plan.horizons))
-
-
-def recipients(plans: Plans, layout: Layout) -> list[ProcessorPlan]:
-    """Every recipient we open for, as the last version that names it has it.
-
-    One that a later version dropped is given nothing any more, but still hears what it has to erase.
-    """
-    last = {processor.name: processor for plan in plans for processor in plan.processors}
-    return [plan for plan in last.values() if opened_here(plan, layout)]
-
-
-def called(plans: Plans, layout: Layout) -> list[tuple[ProcessorPlan, float | None]]:
-    """Every recipient we open for, with the time of its credentials: new ones count at once."""
-    folder = layout.keys / "processors"
-    return [(plan, changed_at(folder, plan)) for plan in recipients(plans, layout)]
 
 
 def _connected(engine: Engine, plan: ProcessorPlan, around: Around) -> None:
@@ -234,27 +157,6 @@ async def _watch(engine: Engine, state: RoleState) -> None:
 
 READING = frozenset({"tag", "route", "govern", "connect"})
 """Roles that are members of a consumer group."""
-READS: Mapping[str, Callable[[Plans, Layout], object]] = {
-    "route": lambda plans, _: horizons(plans),
-    "connect": lambda plans, layout: called(plans, layout),
-}
-"""What a role reads: policies say it, and whose credentials are there; it subscribes once, at its start."""
-
-
-async def renewed(
-    plans: Callable[[], Plans], reads: Callable[[Plans], object], leave: Callable[[], None]
-) -> None:
-    """Leave in good order once a policy asks for other subscriptions: the supervisor starts the role anew."""
-    before = reads(plans())
-    while True:
-        await asyncio.sleep(RENEW_SECONDS)
-        try:
-            now = reads(plans())
-        except Unavailable:
-            continue
-        if now != before:
-            structlog.get_logger("policy").info("subscriptions_changed")
-            return leave()
 
 
 def _leave() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import policies
-from lapse import workers
+from lapse import subscriptions
 from lapse.layout import Layout
 from schemas.errors import Unavailable
 from schemas.plan import Plans, PolicyPlan
@@ -29,13 +29,13 @@ def test_a_dropped_recipient_still_hears_what_it_has_to_erase() -> None:
     later = plan(version=9, processors=kept)
     assert "partner" not in later.processor_numbers
     assert "partner" in {
-        each.name for each in workers.recipients(Plans([plan(), later]), Layout(Path("nowhere")))
+        each.name for each in subscriptions.recipients(Plans([plan(), later]), Layout(Path("nowhere")))
     }
 
 
 async def test_a_role_leaves_when_it_has_to_read_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for a version that asks for nothing new, and not because the vault is busy for a moment."""
-    monkeypatch.setattr(workers, "RENEW_SECONDS", 0.001)
+    monkeypatch.setattr(subscriptions, "RENEW_SECONDS", 0.001)
     more = load(TEXT, where="policy").horizons
     more = {**more, "longest": more["long"]}
     published, left = [plan()], asyncio.Event()
@@ -46,7 +46,7 @@ async def test_a_role_leaves_when_it_has_to_read_something_else(monkeypatch: pyt
             raise Unavailable("unavailable", "busy", "vault")
         return Plans(published)
 
-    watching = asyncio.create_task(workers.renewed(now, workers.horizons, left.set))
+    watching = asyncio.create_task(subscriptions.renewed(now, subscriptions.horizons, left.set))
     published.append(plan(version=8))
     await asyncio.sleep(0.05)
     assert not left.is_set()
