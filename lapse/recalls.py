@@ -7,7 +7,7 @@ from typing import Any
 
 from lapse.cli.output import moment
 from lapse.main import Installation
-from processors.objects import LapseDocument, unpack
+from processors.kept import LapseDocument, unpack
 from schemas.errors import NotFound
 from schemas.ids import Micros
 from schemas.models import ReceiptOutcome

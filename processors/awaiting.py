@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from processors.objects import Awaited, Pending, pack, unpack
+from processors.kept import Pending, pack, unpack
+from processors.objects import Awaited
 from schemas.ids import Micros
 from vault.port import Tx
 from vault.values import VendorObject

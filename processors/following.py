@@ -18,7 +18,7 @@ from processors import metrics
 from processors.answers import Answer, Done, Permanent, Retry
 from processors.awaiting import Awaiting
 from processors.backoff import seconds
-from processors.objects import Pending
+from processors.kept import Pending
 from processors.recipient import Recipient
 from processors.reporting import Reports
 from processors.values import Timing

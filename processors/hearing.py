@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from processors.objects import object_ref
+from processors.kept import object_ref
 from processors.recipient import Edited, Ended, Notice, Said, Withdrawn
 from schemas.ids import EventId, Micros
 from schemas.models import (

@@ -14,8 +14,11 @@ from msgspec.structs import replace
 
 from processors.answers import Answer, Done, Pause, Permanent, Retry
 from processors.awaiting import Awaiting
-from processors.calls import Attempt, Opened, OpenedPart, finish, nameless, plan, wanted
-from processors.objects import Copy, Document, Ending, end, object_ref, pack, register, unpack
+from processors.calls import Attempt, Opened, OpenedPart
+from processors.finishing import finish
+from processors.kept import object_ref, pack, unpack
+from processors.objects import Copy, Document, Ending, end, register
+from processors.planning import nameless, plan, wanted
 from processors.pruning import pruned
 from processors.recipient import Names, Recipient
 from processors.reporting import Reports

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from processors.answers import Done, Permanent
 from processors.awaiting import Awaiting
 from processors.calls import Told
-from processors.objects import Document, pack, unpack
+from processors.kept import pack, unpack
+from processors.objects import Document
 from processors.telling import Teller
 from schemas.ids import Micros
 from vault.port import Tx

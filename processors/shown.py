@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from processors.answers import Done
-from processors.calls import Opened, Told, Write, finish, plan
+from processors.calls import Opened, Told, Write
+from processors.finishing import finish
 from processors.objects import Document
+from processors.planning import plan
 
 Compose = Callable[[Mapping[str, str]], bytes]
 """Makes the answer of the fields that may be shown (`recipient.Hears.answer`); none where nothing may."""

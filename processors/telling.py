@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from processors.answers import Answer, Done, Permanent, worst
 from processors.backoff import seconds
 from processors.calls import Told
-from processors.objects import Document, LapseDocument, lapse_ref, pack, unpack, written
+from processors.kept import LapseDocument, lapse_ref, pack, unpack
+from processors.objects import Document, written
 from processors.receipts import CLOSED_BY, receipt
 from processors.values import Place
 from schemas.codec import encode

@@ -13,7 +13,7 @@ from processors.backoff import Backoff, seconds
 from processors.connector import Connector, Limits, Surroundings
 from processors.following import AT_ONCE, BY_ITSELF, follow
 from processors.gate import Gate
-from processors.objects import Pending
+from processors.kept import Pending
 from processors.reporting import Reports
 from processors.values import Place, Timing
 from schemas.ids import Micros
