@@ -6,8 +6,6 @@ import asyncio
 import logging
 import signal
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -16,25 +14,17 @@ from starlette.types import ASGIApp
 
 from lapse import main
 from lapse.admin import create_app as create_admin
-from lapse.collector.protocol import EdgeProtocol, WithoutPayload, allow_files
+from lapse.collector.protocol import WithoutPayload, allow_files
 from lapse.initialise import read_marker
 from lapse.keyservice import build
 from lapse.layout import Layout
 from lapse.main import Installation
 from lapse.rolestate import RoleState
+from lapse.serving import Server, configured
 from schemas.errors import Bug, Unavailable
 
 DRAIN_SECONDS = 5
 LOOK_SECONDS = 1.0
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: one process, two servers, one answer to SIGTERM."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `run`."""
-        yield
 
 
 def run(here: Installation, state: RoleState) -> int:
@@ -97,21 +87,8 @@ def _server(here: Installation, app: ASGIApp, port: int) -> Server:
 
 def configuration(app: ASGIApp, *, host: str, port: int, certificate: Path, key: Path) -> uvicorn.Config:
     """How both are served: TLS 1.2 or newer, and the collector's protocol with its limits."""
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        ssl_certfile=str(certificate),
-        ssl_keyfile=str(key),
-        http=EdgeProtocol,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
+    files = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+    config = configured(app, finish_seconds=DRAIN_SECONDS, host=host, port=port, **files)
     config.load()
     if config.ssl is None:
         raise Bug("bug", "no TLS context was made", str(certificate))

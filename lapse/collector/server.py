@@ -1,13 +1,11 @@
 """A collector process: uvicorn on uvloop around the application, started and stopped in the right order."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import uvicorn
 import uvloop
 
 from lapse.collector.app import CollectorApp, create_app
@@ -15,9 +13,10 @@ from lapse.collector.delivery import Delivery
 from lapse.collector.edge import Edge, SiteCredentials
 from lapse.collector.opens import Sources
 from lapse.collector.producer import KafkaProducer, Producer
-from lapse.collector.protocol import EdgeProtocol, WithoutPayload, allow_files
+from lapse.collector.protocol import WithoutPayload, allow_files
 from lapse.collector.settings import CollectorSettings
 from lapse.collector.spool import Spool
+from lapse.serving import Server, configured
 from schemas.plan import Plans
 from vault.faults import Crash, never
 from vault.tokens import PixelKeys
@@ -25,24 +24,6 @@ from vault.tokens import PixelKeys
 _LOOK_SECONDS = 0.5
 _REFRESH_SECONDS = 60.0
 _BACKLOG = 2048
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: readiness must fail before it stops accepting."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say when requests are answered."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
 
 
 class Collector:
@@ -75,7 +56,7 @@ class Collector:
         )
         self.app: CollectorApp = create_app(self.edge)
         self.port = 0
-        self._server: _Server | None = None
+        self._server: Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
@@ -84,19 +65,9 @@ class Collector:
         listener = _listen(self.settings.host, self.settings.port)
         self.port = int(listener.getsockname()[1])
         await self.edge.delivery.start()
-        config = uvicorn.Config(
-            self.app,
-            http=EdgeProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=10,
-            timeout_graceful_shutdown=max(1, round(self.settings.finish_seconds)),
-        )
-        self._server = _Server(config)
+        finish = max(1, round(self.settings.finish_seconds))
+        config = configured(self.app, finish_seconds=finish, timeout_keep_alive=10)
+        self._server = Server(config)
         self._tasks = [
             asyncio.create_task(self._server.serve([listener]), name="http"),
             asyncio.create_task(self._refresh(), name="refresh"),

@@ -14,22 +14,12 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The system of the session, on the host's clock: tests use people of their own and leave processors
     approved.
     """
-    system = System(tmp_path_factory.mktemp("steady") / "data", STEADY)
-    try:
-        system.init()
-        system.start()
+    with System(tmp_path_factory.mktemp("steady") / "data", STEADY).from_nothing() as system:
         yield system
-    finally:
-        system.end()
 
 
 @pytest.fixture(scope="module")
 def manual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system of the module's own whose clock stands still until a test advances it."""
-    system = System(tmp_path_factory.mktemp("manual") / "data", STEADY, clock="manual")
-    try:
-        system.init()
-        system.start()
+    with System(tmp_path_factory.mktemp("manual") / "data", STEADY, clock="manual").from_nothing() as system:
         yield system
-    finally:
-        system.end()

@@ -6,10 +6,10 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.e2e.live.wire import Kafka, Keys, Message, Record
 from tests.support.live import Answer, Live, until
@@ -74,6 +74,16 @@ def allows(*purposes: str, granted: bool = True) -> list[dict[str, Any]]:
 @dataclass(slots=True)
 class System(Live):
     """`Live` with the words of these tests."""
+
+    @contextlib.contextmanager
+    def from_nothing(self) -> Iterator[Self]:
+        """Make the data folder, start, and end whatever runs afterwards."""
+        try:
+            self.init()
+            self.start()
+            yield self
+        finally:
+            self.end()
 
     def kafka(self, who: str) -> Kafka:
         """The cluster as `auditor`, `superuser` or a processor."""

@@ -28,13 +28,10 @@ READ_SECONDS = "6"
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The demo's policy with its fake partner, on a clock that stands still until a test advances it."""
-    system = System(tmp_path_factory.mktemp("recipients") / "data", DEMO, clock="manual")
-    try:
-        system.init()
-        system.start()
+    with System(
+        tmp_path_factory.mktemp("recipients") / "data", DEMO, clock="manual"
+    ).from_nothing() as system:
         yield system
-    finally:
-        system.end()
 
 
 @pytest.fixture(scope="module")
