@@ -28,9 +28,10 @@ from benchmarks.hot import CHUNK, Bench
 from benchmarks.load import Server as Target
 from benchmarks.load import closed_loop, open_loop, request
 from lapse.certificates import issue
-from lapse.endpoints import Server, configuration
+from lapse.endpoints import configuration
 from lapse.keyservice.app import create_app
 from lapse.keyservice.rates import Rates
+from lapse.serving import Server
 from processors.tokens import SECRET_CHARS, register_token
 from schemas.codec import decode_as
 from schemas.ids import Micros

@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 from starlette.types import ASGIApp
 
-from lapse import endpoints, logs
+from lapse import endpoints, logs, serving
 from lapse.admin import create_app as create_admin
 from lapse.collector import Limits
 from lapse.collector.framing import Spooled
@@ -154,7 +154,7 @@ async def serving(layout: Layout, app: ASGIApp) -> AsyncIterator[int]:
         config = endpoints.configuration(
             app, host="127.0.0.1", port=0, certificate=layout.tls_certificate, key=layout.tls_key
         )
-        server = endpoints.Server(config)
+        server = serving.Server(config)
         task = asyncio.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn says so in a plain attribute
             await asyncio.sleep(0.01)

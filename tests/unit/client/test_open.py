@@ -82,7 +82,7 @@ class Endpoint(BaseHTTPRequestHandler):
         self.server.asked.append(len(asked))
         results: list[dict[str, Any]] = []
         for each in asked:
-            wrap = each.compartments[0].wraps[0].key_bytes
+            wrap = b64decode(each.compartments[0].wraps[0].key)
             kek = delivery_kek(delivery_root(K, "crm"), each.id_bytes, each.revision, 0, "user.contact.email")
             clear = unwrap(kek, wrap)
             assert clear is not None
