@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 from starlette.types import ASGIApp
 
-from lapse import endpoints, logs, serving
+from lapse import endpoints, logs
 from lapse.admin import create_app as create_admin
 from lapse.collector import Limits
 from lapse.collector.framing import Spooled
@@ -31,6 +31,7 @@ from lapse.keyservice.inbound import Ear
 from lapse.keyservice.rates import Rates
 from lapse.layout import Layout
 from lapse.main import Installation
+from lapse.serving import Server as Uvicorn
 from lapse.settings import Settings
 from processors.messages import Secrets
 from processors.partner_events import PartnerEar
@@ -154,7 +155,7 @@ async def serving(layout: Layout, app: ASGIApp) -> AsyncIterator[int]:
         config = endpoints.configuration(
             app, host="127.0.0.1", port=0, certificate=layout.tls_certificate, key=layout.tls_key
         )
-        server = serving.Server(config)
+        server = Uvicorn(config)
         task = asyncio.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn says so in a plain attribute
             await asyncio.sleep(0.01)

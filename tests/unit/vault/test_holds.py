@@ -278,19 +278,18 @@ def destroying_keys(tx: Tx, id_: BucketId) -> bytes | None:
 
 def walks(count: int, steps: int, seed: int) -> Iterable[list[tuple[str, Any]]]:
     """Random walks through the model as the design has it, each from its start; every label gets its turn."""
-    m4 = model("m4_hold")
-    init, step, safe, _ = m4.make({**m4.FIXED})
+    m4 = model("m4_hold").Hold()
     dice, taken = random.Random(seed), dict[str, int]()
     for _ in range(count):
-        state, path = init, []
+        state, path = m4.start(), []
         for _ in range(steps):
-            moves = [(label, after) for label, after in step(state) if after != state]
+            moves = [(label, after) for label, after in m4.step(state) if after != state]
             if not moves:
                 break
             least = min(taken.get(label.split(",")[0], 0) for label, _ in moves)
             rare = [m for m in moves if taken.get(m[0].split(",")[0], 0) <= least + 3]
             label, state = dice.choice(rare if dice.random() < 0.5 else moves)
-            assert not safe(state)
+            assert not m4.safe(state)
             taken[label.split(",")[0]] = taken.get(label.split(",")[0], 0) + 1
             path.append((label, state))
         yield path

@@ -89,22 +89,21 @@ class _Partition:
 @pytest.mark.parametrize(("kind", "count"), [("memory", 250), ("sqlite", 6), ("postgresql", 3)])
 def test_fence_plan_and_tally_walk_in_step_with_the_model(kind: str, count: int, tmp_path: Path) -> None:
     """Kills, zombies, withdrawals and erasures at any moment: the vault is where the model is."""
-    m1 = model("m1_tag")
-    init, step, safe, final, _ = m1.make({**m1.FIXED})
+    m1 = model("m1_tag").Tag()
     dice, words, ends = random.Random(1), set[str](), 0
     for n in range(count):
-        partition, state = _Partition(tmp_path / str(n), kind), init
+        partition, state = _Partition(tmp_path / str(n), kind), m1.start()
         for _ in range(40):
-            moves = [(label, after) for label, after in step(state) if after != state]
+            moves = [(label, after) for label, after in m1.step(state) if after != state]
             if not moves:
-                assert not final(state)
+                assert not m1.final(state)
                 ends += 1
                 break
             label, after = dice.choice(moves)
             partition.do(label, state, after)
             partition.agrees(after)
             words.add(" ".join(label.split()[1:4]).split(":")[0])
-            assert not safe(after)
+            assert not m1.safe(after)
             state = after
         partition.world.vault.close()
     assert ends > count // 2
