@@ -60,11 +60,19 @@ def changes(given: Iterable[str], blank: Iterable[str]) -> dict[str, str | None]
 
 
 def correct(
-    here: Installation, who: str, wanted: Changes, source: str | None, reason: str, timeout: float
+    here: Installation,
+    who: str,
+    wanted: Changes,
+    source: str | None,
+    reason: str,
+    timeout: float,
+    *,
+    request_id: RequestId | None = None,
 ) -> dict[str, Any]:
     """Correct every form of this person that holds one of the fields, and return once that is worked off.
 
-    Alike for a person nobody knows: a request, and nothing corrected.
+    Alike for a person nobody knows: a request, and nothing corrected. `request_id` is that of a request which
+    waits for it, if one does.
     """
     names = [source] if source is not None else sorted({s for plan in here.plans for s in plan.sources})
     _known(here, wanted, names)
@@ -77,7 +85,7 @@ def correct(
     ordered = command(
         RequestDecided,
         here,
-        request_id=RequestId(secrets.token_bytes(16)),
+        request_id=request_id or RequestId(secrets.token_bytes(16)),
         right="rectification",
         alias_hashes=[],
         purposes=[],

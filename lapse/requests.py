@@ -43,6 +43,7 @@ class Asked:
 def asked(here: Installation, who: str | None, right: Right, request: str | None) -> Asked:
     """Return what a verb about a right is about: somebody named, or whoever a waiting request names.
 
+    Who is named beside a request alone counts: anyone can put somebody else's address beside their own.
     `BadInput` where neither is named or both do not fit, `NotFound` and `Refused` for a request that does not
     wait.
     """
@@ -57,16 +58,16 @@ def asked(here: Installation, who: str | None, right: Right, request: str | None
         what, do = f"the request asks for {row.right}", "see: lapse request show ID"
         raise BadInput("bad_argument", what, "--request", do)
     if who is None:
-        return _asked(row, f"request:{request}")
+        return _asked(row, f"request:{request}", row.alias_hashes)
     hashes = (hashed(here, who),)
     if hashes[0] not in row.alias_hashes:
         do = "name somebody the request names, or leave the name out"
         raise BadInput("bad_argument", "the request is not about them", "KIND:VALUE", do)
-    return _asked(row, who)
+    return _asked(row, who, hashes)
 
 
-def _asked(row: RequestState, who: str) -> Asked:
-    return Asked(request_id=row.request_id, hashes=row.alias_hashes, who=who, purposes=row.purposes)
+def _asked(row: RequestState, who: str, hashes: tuple[bytes, ...]) -> Asked:
+    return Asked(request_id=row.request_id, hashes=hashes, who=who, purposes=row.purposes)
 
 
 def waiting(here: Installation, request: str) -> RequestState:

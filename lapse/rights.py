@@ -49,7 +49,10 @@ def erase(here: Installation, who: str, reason: str, request: str | None, timeou
     if request is None:
         return subjects.erase(here, who, reason, timeout)
     asked = requests.asked(here, who, "erasure", request)
-    done = subjects.erase(here, who, reason, timeout, request_id=asked.request_id, hashes=asked.hashes)
+    every = requests.waiting(
+        here, request
+    ).alias_hashes  # an erasure closes every identifier the request names
+    done = subjects.erase(here, who, reason, timeout, request_id=asked.request_id, hashes=every)
     requests.close(here, asked.request_id, "erasure", "answered", reason, timeout)
     return done
 

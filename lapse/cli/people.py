@@ -13,10 +13,15 @@ from lapse.cli.rights import Request, about_one
 from schemas.errors import BadInput, Refused
 
 if TYPE_CHECKING:
-    from lapse import correcting, holds, main, rights, subjects
+    from lapse import correcting, holds, main, requests, rights, subjects
 else:
-    correcting, holds, main, rights, subjects = lazily(
-        "lapse.correcting", "lapse.holds", "lapse.main", "lapse.rights", "lapse.subjects"
+    correcting, holds, main, requests, rights, subjects = lazily(
+        "lapse.correcting",
+        "lapse.holds",
+        "lapse.main",
+        "lapse.requests",
+        "lapse.rights",
+        "lapse.subjects",
     )
 
 Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]
@@ -89,6 +94,7 @@ def subject_correct(
     source: Annotated[
         str | None, typer.Option(metavar="form/NAME", help="Only in what came by this form.")
     ] = None,
+    request: Request = None,
     data: Data = None,
     yes: Yes = False,
     timeout: Timeout = 60.0,
@@ -102,7 +108,12 @@ def subject_correct(
     wanted = correcting.changes(set_ or (), unset or ())
     _sure(yes, "What is held now can not be read again.")
     with main.installation(main.data_folder(data)) as here:
-        show(correcting.correct(here, who, wanted, source, reason, timeout))
+        asked = None if request is None else requests.asked(here, who, "rectification", request)
+        request_id = None if asked is None else asked.request_id
+        done = correcting.correct(here, who, wanted, source, reason, timeout, request_id=request_id)
+        if asked is not None:
+            requests.close(here, asked.request_id, "rectification", "answered", reason, timeout)
+        show(done)
 
 
 def consent_grant(

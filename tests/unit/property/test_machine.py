@@ -33,6 +33,7 @@ from schemas.models import (
     RecordDelivered,
     RecordScope,
     RequestDecided,
+    RestrictionLifted,
     SignalReceived,
     SubjectScope,
 )
@@ -189,6 +190,8 @@ class Flow(RuleBasedStateMachine):
             )
         )
         self.account.erases(who, now)
+        # Who comes back is somebody new, of whom nothing is restricted.
+        self.account.restricted = {each for each in self.account.restricted if each[0] != who}
         self.ever_erased[who] = now
         self.quiet = False
 
@@ -204,6 +207,43 @@ class Flow(RuleBasedStateMachine):
         said = self.world.correction(event, name=f"Ann {self.corrections}")
         for _ in range(2 if twice else 1):
             self.world.publish(said, "intake.form", data.draw(st.integers(0, 1)))
+        self.quiet = False
+
+    @rule(who=st.sampled_from(PEOPLE), purpose=st.sampled_from((*SAYABLE, "answer", "tax")))
+    def restrict(self, who: str, purpose: str) -> None:
+        """An officer restricts a purpose of a person, known or not."""
+        self.world.command(
+            RequestDecided(
+                request_id=RequestId(os.urandom(16)),
+                right="restriction",
+                alias_hashes=[self._hash(who)],
+                purposes=[purpose],
+                until=self.world.vault.clock.now(),
+                reason="contested",
+                **self.world.head(),
+            )
+        )
+        self.account.restricted.add((who, purpose))
+        self.quiet = False
+
+    @precondition(lambda self: self.account.restricted)
+    @rule(data=st.data(), everything=st.booleans())
+    def lift(self, data: st.DataObject, everything: bool) -> None:
+        """A restriction ends, or all of a person's."""
+        who, purpose = data.draw(st.sampled_from(sorted(self.account.restricted)))
+        self.world.command(
+            RestrictionLifted(
+                request_id=RequestId(os.urandom(16)),
+                alias_hashes=[self._hash(who)],
+                purposes=[] if everything else [purpose],
+                reason="shown to be right",
+                **self.world.head(),
+            )
+        )
+        gone = {
+            each for each in self.account.restricted if each[0] == who and (everything or each[1] == purpose)
+        }
+        self.account.restricted -= gone
         self.quiet = False
 
     @rule(processor=st.sampled_from(["crm", "mailer"]), back=st.booleans())
@@ -354,6 +394,8 @@ class Flow(RuleBasedStateMachine):
                 opens = purpose.name in readable[record]
                 why = self.account.forbids(event, purpose.name, now)
                 assert not (opens and why), f"{event} opens for {purpose.name}: {why}"
+                restricted = (event.person, purpose.name) in self.account.restricted
+                assert not (opens and restricted), f"{event} opens for {purpose.name}: restricted"
                 if record not in self.contested and self.account.requires(event, purpose.name, now):
                     assert opens, f"{event} does not open for {purpose.name}"
 
@@ -446,7 +488,10 @@ class Flow(RuleBasedStateMachine):
             for delivery, _ in opened:
                 event = ids[delivery.delivery_id]
                 allowed = [
-                    g.purpose for g in delivery.grants if not self.account.forbids(event, g.purpose, now)
+                    g.purpose
+                    for g in delivery.grants
+                    if not self.account.forbids(event, g.purpose, now)
+                    and (event.person, g.purpose) not in self.account.restricted
                 ]
                 assert allowed, f"{processor} opens {event} for no purpose left"
 
