@@ -119,9 +119,7 @@ def leaves(records: Iterable[HeldRecord]) -> list[bytes]:
 
 
 def commitment(salt: bytes, named: Sequence[bytes]) -> bytes:
-    """What `decisions` says of the records that were opened: who holds salt and ids can check it, and nobody
-    can link records by it (invariant 15).
-    """
+    """What `decisions` says of the opened records: it can be checked with salt and ids, and links nothing."""
     return hashlib.sha256(b"lapse/v1/revealed" + salt + root(named)).digest()
 
 

@@ -1,6 +1,4 @@
-"""One child process of the supervisor: started, watched, started again with growing pauses, stopped in
-time.
-"""
+"""One child process of the supervisor: started, watched, started again after pauses, stopped in time."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from lapse.layout import Layout, read_json
 from lapse.nursery import Born, Nursery
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 10.0
-"""Seconds before a role that ended by itself is started again: doubled each time, forgotten after a good
-minute.
-"""
+"""Seconds before a role that ended is started again: doubled each time, forgotten after a good minute."""
 GOOD_RUN = 60.0
 STOP_SECONDS = 25.0
 """How long a role may take to drain; a worker whose broker is away ends itself after 20 s."""

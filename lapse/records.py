@@ -48,9 +48,7 @@ class Found:
 
 
 def of_event(here: Installation, event: str, site: str | None) -> dict[str, Any]:
-    """The outcome of one event id, also after it was discarded or erased; `NotFound` while nothing is
-    decided.
-    """
+    """The outcome of one event id, also once discarded or erased; `NotFound` while nothing is decided."""
     event_id, found = _look_up(here, event, site)
     chosen = next(iter(found))
     return _document(here, event_id, chosen, found[chosen])

@@ -64,9 +64,7 @@ def about(who: str, reason: str) -> str:
 
 
 def show(here: Installation, who: str) -> list[dict[str, object]]:
-    """The state per purpose of whoever this identifier leads to; empty for nobody and for the erased
-    alike.
-    """
+    """The state per purpose of whom this identifier leads to; empty for nobody and for the erased alike."""
     alias = hashed(here, who)
     with here.vault.transaction(write=False) as tx:
         rows = tx.aliases([alias]).get(alias, ())

@@ -1,6 +1,4 @@
-"""Keeps every role running: starts them in order, restarts what ends, says when all are ready, stops them
-in order.
-"""
+"""Keeps every role running: starts in order, restarts what ends, says when all are ready, stops in order."""
 
 from __future__ import annotations
 
@@ -74,9 +72,7 @@ class Supervisor:
         self._broker_pid = broker.pid if broker is not None else None
 
     def run(self, *, wait_ready: float) -> None:
-        """Run until SIGTERM or SIGINT. Raises `Unavailable` if not every role is ready within
-        `wait_ready` seconds.
-        """
+        """Run until SIGTERM or SIGINT; `Unavailable` if a role is not ready within `wait_ready` seconds."""
         with self._signals():
             try:
                 self._crew.start()

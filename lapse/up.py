@@ -282,9 +282,7 @@ def _set_up(here: Installation, superuser: Credentials | None) -> None:
 
 
 def _ordered(here: Installation) -> bool:
-    """Whether the commands that come with the first policy are on `control`; data of 0.1.0 shows it by what
-    they did.
-    """
+    """Whether the first policy's commands are on `control`; data of 0.1.0 shows it by what they did."""
     with here.vault.transaction(write=False) as tx:
         done = tx.meta(FIRST_ORDERED) is not None or bool(tx.processors())
         return done or len(tx.policies()) > 1

@@ -14,9 +14,7 @@ from schemas.policy_words import ADEQUATE, EEA, ONLY_IN, VOID
 
 
 def ends(plan: ProcessorPlan, approved_until: Micros | None) -> Micros | None:
-    """Return when a recipient's assurance ends: what the policy says or what its approval says, whichever
-    is earlier; None where neither states an end.
-    """
+    """Return when a recipient's assurance ends, by policy or approval, the earlier; None if neither says."""
     return min((end for end in (plan.assurance_until, approved_until) if end is not None), default=None)
 
 

@@ -9,9 +9,7 @@ __all__ = ["POINTS", "STAGES", "STEPS", "Crash", "never"]
 STAGES = ("tag", "route", "signals", "control", "receipts")
 """The stages behind the chunk protocol."""
 STEPS = ("read", "committed", "produced", "settled", "told")
-"""Before commit 1; after it; after the broker has acknowledged all; after commit 2; after what it owes is on
-the log, before Kafka's commit.
-"""
+"""Before commit 1; after it; after the broker has all; after commit 2; once what it owes is on the log."""
 DECIDED = "route.decided"
 """Decisions are on the log, the deliveries they allow are not."""
 LEASED = "announce.leased"

@@ -272,9 +272,7 @@ def said(event: FormSubmitted | CookieObserved) -> list[tuple[str, bool]]:
 
 
 def content(event: tagging.Event, consents: list[tuple[str, bool]]) -> bytes:
-    """What makes two events of one id the same: all but what a publisher's retry stamps anew; `consents` are
-    what it has `said`.
-    """
+    """What makes two events of one id the same: all but what a retry stamps anew, with what was `said`."""
     if isinstance(event, FormSubmitted):
         identifiers = _sorted([(i.kind, i.value) for i in event.identifiers])
         fields = sorted(event.fields.items())

@@ -1,6 +1,4 @@
-"""What the route stage writes: the decisions of a part, then for each processor what it may have, sealed
-again.
-"""
+"""What the route stage writes: decisions of a part, then what each processor may have, sealed again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What route has decided about a part: records, how their links stand, and what those have in common that are
-decided alike.
-"""
+"""What route decided about a part: records, how their links stand, what those decided alike share."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ if TYPE_CHECKING:
 
 
 class Record(NamedTuple):
-    """A record read from `records.*`, with what tag said about it; `tagged` None where a bug was bisected to
-    it.
-    """
+    """A record read from `records.*` and what tag said of it; `tagged` None if a bug was bisected to it."""
 
     record: Inbound
     tagged: TaggedCells | None

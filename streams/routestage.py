@@ -1,6 +1,4 @@
-"""The route stage: commit 1 reads people and buckets and writes who must be told; then decisions, then
-deliveries.
-"""
+"""The route stage: commit 1 reads people and buckets and writes who must be told; decisions, deliveries."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def route(
     *,
     superseded: bool = False,
 ) -> Decision:
-    """Decide a record; `subject` holds the state of each of its links, in order; a superseded one goes
-    nowhere.
-    """
+    """Decide a record; `subject` has the state of each link, in order; a superseded one goes nowhere."""
     state = _state(record, subject)
     if all(link.closed for link in subject):
         code = min((link.closed for link in subject if link.closed), key=EXPIRED.index, default="expired")

@@ -1,6 +1,4 @@
-"""The signal stage: consent, withdrawals, objections, anchors, requests and notices become the
-vault's state.
-"""
+"""The signal stage: what people and recipients say outside of forms becomes the vault's state."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ def _read(
 
 
 def _set_aside_as(code: str) -> str:
-    """A signal whose identifiers are empty names nobody; it is as unreadable as one that breaks its
-    schema.
-    """
+    """A signal whose identifiers are empty names nobody: as unreadable as one that breaks its schema."""
     return "schema_mismatch" if code == "no_subject" else code
 
 

@@ -1,5 +1,4 @@
-"""Tagging, the pure part: which purposes an event is held for and how long each may last, or why it is turned
-away.
+"""Tagging, the pure part: for which purposes an event is held and how long, or why it is turned away.
 
 The policy in force when the event was collected decides. Nothing here does I/O; the subject's state and the
 time come in as arguments, so the same function judges live events, released ones and dry runs.
@@ -50,9 +49,7 @@ class Person(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """One purpose the event is held for: the bucket its key hangs on, when that is due, and its cap if
-    anchored.
-    """
+    """One purpose the event is held for: its key's bucket, when that is due, and its cap if anchored."""
 
     purpose: int
     bucket: BucketId
@@ -117,9 +114,7 @@ def moment(collected_at: Micros, received: Micros) -> Moment:
 
 
 def identities(event: Event, source: SourcePlan | None, token: str | None = None) -> tuple[Identity, ...]:
-    """What names the person: stated identifiers, fields the policy calls identifiers, a cookie, a token's
-    message id.
-    """
+    """What names the person: identifiers stated or by policy, a cookie, a token's message id."""
     found: dict[Identity, None] = {}
     match event:
         case FormSubmitted():
@@ -176,9 +171,7 @@ def statements(event: Event, policy: PolicyPlan, at: Micros) -> tuple[Statement,
 def screen(
     event: Event, policy: PolicyPlan | None, received: Micros, *, trusted: bool = False
 ) -> Discarded | Quarantined | None:
-    """What is wrong with the event whoever it is about; a `trusted` one was looked at and released by a
-    person.
-    """
+    """What is wrong with the event, whoever it is about; a `trusted` one was released by a person."""
     signals = () if isinstance(event, EmailOpened) else event.signals
     if not trusted and any(signal.startswith(BOT) for signal in signals):
         return Quarantined(code="bot")
@@ -280,9 +273,7 @@ def _admit(
 
 
 def bind(purpose: PurposePlan, at: Micros) -> Bound:
-    """The bucket that data collected at `at` falls into, and when that is due (at the latest, if
-    anchored).
-    """
+    """The bucket of data collected at `at`, and when it is due (at the latest, if anchored)."""
     period = purpose.period(at)
     found: Bound | None = purpose.memo.get(period)
     if found is None:

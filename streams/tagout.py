@@ -1,6 +1,4 @@
-"""What the tag stage writes: sealed records, quarantined input, and decisions for everything that
-ends here.
-"""
+"""What the tag stage writes: sealed records, quarantined input, decisions of all that ends here."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from vault.moulds import RecordMould
 from vault.sealing import encode_fields
 
 _MOST_KINDS = 4096
-"""Kinds of records kept in hand: what strangers can vary, such as which fields they fill in, must not
-grow.
-"""
+"""Kinds of records kept in hand: what strangers can vary, such as fields filled in, must not grow."""
 
 
 class _Kind(NamedTuple):

@@ -28,9 +28,7 @@ Fate = Literal["tagged", "kept", "discarded", "quarantined", "swallowed"]
 
 
 class LinkPlan(msgspec.Struct, frozen=True, array_like=True):
-    """One planned link: purpose number of the plan's policy, its bucket, and the generation of the subject
-    key.
-    """
+    """One planned link: purpose number, bucket, and the generation of the subject key."""
 
     purpose: int
     period: Period

@@ -79,9 +79,7 @@ class TagJudge:
     def repeat(
         self, tx: Tx, arrived: Sequence[Arrived], planned: Mapping[int, Entry], plans: Plans
     ) -> TagWork:
-        """Commit 1 of a redelivery: what was planned, with the keys that still live; a fresh bug
-        overrules.
-        """
+        """Commit 1 of a redelivery: what was planned, with keys that still live; a fresh bug overrules."""
         entries = [
             self._set_aside(tx, each, planned[each.record.offset], plans)
             if each.code == "bug"
@@ -255,9 +253,7 @@ class TagJudge:
         return Entry(record_id=each.record_id, fate=fate, code=code, at=each.received, policy=version)
 
     def _quarantine(self, each: Arrived, plans: Plans, now: Micros) -> BucketWanted:
-        """Bucket of the reserved purpose: it runs from when the input was set aside, however old its event
-        is.
-        """
+        """Bucket of the reserved purpose: it runs from when the input was set aside, not from the event."""
         purpose = (each.policy or plans.latest).quarantine
         bound = tagging.bind(purpose, now)
         return BucketWanted(id=bound.bucket, due=bound.due)

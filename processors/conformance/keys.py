@@ -54,8 +54,7 @@ class Keys:
         with vault.transaction() as tx:
             tx.put_processor(ProcessorState(name=NAME, approved=True))
 
-    # ---- sealing
-    # -----------------------------------------------------------------------------------------------
+    # ---- sealing -------------------------------------------------------------------------------------------
     def seal(
         self,
         delivery: DeliveryId,
@@ -111,8 +110,7 @@ class Keys:
         with self._vault.transaction() as tx:
             tx.supersede({delivery: revision})
 
-    # ---- ending
-    # ------------------------------------------------------------------------------------------------
+    # ---- ending --------------------------------------------------------------------------------------------
     def end(self, scope: Scope, person: str, cause: Cause, purposes: Sequence[str]) -> None:
         """Destroy what a lapse of this scope is about; a recall destroys nothing, it suspends."""
         if isinstance(scope, BucketScope):
@@ -133,8 +131,7 @@ class Keys:
             assert state is not None
             tx.put_processor(replace(state, suspended=suspended))
 
-    # ---- opening
-    # -----------------------------------------------------------------------------------------------
+    # ---- opening -------------------------------------------------------------------------------------------
     def open(self, tx: Tx, deliveries: Sequence[RecordDelivered]) -> list[tuple[OpenedPart, ...]]:
         """Return per compartment its fields, or the code that keeps it closed."""
         granted = dict.fromkeys(self._purposes, frozenset({CATEGORY}))
