@@ -16,13 +16,15 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from processors.credentials import read_credentials
-from processors.fakes.serving import Running
 from processors.registry import KINDS, vendor
 from processors.tokens import make_secret
 from schemas.errors import NotFound
+
+if TYPE_CHECKING:
+    from processors.fakes.serving import Running  # with a web server, which the names of fakes need not
 
 PARTNER = "partner"
 """The fake behind the connector `webhook`; every other one has its connector's name."""
@@ -104,7 +106,8 @@ def serve(players: Sequence[Player], *, announce: Callable[[Sequence[str]], None
     """Run fakes until SIGTERM or SIGINT; `announce` is given their addresses once all answer."""
 
     async def run() -> None:
-        stopped, running = asyncio.Event(), list[Running]()
+        stopped = asyncio.Event()
+        running: list[Running] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         try:
@@ -127,4 +130,4 @@ def serve(players: Sequence[Player], *, announce: Callable[[Sequence[str]], None
     asyncio.run(run())
 
 
-__all__ = ["EVENTS", "NAMES", "Player", "Running", "credentials", "name_of", "serve", "start"]
+__all__ = ["EVENTS", "NAMES", "Player", "credentials", "name_of", "serve", "start"]

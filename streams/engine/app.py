@@ -18,11 +18,11 @@ from streams.engine.health import EngineHealth, Status
 from streams.engine.shared import Shared
 from streams.engine.sink import KafkaSink
 from streams.engine.stopping import StopGuard
-from streams.engine.topic_ids import BrokerTopicIds
 from streams.engine.transport import ChunkSchema, register
 from streams.ledger import Delivery, Place
 from streams.patience import discreet, patient
 from streams.ports import Chunk, Handle, Sink, drive
+from streams.topic_ids import BrokerTopicIds
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -6,8 +6,8 @@ from typing import Any
 
 from streams.engine.health import Status
 from streams.engine.stopping import StopGuard
-from streams.engine.topic_ids import TopicIds
 from streams.ledger import Delivery, Ledger
+from streams.topic_ids import TopicIds
 
 
 class Shared:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import verbs
+
 READY_SECONDS = 240.0
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,18 +65,10 @@ class Live:
 
     def lapse(self, *arguments: str, timeout: float = 120.0, json_output: bool = True) -> Done:
         """Run one verb against this data."""
-        command = [sys.executable, "-m", "lapse.cli.app", *arguments, "--data", str(self.data)]
+        command = [*arguments, "--data", str(self.data)]
         if json_output:
             command += ["-o", "json"]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=self._env(),
-            cwd=REPOSITORY,
-            check=False,
-        )
+        done = verbs.run(command, environment=self._env(), folder=REPOSITORY, timeout=timeout)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def init(self) -> None:

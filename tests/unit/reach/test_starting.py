@@ -13,3 +13,11 @@ def test_the_command_line_loads_no_client_and_no_server_before_a_verb_needs_it()
     code = f"import sys, lapse.cli.app, lapse.main; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_supervisor_loads_nothing_of_the_roles() -> None:
+    """`up` orders and watches; what the flow is made of is loaded where it runs."""
+    theirs = ("faust", "aiokafka", "aiohttp", "uvicorn", "starlette", "fideslang")
+    code = f"import sys, lapse.up; print([m for m in {theirs!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
