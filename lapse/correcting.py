@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from lapse.commands import OPERATOR, command, order, person, publish
 from lapse.initialise import signing_key
@@ -24,9 +26,8 @@ from schemas import signing
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.ids import CommandId, Micros, RecordId, RequestId, SubjectNumber
 from schemas.models import FieldsCorrected, RequestDecided
-from schemas.plan import PolicyPlan, SourcePlan
+from schemas.plan import Plans, PolicyPlan, SourcePlan
 from streams.intake import CORRECTIONS
-from vault.values import NEVER
 
 Changes = Mapping[str, str | None]
 """The new value of each field; None blanks it."""
@@ -74,8 +75,6 @@ def correct(
     Alike for a person nobody knows: a request, and nothing corrected. `request_id` is that of a request which
     waits for it, if one does.
     """
-    names = [source] if source is not None else sorted({s for plan in here.plans for s in plan.sources})
-    _known(here, wanted, names)
     alias = hashed(here, who)
     with here.vault.transaction(write=False) as tx:
         numbers = whose(tx, [alias])
@@ -92,7 +91,10 @@ def correct(
         until=here.vault.clock.now(),
         reason=about(who, reason),
     )
-    plan = _plan(here, numbers, wanted, names)
+    corrector = _corrector(here, numbers)
+    sources = corrector.sources(source, wanted)
+    records = records_of(here.vault, here.plans, scanning(here), numbers)
+    plan = corrector.plan(records, wanted, sources)
     order(here, ordered, timeout)
     if plan.corrections:
         publish(here, CORRECTIONS, list(plan.corrections.values()), role="collector")
@@ -100,61 +102,58 @@ def correct(
     return {"request_id": ordered.request_id.hex(), **_answer(here, plan)}
 
 
-def _known(here: Installation, wanted: Changes, names: Sequence[str]) -> None:
-    forms = [
-        plan.sources[name]
-        for plan in here.plans
-        for name in names
-        if name in plan.sources and plan.sources[name].kind == "form"
-    ]
-    if not forms:
-        do = "only what a person said in a form can be corrected; what a browser did can be erased"
-        raise BadInput("unknown_form", "the policy has no such form", "--source", do)
-    for field_ in wanted:
-        if not any(field_ in form.fields for form in forms):
-            raise BadInput("unknown_field", "no form has a field of this name", f"--set {field_}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrector:
+    """Plans corrections of one person's records, as found on the log.
 
+    `leads` says whether an identifier (kind, value) leads to the person; `sign` puts an operator's name, time
+    and signature under a correction.
+    """
 
-def _plan(
-    here: Installation, numbers: tuple[SubjectNumber, ...], wanted: Changes, names: Sequence[str]
-) -> Plan:
-    plan = Plan(corrections={}, left={})
-    for held in records_of(here.vault, here.plans, scanning(here), numbers):
-        policy = here.plans.version(held.policy)
-        form = policy.sources[held.source]
-        own = {name: value for name, value in wanted.items() if name in form.fields}
-        if held.source not in names or form.kind != "form" or not own:
-            continue
-        before = {name: str(value) for part in held.parts for name, value in part.fields.items()}
-        _names_nobody(here, numbers, form, before, own)
-        after = {name: value for name, value in {**before, **own}.items() if value is not None}
-        if held.collected_at is None or after == before:
-            continue
-        if not own.keys() & after.keys() <= _justified(policy, held):
-            plan.left[held.record_id] = "no_basis"
-            continue
-        plan.corrections[held.record_id] = _signed(here, held, after)
-    return plan
+    plans: Plans
+    leads: Callable[[str, str], bool]
+    sign: Callable[[FieldsCorrected], FieldsCorrected]
 
+    def sources(self, source: str | None, wanted: Changes) -> frozenset[str]:
+        """Return the forms this may be about; `BadInput` where no form has one of the fields."""
+        known = {name: form for plan in self.plans for name, form in plan.sources.items()}
+        forms = {n: f for n, f in known.items() if f.kind == "form" and source in (None, n)}
+        if not forms:
+            do = "only what a person said in a form can be corrected; what a browser did can be erased"
+            raise BadInput("unknown_form", "the policy has no such form", "--source", do)
+        for name in wanted:
+            if not any(name in form.fields for form in forms.values()):
+                raise BadInput("unknown_field", "no form has a field of this name", f"--set {name}")
+        return frozenset(forms)
 
-def _names_nobody(
-    here: Installation,
-    numbers: tuple[SubjectNumber, ...],
-    form: SourcePlan,
-    before: Mapping[str, str],
-    own: Changes,
-) -> None:
-    """Refuse to correct what the person is found by: that is whom the data is about, not what it says."""
-    for name in own:
-        kind = form.identifiers.get(name)
-        if kind is None or not before.get(name):
-            continue
-        with here.vault.transaction(write=False) as tx:
-            named = whose(tx, [hashed(here, f"{kind}:{before[name]}")])
-        if set(named) & set(numbers):
-            do = "let them send the form anew under the new one, then erase the old one: lapse subject erase"
-            what = "the person is found by this field: another one would be about somebody else"
-            raise BadInput("bad_argument", what, f"--set {name}", do)
+    def plan(self, records: Iterable[HeldRecord], wanted: Changes, sources: Container[str]) -> Plan:
+        """Return a correction of every record that the changes change, and why others are left."""
+        plan = Plan(corrections={}, left={})
+        for held in records:
+            policy = self.plans.version(held.policy)
+            form = policy.sources[held.source]
+            own = {name: value for name, value in wanted.items() if name in form.fields}
+            if held.source not in sources or not own:
+                continue
+            before = {name: str(value) for part in held.parts for name, value in part.fields.items()}
+            self._refuse_names(form, before, own)
+            after = {name: value for name, value in {**before, **own}.items() if value is not None}
+            if after == before or held.collected_at is None:
+                continue
+            if own.keys() & after.keys() <= _justified(policy, held):
+                plan.corrections[held.record_id] = self.sign(_correction(held, held.collected_at, after))
+            else:
+                plan.left[held.record_id] = "no_basis"
+        return plan
+
+    def _refuse_names(self, form: SourcePlan, before: Mapping[str, str], own: Changes) -> None:
+        """What the person is found by says whom the data is about, and cannot be put right in it."""
+        for name in own:
+            kind = form.identifiers.get(name)
+            if kind is not None and before.get(name) and self.leads(kind, before[name]):
+                do = "let them send the form anew under the new one, then erase the old: lapse subject erase"
+                what = "the person is found by this field: another one would be about somebody else"
+                raise BadInput("bad_argument", what, f"--set {name}", do)
 
 
 def _justified(policy: PolicyPlan, held: HeldRecord) -> frozenset[str]:
@@ -164,22 +163,35 @@ def _justified(policy: PolicyPlan, held: HeldRecord) -> frozenset[str]:
     return frozenset(name for part in cut for name in part.fields)
 
 
-def _signed(here: Installation, held: HeldRecord, fields: Mapping[str, str]) -> FieldsCorrected:
-    unsigned = FieldsCorrected(
+def _correction(held: HeldRecord, collected_at: Micros, fields: Mapping[str, str]) -> FieldsCorrected:
+    return FieldsCorrected(
         command_id=CommandId(secrets.token_bytes(16)),
-        ordered_by=person(),
-        at=Micros(time.time_ns() // 1000),
-        key_id=OPERATOR,
+        ordered_by="",
+        at=Micros(0),
+        key_id="",
         signature=b"",
         record_id=held.record_id,
         revision=held.revision + 1,
         source=held.source,
         policy=held.policy,
-        collected_at=held.collected_at or NEVER,
+        collected_at=collected_at,
         links=held.tagged.links,
         fields=dict(fields),
     )
-    return signing.sign(unsigned, signing_key(here.layout.operator_key))
+
+
+def _corrector(here: Installation, numbers: Collection[SubjectNumber]) -> Corrector:
+    key = signing_key(here.layout.operator_key)
+
+    def leads(kind: str, value: str) -> bool:
+        with here.vault.transaction(write=False) as tx:
+            return not set(whose(tx, [hashed(here, f"{kind}:{value}")])).isdisjoint(numbers)
+
+    def sign(said: FieldsCorrected) -> FieldsCorrected:
+        at = Micros(time.time_ns() // 1000)
+        return signing.sign(replace(said, ordered_by=person(), at=at, key_id=OPERATOR), key)
+
+    return Corrector(plans=here.plans, leads=leads, sign=sign)
 
 
 def _worked_off(here: Installation, plan: Plan, timeout: float) -> None:

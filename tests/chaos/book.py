@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lapse.audit.oracle import Account, Happened
 from tests.e2e.live.system import STEADY
@@ -59,6 +61,8 @@ class Book:
     accepted: dict[str, Sent] = field(default_factory=dict)
     uncertain: set[str] = field(default_factory=set)
     """People about whom a command was given that has not been confirmed."""
+    corrected: dict[bytes, tuple[int, str]] = field(default_factory=dict)
+    """Revision and name of every record that was corrected and said to be."""
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -84,6 +88,13 @@ class Book:
         """An erasure was ordered and done."""
         with self.lock:
             self.account.erases(person, until)
+
+    def correct(self, records: Iterable[Mapping[str, Any]], name: str) -> None:
+        """Records were corrected to another name, as the command answered."""
+        with self.lock:
+            for row in records:
+                self.corrected[bytes.fromhex(row["record_id"])] = int(row["revision"]), name
+                self.counts["corrected records"] += 1
 
     def count(self, what: str) -> None:
         """One more of these."""

@@ -141,6 +141,9 @@ class Ordeal:
         """
         self._count_partner()
         self.system.still(180)
+        self.operators.stopping.clear()
+        self.operators.correct_some()
+        self.system.still(180)
         shown = self.operators.ask("clock", "show")
         assert shown is not None
         self.book.now = micros(shown["now"])

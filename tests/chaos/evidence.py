@@ -80,14 +80,33 @@ class Evidence:
             found[name] = dict(parts)
         return found
 
+    @cached_property
+    def newest(self) -> dict[bytes, int]:
+        """The highest revision of every record, as far as one was accepted."""
+        found: dict[bytes, int] = {}
+        for _, row in self.decisions:
+            if row["outcome"] in ("routed", "expired"):
+                found[row["record_id"]] = max(row["revision"], found.get(row["record_id"], 1))
+        return found
+
+    def outdated(self, name: str, delivery: Record) -> bool:
+        """Whether there is a newer revision of what this recipient was given."""
+        record = self.record_of(name, delivery)
+        return record is not None and delivery["revision"] < self.newest.get(record, 1)
+
+    def record_of(self, name: str, delivery: Record) -> bytes | None:
+        """The record a recipient's delivery is of."""
+        return self.ids.record_of[name].get(delivery["delivery_id"])
+
     def deliveries(self, name: str) -> list[Message]:
         """Every delivery on a recipient's topic, copies too."""
         parts = self.topics[name].values()
         return [m for messages in parts for m in messages if m.name == "RecordDelivered"]
 
     def asked(self, name: str) -> Iterator[tuple[Record, list[Record]]]:
-        """Ask the key endpoint about every delivery once: the delivery, and the answer per compartment."""
-        distinct = {m.record["delivery_id"]: m.record for m in self.deliveries(name) if m.record}
+        """Ask the key endpoint about each revision of each delivery: it, and the answer per compartment."""
+        found = [m.record for m in self.deliveries(name) if m.record]
+        distinct = {(delivery["delivery_id"], delivery["revision"]): delivery for delivery in found}
         keys, waiting = self.system.keys(name), list(distinct.values())
         for start in range(0, len(waiting), 400):
             some = waiting[start : start + 400]

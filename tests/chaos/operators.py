@@ -69,6 +69,7 @@ class Operators:
             self.hold: 2,
             self.look: 3,
             self.withdraw: 2,
+            self.correct: 3,
         }
         # A pack of cards rather than dice: a run of any length has had every act in its share.
         pack: list[Callable[[], None]] = []
@@ -148,6 +149,23 @@ class Operators:
         if self.ask("consent", "withdraw", person.who, "marketing_email") is not None:
             with self.book.lock:
                 self.book.account.says(person.who, "marketing_email", granted=False, at=at)
+
+    def correct(self) -> None:
+        """Somebody's name is misspelt in what they sent: it is put right in every form of theirs."""
+        person, name = self.dice.choice(self.traffic.crowd), somebody().name
+        done = self.ask(
+            "subject", "correct", person.who, "--set", f"name={name}", "--reason", "wrong", "--yes"
+        )
+        if done is not None:
+            self.book.correct(done["corrected"], name)
+
+    def correct_some(self) -> None:
+        """At least one record, of whoever is known by now."""
+        until(self._has_corrected, KNOWN, "somebody's record is corrected")
+
+    def _has_corrected(self) -> bool:
+        self.correct()
+        return bool(self.book.corrected)
 
     def suspend(self) -> None:
         """16: a suspended processor opens nothing, then it may again."""

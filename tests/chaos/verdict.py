@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from tests.chaos.evidence import PULLED, RECEIVERS, Evidence
 from tests.chaos.recipient import Recipient
 from tests.e2e.live.books import expected_tallies, tallies
 from tests.e2e.live.system import CLEAR, MARK, System
-from tests.e2e.live.wire import Record
+from tests.e2e.live.wire import Record, unseal
 from tests.support.live import search_bytes
 
 PURGED_WITHIN = 90.0
@@ -34,6 +35,7 @@ NAMES = (
     "what is due, erased or withdrawn does not open",
     "what must open opens",
     "a withdrawal leaves the other purposes open",
+    "only the highest revision opens",
     "what ended is followed by its lapse",
     "a decision precedes its delivery",
     "a rebirth shares nothing",
@@ -75,7 +77,7 @@ def at_rest(system: System, book: Book, crm: Recipient) -> list[Check]:
     """What must hold at any quiet point."""
     found = Evidence(system, book)
     checks = [ends_once(found), lawful(found), counted(found), added_up(found), unlinked(found)]
-    return [*checks, *readable(found), followed(found, crm), ordered(found), reborn(found)]
+    return [*checks, *readable(found), corrected(found), followed(found, crm), ordered(found), reborn(found)]
 
 
 def all_lapsed(system: System, book: Book, crm: Recipient) -> list[Check]:
@@ -199,7 +201,7 @@ def readable(found: Evidence) -> list[Check]:
     for name in PULLED:
         for delivery, parts in found.asked(name):
             sent = found.ids.deliveries[name].get(delivery["delivery_id"])
-            if sent is None:
+            if sent is None or found.outdated(name, delivery):
                 continue
             for part, wraps in zip(parts, _purposes(delivery), strict=True):
                 asked += 1
@@ -235,6 +237,35 @@ def readable(found: Evidence) -> list[Check]:
             said="of what must open, where the person denied another purpose",
         ),
     ]
+
+
+def corrected(found: Evidence) -> Check:
+    """14: of what was corrected the old revision opens nowhere, and the new one says what was ordered."""
+    examined, old, wrong = 0, list[str](), list[str]()
+    for name in PULLED:
+        for delivery, parts in found.asked(name):
+            record = found.record_of(name, delivery)
+            opened = [part for part in parts if "key" in part]
+            if found.outdated(name, delivery):
+                examined += 1
+                old += [f"{name} opens revision {delivery['revision']}"] * bool(opened)
+                continue
+            known = found.book.corrected.get(record or b"")
+            if known is None or known[0] != delivery["revision"]:
+                continue
+            for part in opened:
+                fields = json.loads(unseal(delivery, part["n"], base64.b64decode(part["key"])))
+                examined += "name" in fields
+                wrong += [f"{name} reads another name"] * (fields.get("name", known[1]) != known[1])
+    said = f"{len(found.book.corrected)} records corrected"
+    return Check(
+        name="only the highest revision opens",
+        invariants=(14,),
+        examined=examined,
+        bad=len(old) + len(wrong),
+        said="; ".join([*old, *wrong][:3]) or said,
+        leak=True,
+    )
 
 
 def _purposes(delivery: Record) -> list[list[str]]:
@@ -469,7 +500,9 @@ def duplicated(system: System) -> dict[str, int]:
     kafka = system.kafka("auditor")
     for name in RECEIVERS:
         ids = [
-            m.record["delivery_id"] for m in kafka.records("RecordDelivered", f"processor.{name}") if m.record
+            (m.record["delivery_id"], m.record["revision"])
+            for m in kafka.records("RecordDelivered", f"processor.{name}")
+            if m.record
         ]
         found[name] = len(ids) - len(set(ids))
     clear = [
@@ -477,6 +510,7 @@ def duplicated(system: System) -> dict[str, int]:
         for m in kafka.read("plain.warehouse")
         if m.value and ("lapse-type", b"RecordOpened") in m.headers
     ]
-    named = [json.loads(value).get("delivery_id") for value in clear]
+    read = [json.loads(value) for value in clear]
+    named = [(each.get("delivery_id"), each.get("revision")) for each in read]
     found["plain.warehouse"] = len(named) - len(set(named))
     return found
