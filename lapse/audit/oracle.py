@@ -6,7 +6,7 @@ alone. It knows no keys and no vault: somebody who does not trust the pipeline c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -88,6 +88,29 @@ def _excess(entry: RecordDecided, texts: list[_Text]) -> Iterator[str]:
                     if not _allows(text, processor, purpose, categories[number]):
                         what, version = categories[number], text.plan.version
                         yield f"{processor} may not have {what} for {purpose} (policy {version})"
+
+
+def overtaken(entries: Iterable[RecordDecided]) -> list[str]:
+    """What was granted of a revision after a newer one of the same record was decided; empty is right.
+
+    Times are the decisions' own, so the order in which entries came to lie does not matter.
+    """
+    granted: dict[tuple[bytes, int], int] = {}
+    taken: dict[bytes, dict[int, int]] = {}
+    for entry in entries:
+        if entry.outcome not in ("routed", "expired"):
+            continue
+        first = taken.setdefault(entry.record_id, {})
+        first[entry.revision] = min(entry.decided_at, first.get(entry.revision, entry.decided_at))
+        if any(verdict.grants for verdict in entry.verdicts):
+            name = entry.record_id, entry.revision
+            granted[name] = max(entry.decided_at, granted.get(name, entry.decided_at))
+    return [
+        f"revision {revision} was granted after revision {newer} was decided"
+        for (record, revision), last in sorted(granted.items())
+        for newer, first in sorted(taken[record].items())
+        if newer > revision and first < last
+    ]
 
 
 def _allows(text: _Text, processor: str, purpose: str, category: str) -> bool:

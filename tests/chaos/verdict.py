@@ -257,6 +257,7 @@ def corrected(found: Evidence) -> Check:
                 fields = json.loads(unseal(delivery, part["n"], base64.b64decode(part["key"])))
                 examined += "name" in fields
                 wrong += [f"{name} reads another name"] * (fields.get("name", known[1]) != known[1])
+    wrong += oracle.overtaken(found.entries())
     said = f"{len(found.book.corrected)} records corrected"
     return Check(
         name="only the highest revision opens",

@@ -14,7 +14,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lapse.audit.oracle import Account, Happened, excess
+from lapse.audit.oracle import Account, Happened, excess, overtaken
 from schemas.errors import NotFound
 from schemas.ids import EventId, Micros, RecordId, RequestId
 from schemas.merkle import root
@@ -499,6 +499,7 @@ class Flow(RuleBasedStateMachine):
         """14: only the highest revision opens, and who was given an older one has it or was told."""
         with self.world.vault.transaction(write=False) as tx:
             newest = tx.superseded(self.events)
+        assert overtaken(self.world.entries()) == []
         sealed = {(record.record_id, record.revision) for record in self.world.tagged()}
         for processor in ("crm", "mailer"):
             to, secret = self.world.recipiency(processor), self.world.vault.secrets.processor(processor)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 
 from schemas import signing
-from schemas.ids import Micros, RequestId
+from schemas.ids import Micros, Period, RequestId, Terms
 from schemas.models import (
     DecisionBatch,
     Depersonalized,
     FieldsCorrected,
     FormSubmitted,
+    HoldPlaced,
     ProcessorApproved,
     ProcessorSuspended,
     RecordDecided,
@@ -21,9 +23,11 @@ from schemas.models import (
     RequestDecided,
 )
 from streams.leaves import leaf
+from streams.tagplan import Entry, LinkPlan
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.world import SECOND, World, changed
 from vault.handles import alias_hash, delivery_id
+from vault.sealing import header_of, open_record
 from vault.values import BucketId
 
 
@@ -320,3 +324,33 @@ async def test_control_names_the_record_alone(world: World) -> None:
     await corrected(world, form, name="Anne")
     (said,) = [r for _, _, r in world.read("control") if isinstance(r, RecordRectified)]
     assert (said.record_id, said.revision, said.ordered_by) == (world.record_id(form), 2, "lapse")
+
+
+async def test_a_hold_opens_every_revision_it_keeps(world: World) -> None:
+    """13: what was said before it was corrected may be what a dispute is about."""
+    form = await sent(world)
+    hold_id = os.urandom(16)
+    hashes = [alias_hash(world.vault.secrets.alias, "email", "ann@example.com")]
+    world.command(
+        HoldPlaced(hold_id=hold_id, alias_hashes=hashes, purposes=["answer"], reason="claim", **world.head())
+    )
+    await world.settle()
+    await corrected(world, form, name="Anne")
+    with world.vault.transaction(write=False) as tx:
+        ks = {key.pair.bucket.purpose: key.k for key in tx.hold_keys(hold_id)}
+    for record in world.tagged_as(form):
+        number = next(n for n, link in enumerate(record.links) if link.purpose == 0)
+        opened_ = [
+            open_record(header_of(record), n, box, {number: ks["answer"]})
+            for n, box in enumerate(record.compartments)
+        ]
+        assert any(each is not None for each in opened_)
+
+
+def test_a_plan_of_before_there_were_corrections_is_of_the_first_revision() -> None:
+    """What 0.1 left behind in a vault has no revision; it is read as it was meant."""
+    old = msgspec.msgpack.encode((b"r" * 16, "tagged", None, None, 5, 1, 7, [(0, 3, 1, 1)]))
+    entry = msgspec.msgpack.decode(old, type=Entry)
+    assert (entry.revision, entry.links, entry.subject) == (1, (LinkPlan(0, Period(3), Terms(1), 1),), 7)
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=Entry)
+    assert again == entry
