@@ -75,7 +75,11 @@ def correct(
     Alike for a person nobody knows: a request, and nothing corrected. `request_id` is that of a request which
     waits for it, if one does.
     """
-    alias = hashed(here, who)
+    deadline, alias = time.monotonic() + timeout, hashed(here, who)
+
+    def left() -> float:
+        return max(1.0, deadline - time.monotonic())
+
     with here.vault.transaction(write=False) as tx:
         numbers = whose(tx, [alias])
     if len(numbers) > 1:
@@ -95,10 +99,10 @@ def correct(
     sources = corrector.sources(source, wanted)
     records = records_of(here.vault, here.plans, scanning(here), numbers)
     plan = corrector.plan(records, wanted, sources)
-    order(here, ordered, timeout)
+    order(here, ordered, left())
     if plan.corrections:
         publish(here, CORRECTIONS, list(plan.corrections.values()), role="collector")
-        _worked_off(here, plan, timeout)
+        _worked_off(here, plan, left())
     return {"request_id": ordered.request_id.hex(), **_answer(here, plan)}
 
 
