@@ -28,6 +28,7 @@ from streams import building
 from streams.chunks import Chunks
 from streams.memory import MemoryLog, MemorySink
 from streams.ports import Chunk, Done, Inbound
+from streams.surroundings import Surroundings
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
 from vault.port import Vault
@@ -66,7 +67,7 @@ class Bench:
         log = MemoryLog(lambda: self.now // 1000)
         for topic in self._topics:
             log.create_topic(topic, PARTITIONS)
-        around = building.Surroundings(
+        around = Surroundings(
             vault=self.vault,
             sink=MemorySink(log),
             partitions=lambda _topic: PARTITIONS,

@@ -39,6 +39,7 @@ from streams.planbook import PlanBook
 from streams.ports import Outbound
 from streams.scan import scan_memory
 from streams.stage import inline
+from streams.surroundings import Surroundings
 from vault.ending import end_bucket
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
@@ -71,7 +72,7 @@ class Ending:
         log = MemoryLog(lambda: time.time_ns() // 1_000_000)
         for topic in ("lifecycle", "decisions", f"processor.{PROCESSOR}"):
             log.create_topic(topic, PARTITIONS)
-        around = building.Surroundings(
+        around = Surroundings(
             vault=self.vault,
             sink=MemorySink(log),
             partitions=lambda _topic: PARTITIONS,
@@ -170,7 +171,7 @@ def _expanded(vault: Vault, log: MemoryLog, bucket: BucketId, what: str, wanted:
 
 async def refused(vault: Vault, server: Server, days: list[list[dict[str, Any]]]) -> list[float]:
     """Seconds from the commit that destroys a day's buckets until the endpoint first refuses their keys."""
-    role = building.Surroundings(
+    role = Surroundings(
         vault=vault,
         sink=MemorySink(MemoryLog(lambda: 0)),
         partitions=lambda _topic: PARTITIONS,

@@ -33,6 +33,7 @@ from streams import building
 from streams.chunks import Chunks
 from streams.collecting import collect_less
 from streams.ports import Chunk, Done, Inbound, Outbound, Placed
+from streams.surroundings import Surroundings
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
 from vault.handles import alias_hash
@@ -78,7 +79,7 @@ class Bench:
         self.now = self.vault.clock.now()
         self.traffic = Traffic(self.now, pixels)
         self._publish()
-        around = building.Surroundings(
+        around = Surroundings(
             vault=self.vault,
             sink=self.sink,
             partitions=lambda _topic: PARTITIONS,

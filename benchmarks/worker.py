@@ -33,6 +33,7 @@ from streams import building
 from streams.agents import GROUPS
 from streams.engine import Engine, KafkaAccess
 from streams.ports import Chunk, Outcome
+from streams.surroundings import Surroundings
 from streams.worker import run
 from tests.support.broker import new_embedded
 from vault.epochs import FileEpochKeys
@@ -60,7 +61,7 @@ def worker(file: Path) -> int:
             workdir=folder,
             now=lambda: time.time_ns() // 1000,
         )
-        around = building.Surroundings(
+        around = Surroundings(
             vault=vault,
             sink=engine.sink,
             partitions=lambda _topic: PARTITIONS,

@@ -23,8 +23,6 @@ C = TypeVar("C", bound=Command)
 
 OPERATOR = "operator"
 """Key id of the data folder's own operator key."""
-SERVICE = "service"
-"""Key id under which Lapse itself signs what it applied."""
 LOOK_SECONDS = 0.03
 OWED_LIMIT = 100_000
 

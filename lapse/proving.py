@@ -6,13 +6,13 @@ import base64
 from typing import Any
 
 from lapse.audit.proof import Entry, Named, Proof, prove
-from lapse.commands import SERVICE
 from lapse.initialise import signing_key
 from lapse.main import Installation
 from lapse.reading import AUDITOR, read
 from schemas import codec, signing
 from schemas.errors import BadInput, Rejected
 from schemas.models import DecisionBatch, Record
+from schemas.signing import SERVICE
 from streams.scan import scan
 
 KEY_BYTES = 32

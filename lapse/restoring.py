@@ -23,10 +23,10 @@ from schemas.models import Depersonalized
 from schemas.plan import Plans
 from streams import building
 from streams.agents import GROUPS
-from streams.building import Surroundings
 from streams.ports import Inbound
 from streams.restoring import Caught
 from streams.scan import scan
+from streams.surroundings import Surroundings
 from streams.topic_ids import BrokerTopicIds
 from vault.restored import adopt, is_behind, is_closed, knows
 

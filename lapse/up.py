@@ -22,7 +22,7 @@ from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
 from lapse.cli.output import say
 from lapse.cluster import Reached
-from lapse.commands import SERVICE, approve_first
+from lapse.commands import approve_first
 from lapse.initialise import Marker, initialise, read_marker, signing_key
 from lapse.layout import FAKES, Layout, write_json
 from lapse.main import (
@@ -40,7 +40,7 @@ from lapse.supervisor import Supervisor
 from processors.said import played
 from schemas.errors import BadInput, Refused, Unavailable
 from schemas.policy import compile_plan, load
-from schemas.signing import public_key
+from schemas.signing import SERVICE, public_key
 from vault.values import PolicyRow
 
 FIRST_ORDERED = "first/ordered"

@@ -11,9 +11,9 @@ from lapse.initialise import signing_key
 from lapse.main import Installation
 from lapse.membership import gone, owner
 from streams import metrics
-from streams.building import Surroundings
 from streams.engine import Engine, KafkaAccess
 from streams.planbook import PlanBook
+from streams.surroundings import Surroundings
 
 
 def tls(address: BrokerAddress) -> dict[str, ssl.SSLContext]:

@@ -19,6 +19,8 @@ Signed = Command | CheckpointSigned | FieldsCorrected
 """What names the key that signed it."""
 S = TypeVar("S", bound=Signed)
 
+SERVICE = "service"
+"""Key id under which Lapse itself signs what it applied."""
 PREFIX = b"lapse/v1/signed\n"
 """Keeps a signature of ours from meaning anything elsewhere."""
 

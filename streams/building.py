@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
-
-from msgspec.structs import replace
+from typing import Any
 
 from processors.pieces import Handler
-from processors.registry import opens_here
-from schemas import codec, signing
-from schemas.models import Command
-from schemas.plan import Plans, PolicyPlan
-from streams import metrics
+from schemas.signing import SERVICE
 from streams.agents import (
     GROUPS,
     Connect,
@@ -26,123 +15,33 @@ from streams.agents import (
     GovernControl,
     GovernReceipts,
     GovernSignals,
-    Note,
     Route,
     Tag,
 )
-from streams.announcing import Announcer, Gone, drained, nobody
+from streams.announcing import Announcer
 from streams.chunks import Chunks
 from streams.control import ControlJudge
 from streams.correcting import CorrectionJudge
 from streams.expanding import Expander
 from streams.expiring import Expiry
-from streams.faults import Crash, never
 from streams.housekeeping import LogCare, Purge
 from streams.intake import IntakeReader
-from streams.out import Out
 from streams.planbook import PlanBook
 from streams.poison import BugBudget
-from streams.ports import Sink
 from streams.restoring import CatchUp
 from streams.routeout import RouteOutput
 from streams.routestage import RecordReader
 from streams.scan import Scan
 from streams.signalout import SignalOutput
 from streams.signals import SignalJudge
-from streams.stage import Blocking, Stage, inline
+from streams.stage import Stage
+from streams.surroundings import Surroundings
 from streams.tagout import TagOutput
 from streams.tagstage import TagJudge
 from streams.tasking import Mailer, Tasking
 from streams.upkeep import Checkpoints, Turn, Upkeep
 from vault.clock import wall
-from vault.herald import Herald
-from vault.keys import Draw, new_key, random_bytes
-from vault.port import Tx, Vault
-from vault.tokens import PixelKeys
-from vault.values import Recipient
-
-C = TypeVar("C", bound=Command)
-SERVICE = "service"
-"""Key id under which Lapse itself signs."""
-NAP = 0.01
-"""Seconds between two looks at the outbox while a commit waits for it."""
-
-log = logging.getLogger(__name__)
-
-
-def note(what: str, where: str, count: int = 1) -> None:
-    """A finding: counted, and logged by name and place."""
-    metrics.FINDINGS.labels(what).inc()
-    log.warning("finding", extra={"what": what, "where": where, "count": count})
-
-
-async def nap() -> None:
-    """Wait a moment."""
-    await asyncio.sleep(NAP)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What every role is given: vault, sink, how many partitions topics have, the service's signing key.
-
-    `work` runs a blocking function off the loop (`Engine.work`); `operators` are key ids and public keys
-    accepted on `control` beside the policy's.
-    """
-
-    vault: Vault
-    sink: Sink
-    partitions: Callable[[str], int]
-    service_key: bytes = field(repr=False)
-    pixel_keys: PixelKeys | None = None
-    operators: Mapping[str, bytes] = field(default_factory=dict)
-    owner: bytes = field(default_factory=lambda: random_bytes(16))
-    gone: Gone = nobody
-    finding: Callable[..., None] = note
-    work: Blocking = inline
-    draw: Draw = random_bytes
-    nap: Callable[[], Awaitable[None]] = nap
-    seconds: Callable[[], float] = time.monotonic
-    crash: Crash = never
-    note: Note = lambda _who, _what: None
-
-    @property
-    def out(self) -> Out:
-        """Where records go."""
-        return Out(sink=self.sink, partitions=self.partitions)
-
-    def herald(self, plans: Plans) -> Herald:
-        """Who is told of endings: every processor of every policy ever in force."""
-        recipients = {
-            processor.name: Recipient(
-                name=processor.name,
-                topic=f"processor.{processor.name}",
-                partitions=self.partitions(f"processor.{processor.name}"),
-                erase_within=processor.erase_within,
-                each=processor.connector != "kafka" and opens_here(processor.connector),
-            )
-            for plan in plans
-            for processor in plan.processors
-        }
-        return Herald(
-            secrets=self.vault.secrets,
-            encode=codec.encode,
-            sign=self.sign,
-            recipients=recipients,
-            draw=self.draw,
-        )
-
-    def sign(self, command: C, /) -> C:
-        """Sign what the system applied by itself."""
-        return signing.sign(replace(command, key_id=SERVICE), self.service_key)
-
-    def keys(self, _tx: Tx, policy: PolicyPlan | None) -> dict[str, bytes]:
-        """Public keys whose commands are obeyed: the policy's, the installation's own, the service's."""
-        policy_keys = policy.operators if policy is not None else {}
-        return {**policy_keys, **self.operators, SERVICE: signing.public_key(self.service_key)}
-
-    async def drained(self) -> None:
-        """Wait until everything owed at this moment is on the log."""
-        await drained(self.vault, self.nap)
+from vault.keys import new_key
 
 
 def _chunks(

@@ -14,7 +14,7 @@ from schemas.models import (
     SignalBody,
     SignalReceived,
 )
-from streams.building import SERVICE
+from schemas.signing import SERVICE
 from streams.governing import site_of
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.test_govern_flow import sent, signal

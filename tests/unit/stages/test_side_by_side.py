@@ -17,6 +17,7 @@ from streams import building
 from streams.leaves import leaf
 from streams.memory import MemorySource
 from streams.ports import Done
+from streams.surroundings import nap
 from tests.support.postgres import databases
 from tests.unit.stages.world import START, World
 from vault.epochs import MemoryEpochKeys
@@ -41,7 +42,7 @@ class Hosts:
 
     def tag(self, n: int, errors: list[BaseException]) -> threading.Thread:
         """A worker that does all of its partition."""
-        around = replace(self.world.around, vault=self.vaults[n], nap=building.nap)
+        around = replace(self.world.around, vault=self.vaults[n], nap=nap)
         source = MemorySource(
             self.world.log,
             f"worker-{n}",

@@ -41,6 +41,7 @@ from streams.faults import Crash, never
 from streams.memory import MemoryLog, MemorySink, MemorySource
 from streams.ports import Done, Outbound, Placed, Seek
 from streams.scan import scan_memory
+from streams.surroundings import Surroundings
 from vault.factory import memory_vault
 from vault.handles import record_id
 from vault.opening import Recipiency
@@ -160,8 +161,8 @@ class World:
             self.command(ProcessorApproved(processor=processor.name, **self.head()))
 
     # ---- putting it together -------------------------------------------------------------------------------
-    def _around(self) -> building.Surroundings:
-        return building.Surroundings(
+    def _around(self) -> Surroundings:
+        return Surroundings(
             vault=FusedVault(self.vault, self.fuse),
             sink=FusedSink(self._recording_sink(), self.fuse),
             partitions=lambda topic: self.log.topics()[topic],
