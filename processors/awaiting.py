@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from processors.kept import Pending, pack, unpack
-from processors.objects import Awaited
+from processors.objects import Awaited, Document
 from schemas.ids import Micros
 from vault.port import Tx
 from vault.values import VendorObject
@@ -23,11 +23,27 @@ class Awaiting:
         self._shelf = f"{processor}#awaited"
 
     def put(
-        self, tx: Tx, ref: bytes, entries: Iterable[Awaited], ask_at: Micros, by: Micros | None = None
+        self,
+        tx: Tx,
+        ref: bytes,
+        entries: Iterable[Awaited],
+        ask_at: Micros,
+        by: Micros | None = None,
+        *,
+        of: Document | None = None,
     ) -> None:
-        """Enter that these ends are awaited of an object, until `by` on the vault's clock."""
+        """Enter that these ends are awaited of an object, until `by` on the vault's clock; `of` is the object
+        as it stood before, to look afterwards whether it is gone.
+        """
+        key, name = (of.key, of.vendor_id) if of is not None else ("", None)
         for entry in entries:
-            self.keep(tx, Pending(object=ref, request=entry.request, answer_by=by), ask_at)
+            made = Pending(object=ref, request=entry.request, answer_by=by, key=key, vendor_id=name)
+            self.keep(tx, made, ask_at)
+
+    def hurry(self, tx: Tx, request: str, wall: Micros) -> None:
+        """Ask about one now, if it is awaited."""
+        rows = tx.objects(self._shelf, [_name(request)]).values()
+        tx.put_objects([replace(row, due=wall) for row in rows])
 
     def keep(self, tx: Tx, pending: Pending, ask_at: Micros) -> None:
         """Enter how far one of them has come, and when to look at it again."""

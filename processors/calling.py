@@ -22,6 +22,18 @@ LOGIN = seconds(600)
 log = logging.getLogger(__name__)
 
 
+async def still_there(
+    recipient: Recipient, answer: Answer | None, *, key: str, vendor_id: str | None
+) -> Retry | None:
+    """Look whether an object that is said to be gone can still be read; None where nothing speaks for it."""
+    if not isinstance(answer, Done) or answer.outcome not in ("completed", "already_absent"):
+        return None
+    left = await recipient.present(key, vendor_id)
+    if isinstance(left, Retry):
+        return replace(left, landed=True)
+    return Retry(code="vendor_kept") if left else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calling:
     """Calls of one connector; `deadline` in seconds bounds each, `slots` is the budget questions share."""
@@ -75,17 +87,10 @@ class Calling:
         self.crash(CALLED)
         if isinstance(answer, Refresh):
             return Pause(code=answer.code, after=LOGIN)
-        if (
-            isinstance(answer, Done)
-            and isinstance(call, Erase)
-            and answer.outcome in ("completed", "already_absent")
-        ):
-            left = await self.recipient.present(call.key, call.vendor_id)
-            if isinstance(left, Retry):
-                return replace(left, landed=True)
-            if left:
-                return Retry(code="vendor_kept")
-        return answer
+        if not isinstance(call, Erase):
+            return answer
+        kept = await still_there(self.recipient, answer, key=call.key, vendor_id=call.vendor_id)
+        return kept or answer
 
     def _noted(self, answer: Answer) -> None:
         wall = self.wall()

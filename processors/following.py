@@ -7,7 +7,7 @@ decides, the rest is I/O.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,7 +18,9 @@ from processors import metrics
 from processors.answers import Answer, Done, Permanent, Retry
 from processors.awaiting import Awaiting
 from processors.backoff import seconds
-from processors.kept import Pending
+from processors.calling import still_there
+from processors.kept import Pending, unpack
+from processors.objects import Document
 from processors.recipient import Recipient
 from processors.reporting import Reports
 from processors.values import Timing
@@ -88,15 +90,27 @@ class Following:
             return 0
         with self.vault.transaction() as tx:
             taken = awaiting.take(tx, wall, AT_ONCE, Micros(wall + self.timing.lease))
-        answers = await asyncio.gather(*(self.ask(partial(self._asked, each.request)) for each in taken))
+            anew = self._written_anew(tx, taken)
+        asked = (partial(self._asked, each, look=each.object not in anew) for each in taken)
+        answers = await asyncio.gather(*(self.ask(each) for each in asked))
         wall = self.wall()
         with self.vault.transaction() as tx:
             for pending, answer in zip(taken, answers, strict=True):
                 self._enter(tx, awaiting, pending, answer, wall)
         return len(taken)
 
-    async def _asked(self, request: str) -> Answer | None:
-        return await self.recipient.follow(request)
+    def _written_anew(self, tx: Tx, taken: Sequence[Pending]) -> set[bytes]:
+        """Return the objects of which something stands there again: that is no remainder of the erasure."""
+        rows = tx.objects(self.name, [each.object for each in taken])
+        docs = {ref: unpack(row.document) for ref, row in rows.items()}
+        return {ref for ref, doc in docs.items() if isinstance(doc, Document) and doc.touched}
+
+    async def _asked(self, pending: Pending, *, look: bool) -> Answer | None:
+        answer = await self.recipient.follow(pending.request)
+        if not look or not pending.key:
+            return answer
+        kept = await still_there(self.recipient, answer, key=pending.key, vendor_id=pending.vendor_id)
+        return kept or answer
 
     def _enter(
         self, tx: Tx, awaiting: Awaiting, pending: Pending, answer: Answer | None, wall: Micros

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from processors.kept import object_ref
-from processors.recipient import Edited, Ended, Notice, Said, Withdrawn
+from processors.recipient import Edited, Ended, Moved, Notice, Said, Withdrawn
 from schemas.ids import EventId, Micros
 from schemas.models import (
     ConsentStated,
@@ -37,7 +37,7 @@ class Hearing:
         `request` names the vendor's request where what it says has no time of its own: the same for every
         delivery of it, another for every other.
         """
-        return [self._signal(each, request, now) for each in said if not isinstance(each, Ended)]
+        return [self._signal(each, request, now) for each in said if not isinstance(each, Ended | Moved)]
 
     def _signal(self, said: Withdrawn | Edited | Notice, request: bytes, now: Micros) -> SignalReceived:
         at = now if isinstance(said, Notice) else said.at

@@ -60,6 +60,9 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True, tag="pending", tag_fiel
     """How often the recipient was asked how it stands."""
     late: bool = False
     """Its time is over, and was told to be."""
+    key: str = ""
+    vendor_id: str | None = None
+    """What the object was called, to look whether it is gone; no key where nobody can."""
 
 
 Kept = Document | LapseDocument | Pending

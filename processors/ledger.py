@@ -229,7 +229,7 @@ class Ledger:
         after, told = finish(doc, attempt, answer)
         fresh = [entry for entry in after.awaited if entry not in doc.awaited]
         by = min((e.answer_by for e in doc.endings if e.answer_by is not None), default=None)
-        self._awaiting.put(tx, row.ref, fresh, Micros(wall + self._timing.follow.first), by)
+        self._awaiting.put(tx, row.ref, fresh, Micros(wall + self._timing.follow.first), by, of=doc)
         self._teller.tell(tx, [*told, *cancelled(doc, after)])
         self._teller.settled(tx, doc, after, answer, wall)
         if isinstance(answer, Done | Permanent):

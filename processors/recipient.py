@@ -99,13 +99,23 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """An erasure that was `accepted_async` under `request` has come further: it is time to ask how it stands.
+
+    Said where the recipient can be asked: what it claims is looked at before a receipt repeats it.
+    """
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """The recipient can no longer protect what it holds: it is suspended at once."""
 
     what: Literal["assurance_ended"] = "assurance_ended"
 
 
-Said = Withdrawn | Edited | Ended | Notice
+Said = Withdrawn | Edited | Ended | Moved | Notice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

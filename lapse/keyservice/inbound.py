@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from processors.answers import Done, Permanent
+from processors.awaiting import Awaiting
 from processors.hearing import Hearing
 from processors.messages import ID
 from processors.opening import PlansIn
-from processors.recipient import Edited, Ended, Heard, Hears, Post, Said
+from processors.recipient import Edited, Ended, Heard, Hears, Moved, Post, Said
 from processors.reporting import Reports
 from schemas.ids import Micros
 from schemas.models import SignalReceived
@@ -80,15 +81,20 @@ class Inbound:
         return hearing.signals(heard.said, request, self.wall())
 
     def ends(self, name: str, said: Sequence[Said], body: bytes) -> bool:
-        """Enter ends that were awaited; False where an end was reported that was not."""
+        """Enter ends that were awaited, and ask soon about what has moved; False where an end was reported
+        that nobody awaits.
+        """
         ended = [
             each for each in said if isinstance(each, Ended) or (isinstance(each, Edited) and each.emptied)
         ]
-        if not ended:
+        moved = [each.request for each in said if isinstance(each, Moved)]
+        if not ended and not moved:
             return True
         reports, evidence = self._reports(name), hashlib.sha256(body).digest()
         with self.vault.transaction() as tx:
             found = [reports.ended(tx, *_end(each, evidence), self.wall()) for each in ended]
+            for request in moved:
+                Awaiting(name).hurry(tx, request, self.wall())
         return all(known or isinstance(each, Edited) for known, each in zip(found, ended, strict=True))
 
     def answer(self, ear: Ear, heard: Heard) -> bytes:

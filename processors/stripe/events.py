@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from processors.recipient import Edited, Ended, Post, Said
+from processors.recipient import Edited, Moved, Post, Said
 from processors.stripe.wire import MARK, OURS, standing
 from schemas.errors import BadInput, Refused
 from schemas.ids import Micros
@@ -68,10 +68,8 @@ def _said(
         if isinstance(key, str) and not _ours(event):
             emptied = kind == "customer.deleted" or not standing(thing, fields)
             yield Edited(vendor_id=name, at=at, emptied=emptied, key=key)
-    elif kind == "privacy.redaction_job.succeeded":
-        yield Ended(request=name, outcome="completed")
-    elif kind == "privacy.redaction_job.canceled":
-        yield Ended(request=name, outcome="manual_required")
+    elif kind in ("privacy.redaction_job.succeeded", "privacy.redaction_job.canceled"):
+        yield Moved(request=name)
 
 
 def _ours(event: Mapping[str, Any]) -> bool:

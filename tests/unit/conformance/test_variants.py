@@ -14,7 +14,16 @@ VARIANTS: dict[str, tuple[str, dict[str, str | bool]]] = {
     "salesforce, leads": ("salesforce", {"object": "Lead"}),
     "mailchimp, unsubscribe": ("mailchimp", {"at_end": "unsubscribe", "also_erase_in": "b1b2c3d4e5"}),
 }
-SITUATIONS = ("lapse_after", "periods", "slow_erasure", "lost_answer", "partial", "restart", "receipts")
+SITUATIONS = (
+    "lapse_after",
+    "periods",
+    "slow_erasure",
+    "lost_answer",
+    "partial",
+    "claims_deletion",
+    "restart",
+    "receipts",
+)
 
 
 def party(variant: str) -> Party:

@@ -17,7 +17,7 @@ from processors.calls import Write
 from processors.fakes import stripe as fake
 from processors.fakes.faults import FaultKind
 from processors.fakes.serving import Running
-from processors.recipient import Edited, Ended, Post
+from processors.recipient import Edited, Moved, Post
 from processors.stripe import MANIFEST, Stripe
 from processors.stripe.customers import SEARCH_LAG
 from schemas.errors import BadInput, Refused, Unavailable
@@ -417,8 +417,8 @@ async def test_an_edit_at_stripe_is_heard_and_our_own_is_not(it: Set) -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("privacy.redaction_job.succeeded", (Ended(request="x", outcome="completed"),)),
-        ("privacy.redaction_job.canceled", (Ended(request="x", outcome="manual_required"),)),
+        ("privacy.redaction_job.succeeded", (Moved(request="x"),)),
+        ("privacy.redaction_job.canceled", (Moved(request="x"),)),
         ("privacy.redaction_job.ready", ()),
         ("charge.succeeded", ()),
         (
