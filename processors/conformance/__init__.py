@@ -5,8 +5,8 @@ run is a real connector and vault around the recipient under test, which speaks 
 a tap that sees every byte; an oracle that shares no code with the connector says what must stand in the end.
 """
 
-from processors.conformance.party import Asks, Party, Refusal, Stand
+from processors.conformance.party import Asks, Later, Party, Refusal, Stand
 from processors.conformance.running import Result, conform, play
 from processors.conformance.situations import IDS, SITUATIONS
 
-__all__ = ["IDS", "SITUATIONS", "Asks", "Party", "Refusal", "Result", "Stand", "conform", "play"]
+__all__ = ["IDS", "SITUATIONS", "Asks", "Later", "Party", "Refusal", "Result", "Stand", "conform", "play"]

@@ -24,7 +24,7 @@ from processors.conformance.values import NAME, WAITS, Broken, Chunk, Clock, Die
 from processors.conformance.watched import Watched, watched
 from processors.connector import Connector, Limits, Surroundings
 from processors.ledger import Ledger
-from processors.recipient import Edited, Hears, Post
+from processors.recipient import Edited, Ended, Hears, Moved, Post
 from processors.reporting import Reports
 from processors.values import Timing
 from schemas.codec import encode
@@ -99,6 +99,18 @@ class Bench(Looking):
         await self.audit()
         return busy
 
+    def suspend(self) -> None:
+        """Suspend the processor: nothing opens for it any more."""
+        self.keys.suspend()
+        self.leaving.shut = True
+        self.trace.say("the processor is suspended")
+
+    def resume(self) -> None:
+        """Let it receive again."""
+        self.keys.suspend(suspended=False)
+        self.leaving.shut = False
+        self.trace.say("the processor is resumed")
+
     def pass_(self, wait: float) -> None:
         """Let so many seconds pass, for the vault as well."""
         self.clock.pass_(wait)
@@ -134,14 +146,18 @@ class Bench(Looking):
 
     def _hear(self, post: Post) -> bytes:
         """Answer the vendor as the key endpoint does, and enter what it says has ended."""
-        party, wall = self.recipient.inner, self.clock()
+        party, wall = self.party.ear() if self.party.ear else self.recipient.inner, self.clock()
         assert isinstance(party, Hears)
         heard = party.heard(post, wall)
         reports = Reports(processor=NAME, receipt_partitions=4)
         for each in heard.said:
-            if isinstance(each, Edited) and each.emptied:
-                with self.vault.transaction() as tx:
+            with self.vault.transaction() as tx:
+                if isinstance(each, Edited) and each.emptied:
                     reports.ended(tx, each.vendor_id, Done(outcome="completed"), wall)
+                elif isinstance(each, Ended):
+                    reports.ended(tx, each.request, Done(outcome=each.outcome), wall)
+                elif isinstance(each, Moved):
+                    Awaiting(NAME).hurry(tx, each.request, wall)
         if heard.wants is None:
             return party.answer(heard, {})
         with self.leaving.open(), self.vault.transaction() as tx:
@@ -220,7 +236,7 @@ async def bench(party: Party, seed: str, trace: Trace) -> AsyncIterator[Bench]:
         await tap.start()
         run = Bench(party, stand, tap, trace, seed=seed, clock=clock)
         try:
-            if party.asks is not None:
+            if party.asks is not None or party.later is not None:
                 await run.hook.start()
             yield run
         finally:

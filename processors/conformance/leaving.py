@@ -28,6 +28,8 @@ class Leaving:
         """What must never leave, by what it is called."""
         self.faults: list[str] = []
         self.sent: set[str] = set()
+        self.shut = False
+        """Whether the processor is suspended: nothing is open then."""
 
     def handed(self, one: Given) -> None:
         """Note what of a delivery may ever leave, and what of it never may."""
@@ -50,7 +52,7 @@ class Leaving:
     @contextmanager
     def open(self) -> Iterator[None]:
         """Let what is open now leave until the call ends."""
-        allowed = frozenset(self._open_marks(self._given))
+        allowed = frozenset() if self.shut else frozenset(self._open_marks(self._given))
         self._open.append(allowed)
         try:
             yield

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from processors import fakes
-from processors.conformance.party import Asks, Party, Refusal, Stand, Wall
+from processors.conformance.party import Asks, Later, Party, Refusal, Stand, Wall
 from processors.fakes.serving import Running
 from processors.manifest import Manifest
+from processors.messages import Secrets
+from processors.partner_events import PartnerEar
 from processors.recipient import Recipient
 from processors.registry import KINDS, vendor
 from processors.tokens import make_secret
@@ -52,6 +54,7 @@ class _Ways:
     expired: Refusal
     refused: Refusal
     asks: Asks | None = None
+    later: Later | None = None
 
 
 def _problem(status: int, title: str) -> Refusal:
@@ -78,6 +81,26 @@ async def _empty(stand: Stand, key: str) -> int:
     return int(await stand.state.act("client_updated", key, dict.fromkeys(("name", "email", "phone"))))
 
 
+def _freeze(jobs: Callable[[Any], Any]) -> Later:
+    """Return how a stand-in with jobs is told to let them stand still, and to go on."""
+
+    def begin(stand: Stand) -> None:
+        jobs(stand.state).frozen = True
+
+    async def end(stand: Stand, _url: str) -> None:
+        jobs(stand.state).frozen = False
+
+    return Later(begin=begin, end=end)
+
+
+def _hold(stand: Stand) -> None:
+    stand.state.hold()
+
+
+async def _release(stand: Stand, url: str) -> None:
+    await stand.state.release(url)
+
+
 _HOOK = {"hook_secret": "only-between-a-run-and-its-stand-in"}
 _WAYS: Mapping[str, _Ways] = {
     "stripe": _Ways(
@@ -85,12 +108,14 @@ _WAYS: Mapping[str, _Ways] = {
         quota=_stripe(429, "rate_limit"),
         expired=_stripe(401, "invalid_request_error"),
         refused=_stripe(400, "invalid_request_error"),
+        later=_freeze(lambda account: account.jobs),
     ),
     "salesforce": _Ways(
         said={},
         quota=_salesforce(403, "REQUEST_LIMIT_EXCEEDED"),
         expired=_salesforce(401, "INVALID_SESSION_ID"),
         refused=_salesforce(400, "INVALID_FIELD"),
+        later=_freeze(lambda org: org.bulk),
     ),
     "mailchimp": _Ways(
         said={"audience": "a1b2c3d4e5"},
@@ -150,6 +175,7 @@ def shipped(name: str, **said: str | int | bool) -> Party:
         expired=ways.expired,
         refused=ways.refused,
         asks=ways.asks,
+        later=ways.later,
     )
 
 
@@ -217,7 +243,14 @@ def partner(secret: str) -> Party:
         return Webhook(processor=NAME, settings=where, wall=wall_clock)
 
     return Party(
-        name="webhook", manifest=PARTNER, fields=PARTNER.fields, start=start, make=make, unmapped=False
+        name="webhook",
+        manifest=PARTNER,
+        fields=PARTNER.fields,
+        start=start,
+        make=make,
+        unmapped=False,
+        later=Later(begin=_hold, end=_release),
+        ear=lambda: PartnerEar(Secrets.parse(secret, where="the run's secret")),
     )
 
 

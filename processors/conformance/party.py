@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from processors.manifest import Manifest
-from processors.recipient import Recipient
+from processors.recipient import Hears, Recipient
 from schemas.ids import Micros
 
 Wall = Callable[[], Micros]
@@ -56,6 +56,16 @@ class Asks:
     """Lets somebody there remove what stands at this key by hand, and the vendor say so."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Later:
+    """Of a vendor that may accept an erasure and do it later: how its stand-in is made to."""
+
+    begin: Callable[[Stand], None]
+    """Lets it only accept from now on."""
+    end: Callable[[Stand, str], Awaitable[object]]
+    """Lets it do what it has accepted, and say so at our `POST /in/<processor>` if it does that."""
+
+
 Make = Callable[[str, Wall], Recipient]
 """Makes the recipient anew, calling this address: a restart calls it again."""
 
@@ -84,3 +94,7 @@ class Party:
     """Whether a field that stands in no mapping must stay here; a partner agrees to all that is granted."""
     asks: Asks | None = None
     """Of a vendor that pulls (`Manifest.pulled`), how it does."""
+    later: Later | None = None
+    """Of a vendor that may do later what it accepts, how its stand-in is made to."""
+    ear: Callable[[], Hears] | None = None
+    """How it is listened to, where its recipient's module does not do that itself."""

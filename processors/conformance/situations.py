@@ -47,6 +47,13 @@ SITUATIONS: tuple[Situation, ...] = (
     Situation("partial", "A call of several requests that fails at any of them is finished later, once."),
     Situation("malformed", "Pages of HTML and broken answers are never taken for success."),
     Situation("claims_deletion", "A vendor that claims a deletion and still returns the object is caught."),
+    Situation(
+        "suspended",
+        "A suspension keeps back what is on its way, lets ends be carried out, and loses nothing.",
+    ),
+    Situation(
+        "ends_later", "What is only accepted is told so, then that it is late, and as done once it has ended."
+    ),
     Situation("forgotten", "An address the vendor never takes back is told so once, and not asked for ever."),
     Situation("restart", "A connector that dies at any step, and is made anew, loses and doubles nothing."),
     Situation("receipts", "Receipts say no more than is known, by what the manifest says is possible."),

@@ -72,6 +72,8 @@ class Partner:
         self.counts = {"events": 0, "again": 0, "late": 0, "unsigned": 0, "malformed": 0, "erasures": 0}
         self._seen: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._released = asyncio.Event()
+        self._released.set()
 
     def app(self) -> web.Application:
         """Return the web application."""
@@ -140,6 +142,7 @@ class Partner:
     def _later(self, erasure: Erasure, sequence: str) -> None:
         async def finish() -> None:
             await asyncio.sleep(self._delay)
+            await self._released.wait()
             self._forget(erasure, sequence)
             for url in erasure.callbacks:
                 await self._report(url, erasure)
@@ -147,6 +150,18 @@ class Partner:
         task = asyncio.create_task(finish())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def hold(self) -> None:
+        """Only accept erasures from now on, and do none."""
+        self._asynchronous, self._delay = True, 0.0
+        self._released.clear()
+
+    async def release(self, url: str) -> None:
+        """Do what was accepted, and report each of it at this address as well."""
+        self._released.set()
+        await asyncio.gather(*self._tasks)
+        for erasure in self.requests.values():
+            await self._report(url, erasure)
 
     async def _report(self, url: str, erasure: Erasure) -> None:
         body = json.dumps(self._receipt(erasure, b"")).encode()

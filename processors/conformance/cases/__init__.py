@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from processors.conformance.cases import coming, ending, failing, leaving, racing, restarting, telling
+from processors.conformance.cases import (
+    coming,
+    ending,
+    failing,
+    leaving,
+    racing,
+    restarting,
+    telling,
+    waiting,
+)
 from processors.conformance.stage import Case
 
 CASES: Mapping[str, Case] = {
@@ -26,6 +35,8 @@ CASES: Mapping[str, Case] = {
     "partial": failing.partial,
     "malformed": failing.malformed,
     "claims_deletion": telling.claims_deletion,
+    "suspended": waiting.suspended,
+    "ends_later": waiting.ends_later,
     "forgotten": telling.forgotten,
     "restart": restarting.restart,
     "receipts": telling.receipts,

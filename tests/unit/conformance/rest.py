@@ -17,6 +17,7 @@ from processors.answers import Answer, Done, Pause, Permanent, Refresh, Retry
 from processors.backoff import retry_after
 from processors.calls import Call, Erase, Write
 from processors.conformance import Party, Refusal, Stand
+from processors.conformance.party import Later
 from processors.fakes.serving import serve
 from processors.http import LOOK_AGAIN, Http, Reply
 from processors.manifest import Manifest
@@ -43,7 +44,8 @@ class Fake:
     def __init__(self, *, later: bool) -> None:
         self.people: dict[str, dict[str, str]] = {}
         self.forgotten: set[str] = set()
-        self._later = later
+        self.later = later
+        self._doomed: set[str] = set()
 
     def app(self) -> web.Application:
         """Return the web application."""
@@ -79,13 +81,20 @@ class Fake:
         return web.json_response({"ok": True})
 
     async def _delete(self, request: web.Request) -> web.Response:
-        if self._later:
+        if self.later:
+            self._doomed.add(request.match_info["ref"])
             return web.json_response({"accepted": True}, status=202)
         gone = self.people.pop(request.match_info["ref"], None)
         if gone is None:
             return web.json_response({"error": "missing"}, status=404)
         self.forgotten |= {gone[name] for name in ("mail",) if name in gone}
         return web.json_response({"ok": True})
+
+    def finish(self) -> None:
+        """Do what was only accepted."""
+        self.later = False
+        for ref in self._doomed:
+            self.people.pop(ref, None)
 
     async def _held(self, _: web.Request) -> web.Response:
         return web.json_response({"objects": self.held()})
@@ -101,6 +110,7 @@ class Rest:
         self._first: dict[str, Mapping[str, str]] = {}
         self._stolen: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Answer]] = set()
+        self._owed: list[Write] = []
         self._nobody = f"{id(self):x}" if wrong == "remembers only in memory" else ""
 
     def key(self, delivery: RecordDelivered) -> str:
@@ -121,7 +131,16 @@ class Rest:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return Done(outcome="delivered")
-        return await (self._erase(call) if isinstance(call, Erase) else self._write(call))
+        if self._wrong == "makes up for it at the next call":
+            owed, self._owed = self._owed, []
+            for each in owed:
+                await self._write(each)
+        if isinstance(call, Erase):
+            return await self._erase(call)
+        answer = await self._write(call)
+        if not isinstance(answer, Done):
+            self._owed.append(call)
+        return answer
 
     async def _write(self, call: Write) -> Answer:
         places = {n: n for n in call.set} if self._wrong == "sends all" else {}
@@ -162,7 +181,7 @@ class Rest:
         if reply.status == 404:
             return Done(outcome="already_absent")
         if reply.status == 202 and self._wrong != "takes accepted for done":
-            return Done(outcome="accepted_async", request=call.key)
+            return Done(outcome="accepted_async", request=self._ref(call))
         return Done(outcome="completed")
 
     async def _ask(self, method: str, path: str, said: Mapping[str, str] | None) -> Reply | Answer:
@@ -209,7 +228,11 @@ class Rest:
         return Pause(code="vendor_login", after=LOOK_AGAIN)
 
     async def follow(self, request: str) -> Answer | None:
-        """Nothing tells."""
+        """Look whether it is gone."""
+        reply = await self._ask("GET", f"/people/{request}", None)
+        if isinstance(reply, Reply) and reply.status == 404:
+            return Done(outcome="completed")
+        return Retry(code="vendor_busy", well=True) if isinstance(reply, Reply) else reply
 
     async def refresh(self) -> None:
         """The next request logs in."""
@@ -262,7 +285,16 @@ def party(wrong: str = "", *, later: bool = False) -> Party:
         start=start,
         make=make,
         quota=Refusal(status=429),
+        later=Later(begin=_later, end=_done),
     )
+
+
+def _later(stand: Stand) -> None:
+    stand.state.later = True
+
+
+async def _done(stand: Stand, _url: str) -> None:
+    stand.state.finish()
 
 
 def forgetful() -> Party:

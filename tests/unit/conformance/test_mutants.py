@@ -32,6 +32,8 @@ WRONG = {
     "partial": ["only the first request counts", "says that nothing was done"],
     "malformed": ["reads no answer"],
     "claims_deletion": ["sees nothing"],
+    "suspended": ["makes up for it at the next call"],
+    "ends_later": ["takes accepted for done"],
     "forgotten": ["asks for ever"],
     "restart": ["remembers only in memory"],
     "receipts": ["takes accepted for done"],

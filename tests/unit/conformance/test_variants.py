@@ -21,6 +21,7 @@ SITUATIONS = (
     "lost_answer",
     "partial",
     "claims_deletion",
+    "ends_later",
     "restart",
     "receipts",
 )
