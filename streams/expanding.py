@@ -6,7 +6,7 @@ all its lapses are on the processor's topic, so a crash only makes it say someth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -56,12 +56,14 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
         return BucketId(self.purpose, self.period, self.terms)
 
 
-def ask_expansion(tx: Tx, row: BucketRow, plans: Plans) -> None:
-    """In the transaction that ends a bucket: note which processors want its lapse per delivery."""
+def ask_expansion(tx: Tx, rows: Collection[BucketRow], plans: Plans) -> None:
+    """In the transaction that ends buckets: note which processors want their lapses per delivery."""
     wanting = {p.name for plan in plans for p in plan.processors if p.lapse == "per_delivery"}
+    told = tx.told_of_buckets([row.id for row in rows]) if wanting else {}
     jobs = [
         Job(name, *row.id, row.first_seen, tx.now, tx.seq, tx.control_offset)
-        for name in tx.told_of_bucket(row.id)
+        for row in rows
+        for name in told[row.id]
         if name in wanting
     ]
     if jobs:

@@ -20,12 +20,12 @@ from streams.clockrules import Moved, Reading, judge
 from streams.expanding import ask_expansion
 from streams.faults import APPLIED, ENDED, Crash, never
 from streams.lapsing import decide_lapse
-from streams.leaves import rooted, take_root
+from streams.leaves import rooted, take_roots
 from streams.people import forget_last_open
 from streams.planbook import PlanBook
 from streams.policing import applied_version, apply_policy
 from streams.stage import Finding
-from vault.ending import end_bucket, end_purposes, finish_buckets
+from vault.ending import end_buckets, end_purposes, finish_buckets
 from vault.finishing import ended as unfinished
 from vault.herald import Herald
 from vault.port import Tx, Vault
@@ -228,15 +228,12 @@ class Expiry:
         """End a few buckets in one transaction, each judged again as it stands in there."""
         herald = self.herald(plans)
         with self.vault.transaction() as tx:
-            now, ended = tx.now, []
-            current = tx.buckets([row.id for row in rows])
-            for row in rows:
-                lapse = decide_lapse(current[row.id], holds, now, hidden_for)
-                if lapse.step == "end":
-                    ask_expansion(tx, row, plans)
-                    told = rooted(herald, row.id, take_root(tx, row.id))
-                    end_bucket(tx, row.id, told, cause=lapse.cause, at=now)
-                    ended.append(row)
+            now, current = tx.now, tx.buckets([row.id for row in rows])
+            lapses = {row.id: decide_lapse(current[row.id], holds, now, hidden_for) for row in rows}
+            causes = {bucket: lapse.cause for bucket, lapse in lapses.items() if lapse.step == "end"}
+            ended = [row for row in rows if row.id in causes]
+            ask_expansion(tx, ended, plans)
+            end_buckets(tx, causes, rooted(herald, take_roots(tx, causes)), at=now)
         for row in ended:
             metrics.LAPSES.labels("retention").inc()
             metrics.LATE_SECONDS.observe(max(0, now - row.due) / 1e6)

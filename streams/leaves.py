@@ -8,7 +8,7 @@ on its way, which is decided as expired and names the bucket all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,22 +59,31 @@ def take_back(tx: Tx, bucket: BucketId, gone: bytes) -> None:
         tx.add_leaves({bucket: b"".join(left)})
 
 
-def take_root(tx: Tx, bucket: BucketId) -> Named:
-    """What a bucket's lapse names, in the ending transaction; leaves are forgotten, or `sweep` takes them."""
-    folded = tx.meta(_folded(bucket))
-    if folded and tx.count_leaves(bucket) == 1:
-        tx.put_meta(_folded(bucket), SPENT)
-        return msgspec.msgpack.decode(folded, type=Named)
-    found = _distinct(tx.leaves(bucket))
-    tx.drop_leaves(bucket)
-    tx.put_meta(_folded(bucket), None)
-    return Named(len(found), root(found))
+def take_roots(tx: Tx, buckets: Iterable[BucketId]) -> dict[BucketId, Named]:
+    """What the lapses of buckets name, in the transaction that ends them; their leaves are forgotten, or left
+    to `sweep` where the root was worked out before.
+    """
+    names = {bucket: _folded(bucket) for bucket in buckets}
+    folded, taken = tx.metas_of(names.values()), dict[BucketId, Named]()
+    spent: dict[str, bytes | None] = {}
+    for bucket, name in names.items():
+        known = folded.get(name)
+        if known and tx.count_leaves(bucket) == 1:
+            spent[name] = SPENT
+            taken[bucket] = msgspec.msgpack.decode(known, type=Named)
+            continue
+        found = _distinct(tx.leaves(bucket))
+        tx.drop_leaves(bucket)
+        spent[name] = None
+        taken[bucket] = Named(len(found), root(found))
+    tx.put_metas(spent)
+    return taken
 
 
 def fold(vault: Vault, buckets: Sequence[BucketId]) -> None:
     """Work roots out ahead: a bucket's leaves become one blob, with count and root beside it.
 
-    What is added meanwhile or later is one more blob, which tells `take_root` that the root is of the past.
+    What is added meanwhile or later is one more blob, which tells `take_roots` that the root is of the past.
     """
     with vault.transaction(write=False) as tx:
         blobs = {bucket: tx.leaves(bucket) for bucket in buckets}
@@ -108,15 +117,16 @@ def sweep(vault: Vault) -> int:
     return len(spent)
 
 
-def rooted(herald: Herald, bucket: BucketId, named: Named) -> Herald:
-    """The herald that says this count and root where it announces the bucket."""
+def rooted(herald: Herald, named: Mapping[BucketId, Named]) -> Herald:
+    """The herald that says these counts and roots where it announces the buckets."""
     encode: Callable[[Record], bytes] = herald.encode
 
     def with_root(record: Record) -> bytes:
         if isinstance(record, Depersonalized) and isinstance(record.scope, BucketScope):
             scope = record.scope
-            if BucketId(scope.purpose, scope.period, scope.terms) == bucket:
-                record = changed(record, records=named.records, root=named.root)
+            said = named.get(BucketId(scope.purpose, scope.period, scope.terms))
+            if said is not None:
+                record = changed(record, records=said.records, root=said.root)
         return encode(record)
 
     return replace(herald, encode=with_root)

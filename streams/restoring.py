@@ -15,7 +15,7 @@ from schemas.models import BucketScope, Depersonalized, SubjectScope
 from schemas.plan import Plans
 from streams.chunks import POISON
 from streams.control import ControlJudge, read_commands
-from streams.leaves import take_root
+from streams.leaves import take_roots
 from streams.people import forget_last_open
 from streams.planbook import PlanBook
 from streams.policing import apply_policy
@@ -120,7 +120,7 @@ class CatchUp:
         match lapse.scope:
             case BucketScope() as scope:
                 with self.vault.transaction() as tx:
-                    take_root(tx, BucketId(scope.purpose, scope.period, scope.terms))
+                    take_roots(tx, [BucketId(scope.purpose, scope.period, scope.terms)])
                     return caught.plus(buckets=int(end_bucket_again(tx, lapse, herald)))
             case SubjectScope() as scope:
                 named = tags.get(scope.subject_ref)

@@ -1,6 +1,6 @@
 """What every part of a transaction stands on: rows, key slots, counters, secrets, and the vault's time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -109,17 +109,27 @@ class Base:
         found = self.rows.find(META, ("name",), [(key,)])
         return bytes(found[0][1]) if found else None
 
+    def metas_of(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return the odd values of these names that are there."""
+        return {name: bytes(value) for name, value in self.rows.find(META, ("name",), [(k,) for k in keys])}
+
     def metas(self, prefix: str) -> dict[str, bytes]:
         """Return the odd values whose names begin like this."""
         return {name: bytes(value) for name, value in self.rows.scan(META, under(prefix))}
 
     def put_meta(self, key: str, value: bytes | None) -> None:
         """Replace an odd value; None forgets it."""
+        self.put_metas({key: value})
+
+    def put_metas(self, values: Mapping[str, bytes | None]) -> None:
+        """Replace odd values; None forgets one."""
         self.alone()
-        if value is None:
-            self.rows.delete(META, ("name",), [(key,)])
-        else:
-            self.rows.put(META, [(key, value)])
+        gone = [(key,) for key, value in values.items() if value is None]
+        if gone:
+            self.rows.delete(META, ("name",), gone)
+        kept = [(key, value) for key, value in values.items() if value is not None]
+        if kept:
+            self.rows.put(META, kept)
 
     def secret(self, name: str) -> bytes | None:
         """Return a named secret, made on first use where the transaction writes."""

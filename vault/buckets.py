@@ -125,27 +125,35 @@ class BucketRows(Base):
         if row[BUCKET.at("state")] == "open":
             self._change(row, state="hidden", hidden_at=self.now, reason=reason)
 
-    def end_bucket_key(self, bucket: BucketId, reason: str) -> None:
-        """Destroy a living bucket's key; its row is hidden until the bytes are gone."""
-        row = self._get(bucket)
-        assert row[_SLOT] is not None, "the bucket has a key"
+    def end_bucket_keys(self, reasons: Mapping[BucketId, str]) -> None:
+        """Destroy living buckets' keys; their rows are hidden until the bytes are gone."""
         self.alone()
-        self.slots.destroy([row[_SLOT]])
-        hidden_at = row[BUCKET.at("hidden_at")]
-        self._change(
-            row,
-            state="hidden",
-            hidden_at=self.now if hidden_at is None else hidden_at,
-            ended_at=self.now,
-            reason=reason,
-            slot=None,
+        rows = self.rows.find(BUCKET, _ID, reasons)
+        assert len(rows) == len(reasons), "the buckets are there"
+        assert all(row[_SLOT] is not None for row in rows), "the buckets have keys"
+        self.slots.destroy(row[_SLOT] for row in rows)
+        at = BUCKET.at("hidden_at")
+        self.rows.put(
+            BUCKET,
+            [
+                _changed(
+                    row,
+                    state="hidden",
+                    hidden_at=self.now if row[at] is None else row[at],
+                    ended_at=self.now,
+                    reason=reasons[_id(row)],
+                    slot=None,
+                )
+                for row in rows
+            ],
         )
 
     def mark_destroyed(self, ids: Iterable[BucketId]) -> None:
         """Record that the bytes of these buckets' keys are gone from every file."""
-        for row in self.rows.find(BUCKET, _ID, ids):
-            if row[_SLOT] is None and row[BUCKET.at("state")] == "hidden":
-                self._change(row, state="destroyed", destroyed_at=self.now)
+        self.alone()
+        rows = self.rows.find(BUCKET, _ID, ids)
+        ended = [row for row in rows if row[_SLOT] is None and row[BUCKET.at("state")] == "hidden"]
+        self.rows.put(BUCKET, [_changed(row, state="destroyed", destroyed_at=self.now) for row in ended])
 
     def _get(self, bucket: BucketId) -> Row:
         found = self.rows.find(BUCKET, _ID, [bucket])
@@ -155,19 +163,16 @@ class BucketRows(Base):
 
     def _change(self, row: Row, **columns: object) -> None:
         self.alone()
-        self.rows.put(
-            BUCKET,
-            [tuple(columns.get(c.name, cell) for c, cell in zip(BUCKET.columns, row, strict=True))],
-        )
+        self.rows.put(BUCKET, [_changed(row, **columns)])
 
     def _with_tally(self, rows: list[Row]) -> list[BucketRow]:
         tallies = {_id(row): row for row in self.rows.find(TALLY, _ID, map(_id, rows))}
         return [_row(row, tallies.get(_id(row))) for row in rows]
 
     # ---- who must be told ----------------------------------------------------------------------------------
-    def untell_bucket(self, bucket: BucketId) -> None:
-        """Forget who was to be told of a bucket: their messages are owed now."""
-        self.rows.delete(TOLD_BUCKET, _ID, [bucket])
+    def untell_buckets(self, ids: Iterable[BucketId]) -> None:
+        """Forget who was to be told of buckets: their messages are owed now."""
+        self.rows.delete(TOLD_BUCKET, _ID, ids)
 
     def untell_subject(self, number: SubjectNumber) -> None:
         """Forget who was to be told of a person who holds nothing any more."""
@@ -183,7 +188,14 @@ class BucketRows(Base):
 
     def told_of_bucket(self, bucket: BucketId) -> tuple[str, ...]:
         """Return the processors to tell of a bucket's end."""
-        return tuple(sorted(row[3] for row in self.rows.find(TOLD_BUCKET, _ID, [bucket])))
+        return self.told_of_buckets([bucket])[bucket]
+
+    def told_of_buckets(self, ids: Iterable[BucketId]) -> dict[BucketId, tuple[str, ...]]:
+        """Return the processors to tell of each bucket's end."""
+        found: dict[BucketId, list[str]] = {bucket: [] for bucket in ids}
+        for row in self.rows.find(TOLD_BUCKET, _ID, found):
+            found[_id(row)].append(row[3])
+        return {bucket: tuple(sorted(names)) for bucket, names in found.items()}
 
     def told_of_subject(self, number: SubjectNumber) -> tuple[str, ...]:
         """Return the processors to tell of a person's endings."""
@@ -192,6 +204,11 @@ class BucketRows(Base):
 
 def _leaves(bucket: BucketId) -> str:
     return f"leaves/{bucket.purpose}/{bucket.period}/{bucket.terms}/"
+
+
+def _changed(row: Row, **columns: object) -> Row:
+    """A bucket's row with other values in these columns."""
+    return tuple(columns.get(c.name, cell) for c, cell in zip(BUCKET.columns, row, strict=True))
 
 
 def _id(row: Row) -> BucketId:

@@ -4,7 +4,7 @@ A key is destroyed first and announced second; the outbox row is part of the des
 Hidden becomes destroyed only when the store says that the bytes are gone (Protocol 5).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ from vault.faults import FORGOTTEN, Crash, never
 from vault.finishing import ended, mark_gone, note_ending
 from vault.herald import (
     Herald,
-    announce_bucket,
+    announce_buckets,
     announce_decision,
     announce_subject,
     tell_bucket_again,
@@ -30,6 +30,7 @@ __all__ = [
     "apply_statements",
     "end_bucket",
     "end_bucket_again",
+    "end_buckets",
     "end_generation_again",
     "end_purposes",
     "erase",
@@ -163,14 +164,22 @@ def end_bucket(
     tx: Tx, bucket: BucketId, herald: Herald, *, cause: Cause = "retention", at: Micros | None = None
 ) -> bool:
     """Destroy a bucket's key; says whether there was one. The row is hidden until `finish_buckets`."""
+    return bool(end_buckets(tx, {bucket: cause}, herald, at=at))
+
+
+def end_buckets(
+    tx: Tx, causes: Mapping[BucketId, Cause], herald: Herald, *, at: Micros | None = None
+) -> list[BucketId]:
+    """The same for many, each for its cause; returns those that had a key."""
     own = destroying(tx)
-    row = own.buckets([bucket]).get(bucket)
-    if row is None or row.ended_at is not None:
-        return False
-    _end_key(own, bucket, cause)
-    announce_bucket(own, herald, row, cause, own.now if at is None else at)
-    own.untell_bucket(bucket)
-    return True
+    rows = own.buckets(causes)
+    living = [rows[bucket] for bucket in causes if bucket in rows and rows[bucket].ended_at is None]
+    ids = [row.id for row in living]
+    if ids:
+        _end_bucket_keys(own, {bucket: causes[bucket] for bucket in ids})
+        announce_buckets(own, herald, living, causes, own.now if at is None else at)
+        own.untell_buckets(ids)
+    return ids
 
 
 def end_bucket_again(tx: Tx, lapse: Depersonalized, herald: Herald) -> bool:
@@ -184,8 +193,8 @@ def end_bucket_again(tx: Tx, lapse: Depersonalized, herald: Herald) -> bool:
     row = own.buckets([bucket]).get(bucket)
     living = row is not None and row.ended_at is None
     if living:
-        _end_key(own, bucket, lapse.cause)
-        own.untell_bucket(bucket)
+        _end_bucket_keys(own, {bucket: lapse.cause})
+        own.untell_buckets([bucket])
     tell_bucket_again(own, herald, lapse)
     return living
 
@@ -205,13 +214,15 @@ def end_generation_again(
     return living
 
 
-def _end_key(own: Transaction, bucket: BucketId, cause: Cause) -> None:
+def _end_bucket_keys(own: Transaction, causes: Mapping[BucketId, Cause]) -> None:
+    ending = {bucket.purpose for bucket in causes}
     for hold in own.holds():
-        if hold.on and bucket.purpose in hold.purposes:
+        purposes = sorted(ending.intersection(hold.purposes))
+        if hold.on and purposes:
             people = own.subjects(hold.subjects).values()
-            keys = own.derivable(people, [bucket.purpose])
-            own.escrow(hold.hold_id, [key for key in keys if key.pair.bucket == bucket])
-    own.end_bucket_key(bucket, cause)
+            keys = own.derivable(people, purposes)
+            own.escrow(hold.hold_id, [key for key in keys if key.pair.bucket in causes])
+    own.end_bucket_keys(causes)
     note_ending(own)
 
 

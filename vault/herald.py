@@ -26,10 +26,11 @@ from schemas.models import (
 from schemas.times import DAY
 from vault.handles import delivery_id, lifecycle_tag, packed, partition_of, slot_of, subject_ref
 from vault.keys import ID_BYTES, Draw, random_bytes
+from vault.outbox import Owed
 from vault.port import Secrets, Tx
 from vault.tasks import ScopeName, Task, remind_at
 from vault.transaction import Transaction
-from vault.values import BucketRow, Ended, Recipient
+from vault.values import BucketId, BucketRow, Ended, Recipient
 
 LIFECYCLE = "lifecycle"
 CONTROL = "control"
@@ -112,17 +113,26 @@ def announce_subject(
         expect(tx, to, said, 1)
 
 
-def announce_bucket(tx: Transaction, herald: Herald, row: BucketRow, cause: Cause, at: Micros) -> None:
-    """Owe the lifecycle entry of a bucket, and one message on every partition of each processor told."""
-    lapse_id = LapseId(herald.draw(ID_BYTES))
-    scope = BucketScope(purpose=row.id.purpose, period=row.id.period, terms=row.id.terms)
-    _owe(tx, herald, LIFECYCLE, 0, None, _said(tx, lapse_id, cause, scope, at, records=row.tally))
-    for name in tx.told_of_bucket(row.id):
-        to = herald.recipient(name)
-        by = Micros(tx.now + to.erase_within)
-        said = _said(tx, lapse_id, cause, scope, at, records=row.tally, answer_by=by)
-        _owe_everywhere(tx, herald, to, said)
-        expect(tx, to, said, to.partitions)
+def announce_buckets(
+    tx: Transaction, herald: Herald, rows: Sequence[BucketRow], causes: Mapping[BucketId, Cause], at: Micros
+) -> None:
+    """Owe the lifecycle entry of each bucket, and one message on every partition of each processor told."""
+    told, owed, expected = tx.told_of_buckets([row.id for row in rows]), list[Owed](), list[_Expected]()
+    like = _said(tx, LapseId(bytes(ID_BYTES)), "retention", ProcessorScope(), at)
+    for row in rows:
+        lapse_id, cause = LapseId(herald.draw(ID_BYTES)), causes[row.id]
+        scope = BucketScope(purpose=row.id.purpose, period=row.id.period, terms=row.id.terms)
+        said = replace(like, lapse_id=lapse_id, cause=cause, scope=scope, records=row.tally)
+        owed.append((_kind(said), LIFECYCLE, 0, None, herald.encode(said)))
+        for name in told[row.id]:
+            to = herald.recipient(name)
+            by = Micros(tx.now + to.erase_within)
+            said = replace(said, answer_by=by)
+            owed += _everywhere(herald, to, said)
+            expected.append((to, said, to.partitions))
+    tx.put_meta(REACHED, tx.seq.to_bytes(8, "big"))
+    tx.put_outbox_rows(owed)
+    _expect(tx, expected)
 
 
 def tell_bucket_again(tx: Transaction, herald: Herald, lapse: Depersonalized) -> None:
@@ -244,30 +254,47 @@ def _owe_command(
 
 def expect(tx: Tx, to: Recipient, said: Depersonalized, partitions: int, *, reason: str = "") -> None:
     """Enter that a processor has to answer a lapse by a certain time; one entered before stays as it is."""
-    if said.answer_by is None or tx.task(to.name, said.lapse_id) is not None:
-        return
+    _expect(tx, [(to, said, partitions)], reason=reason)
+
+
+_Expected = tuple[Recipient, Depersonalized, int]
+"""Who has to answer which lapse, told on how many partitions."""
+
+
+def _expect(tx: Tx, lapses: Sequence[_Expected], *, reason: str = "") -> None:
+    there = {
+        (task.processor, task.about) for task in tx.tasks_about((to.name, s.lapse_id) for to, s, _ in lapses)
+    }
+    tx.put_tasks(
+        [
+            _task(tx, to, said, said.answer_by, partitions, reason)
+            for to, said, partitions in lapses
+            if said.answer_by is not None and (to.name, said.lapse_id) not in there
+        ]
+    )
+
+
+def _task(
+    tx: Tx, to: Recipient, said: Depersonalized, answer_by: Micros, partitions: int, reason: str
+) -> Task:
     recall, scope = said.cause == "recall", said.scope
     named = scope if isinstance(scope, BucketScope) else None
     several = scope.purposes if isinstance(scope, SubjectScope | RecordScope) else ()
-    tx.put_tasks(
-        [
-            Task(
-                processor=to.name,
-                about=said.lapse_id,
-                due=said.answer_by,
-                look=remind_at(tx.now, said.answer_by),
-                since=tx.now,
-                cause=said.cause,
-                scope=_SCOPES[type(scope)],
-                purposes=(named.purpose,) if named else tuple(several),
-                period=named.period if named else None,
-                terms=named.terms if named else None,
-                expected=partitions if to.each else 1,
-                reason=reason,
-                held=tuple(tx.held(to.name)) if recall else (),
-                objects=tx.count_objects(to.name) if recall else 0,
-            )
-        ]
+    return Task(
+        processor=to.name,
+        about=said.lapse_id,
+        due=answer_by,
+        look=remind_at(tx.now, answer_by),
+        since=tx.now,
+        cause=said.cause,
+        scope=_SCOPES[type(scope)],
+        purposes=(named.purpose,) if named else tuple(several),
+        period=named.period if named else None,
+        terms=named.terms if named else None,
+        expected=partitions if to.each else 1,
+        reason=reason,
+        held=tuple(tx.held(to.name)) if recall else (),
+        objects=tx.count_objects(to.name) if recall else 0,
     )
 
 
@@ -305,7 +332,7 @@ def _owe(tx: Tx, herald: Herald, topic: str, partition: int, key: bytes | None, 
     value = herald.encode(record)
     if topic == LIFECYCLE:
         tx.put_meta(REACHED, tx.seq.to_bytes(8, "big"))
-    tx.put_outbox(kind=type(record).__name__, topic=topic, partition=partition, key=key, value=value)
+    tx.put_outbox(kind=_kind(record), topic=topic, partition=partition, key=key, value=value)
 
 
 def _lapse_id(key: bytes, rest: bytes) -> LapseId:
@@ -314,6 +341,13 @@ def _lapse_id(key: bytes, rest: bytes) -> LapseId:
 
 def _owe_everywhere(tx: Transaction, herald: Herald, to: Recipient, record: Record) -> None:
     """Owe a processor one message on every partition of its topic."""
-    tx.put_outbox_on(
-        range(to.partitions), kind=type(record).__name__, topic=to.topic, value=herald.encode(record)
-    )
+    tx.put_outbox_rows(_everywhere(herald, to, record))
+
+
+def _everywhere(herald: Herald, to: Recipient, record: Record) -> list[Owed]:
+    value = herald.encode(record)
+    return [(_kind(record), to.topic, partition, None, value) for partition in range(to.partitions)]
+
+
+def _kind(record: Record) -> str:
+    return type(record).__name__

@@ -11,6 +11,8 @@ from vault.values import Judged, OutboxRow
 
 _IDS = "outbox"
 _CONTROL = "control"
+Owed = tuple[str, str, int, bytes | None, bytes]
+"""A message owed: kind of record, topic, partition, key, value."""
 
 
 class OutboxRows(Base):
@@ -18,16 +20,13 @@ class OutboxRows(Base):
 
     def put_outbox(self, *, kind: str, topic: str, partition: int, key: bytes | None, value: bytes) -> None:
         """Owe a message."""
-        self.alone()
-        (number,) = self.rows.draw(_IDS, 1)
-        self.rows.put(OUTBOX, [(number, kind, topic, partition, key, value, self.now)])
+        self.put_outbox_rows([(kind, topic, partition, key, value)])
 
-    def put_outbox_on(self, partitions: Sequence[int], *, kind: str, topic: str, value: bytes) -> None:
-        """Owe the same message on each of these partitions."""
+    def put_outbox_rows(self, owed: Sequence[Owed]) -> None:
+        """Owe messages, in this order."""
         self.alone()
-        numbers = self.rows.draw(_IDS, len(partitions))
-        rows = zip(numbers, partitions, strict=True)
-        self.rows.put(OUTBOX, [(n, kind, topic, partition, None, value, self.now) for n, partition in rows])
+        numbers = self.rows.draw(_IDS, len(owed))
+        self.rows.put(OUTBOX, [(n, *each, self.now) for n, each in zip(numbers, owed, strict=True)])
 
     def outbox(self, limit: int) -> list[OutboxRow]:
         """Return the oldest messages owed, in order."""

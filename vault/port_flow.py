@@ -166,6 +166,10 @@ class BucketTx(Protocol):
         """Return the processors to tell of a bucket's end."""
         ...
 
+    def told_of_buckets(self, ids: Iterable[BucketId]) -> dict[BucketId, tuple[str, ...]]:
+        """Return the processors to tell of each bucket's end."""
+        ...
+
     def told_of_subject(self, number: SubjectNumber) -> tuple[str, ...]:
         """Return the processors to tell of a person's endings."""
         ...

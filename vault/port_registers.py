@@ -1,6 +1,6 @@
 """The part of `Tx` that keeps registers: policies, processors, requests, holds, vendors' objects, residue."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from schemas.ids import DeliveryId, Micros, RequestId, SubjectRef
@@ -94,6 +94,14 @@ class RegistryTx(Protocol):
 
     def meta(self, key: str) -> bytes | None:
         """Return an odd value that has no table."""
+        ...
+
+    def metas_of(self, keys: Iterable[str]) -> dict[str, bytes]:
+        """Return the odd values of these names that are there."""
+        ...
+
+    def put_metas(self, values: Mapping[str, bytes | None]) -> None:
+        """Replace odd values; None forgets one."""
         ...
 
     def metas(self, prefix: str) -> dict[str, bytes]:

@@ -28,7 +28,7 @@ from streams.clockrules import Reading
 from streams.expanding import JOBS, pending
 from streams.expiring import TOO_MANY, confirm, read_clocks
 from streams.housekeeping import Purge
-from streams.leaves import fold, leaf, sweep, take_back, take_root
+from streams.leaves import fold, leaf, sweep, take_back, take_roots
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
 from streams.scan import ScannedBatch, scan_memory
@@ -673,7 +673,7 @@ async def test_a_leaf_taken_back_after_the_end_leaves_nothing_behind() -> None:
         (bucket,) = [row.id for row in tx.all_buckets(purpose="answer")]
     fold(world.vault, [bucket])
     with world.vault.transaction() as tx:
-        assert take_root(tx, bucket).records == 2
+        assert take_roots(tx, [bucket])[bucket].records == 2
         take_back(tx, bucket, leaf(world.entries()[0].record_id, 1))
     sweep(world.vault)
     with world.vault.transaction(write=False) as tx:

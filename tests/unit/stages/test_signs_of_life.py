@@ -14,7 +14,7 @@ from schemas.merkle import root
 from streams import agents, metrics
 from streams.announcing import Announcer
 from streams.housekeeping import Unread
-from streams.leaves import FOLDED, leaf, take_root
+from streams.leaves import FOLDED, leaf, take_roots
 from streams.memory import MemorySink
 from streams.ports import Outbound, Placed
 from streams.upkeep import FOLD_AFTER, FOLD_AHEAD, JOIN_AFTER
@@ -154,7 +154,7 @@ async def test_the_root_of_a_small_bucket_is_known_before_its_end() -> None:
             assert bool(tx.metas(FOLDED)) is known
     with world.vault.transaction() as tx:
         assert tx.count_leaves(row.id) == 1
-        named = take_root(tx, row.id)
+        named = take_roots(tx, [row.id])[row.id]
     assert named == (3, root(sorted(leaf(e.record_id, e.revision) for e in world.entries() if e.links)))
 
 
@@ -179,7 +179,7 @@ async def test_a_small_buckets_leaves_become_one_row_when_nothing_comes_any_more
     with world.vault.transaction(write=False) as tx:
         assert tx.count_leaves(bucket) == 1
     with world.vault.transaction() as tx:
-        named = take_root(tx, bucket)
+        named = take_roots(tx, [bucket])[bucket]
     found = {leaf(e.record_id, e.revision) for e in world.entries() if e.links}
     assert named == (5, root(sorted(found)))
 
