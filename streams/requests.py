@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
 from schemas.errors import Refused
 from schemas.ids import Micros, SubjectNumber
-from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted, Right
+from schemas.models import (
+    RequestClosed,
+    RequestDecided,
+    RequestOutcome,
+    RequestStepped,
+    RestrictionLifted,
+    Right,
+)
 from schemas.plan import Plans, PolicyPlan
 from schemas.times import DAY
 from streams.governing import OBJECTABLE
@@ -37,6 +44,12 @@ def answer_by(request: RequestState, policy: PolicyPlan) -> Micros:
 def waiting(tx: Tx) -> list[RequestState]:
     """Return the requests nobody has answered yet."""
     return [row for state in OPEN for row in tx.requests(state)]
+
+
+def closed_before(tx: Tx, before: Micros) -> list[RequestState]:
+    """Return the requests that came before this time and that nobody waits for any more."""
+    rows = (row for state in get_args(RequestOutcome) for row in tx.requests(state))
+    return [row for row in rows if row.received_at < before]
 
 
 def counted(rows: Iterable[RequestState], policy: PolicyPlan, now: Micros) -> dict[Right, tuple[int, int]]:

@@ -20,6 +20,7 @@ from streams.expanding import Expander
 from streams.housekeeping import Purge
 from streams.leaves import fold, sweep
 from streams.planbook import PlanBook
+from streams.requests import closed_before
 from streams.residue import period_of, settle
 from streams.scan import Scan
 from vault.port import Tx, Vault
@@ -29,6 +30,8 @@ SEEN_FOR = 4 * DAY
 """How long event ids are remembered: intake keeps three days, so a redelivery is always recognised."""
 COMMANDS_FOR = 45 * DAY
 """How long it is remembered which commands were carried out: those that count are younger."""
+REQUESTS_FOR = 365 * 86_400 * SECOND
+"""How long what became of a request is listed after it came; its proof stays on the log longer."""
 EPOCH_FOR = 7 * DAY
 """How long an epoch lasts: what a backup older than this holds of destroyed keys opens nothing."""
 EPOCH_FOR_COPIES = DAY
@@ -242,6 +245,8 @@ class Upkeep:
         with self.vault.transaction() as tx:
             tx.prune_seen(Micros(tx.now - SEEN_FOR))
             tx.prune_commands(Micros(tx.now - COMMANDS_FOR))
+            for row in closed_before(tx, Micros(tx.now - REQUESTS_FOR)):
+                tx.drop_request(row.request_id)
 
     async def _epoch(self) -> None:
         """Turn the key epoch when it is old; a manual clock says nothing about the age of backups."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +90,7 @@ def subject_export(
     if html is not None and portable:
         raise BadInput("usage", "what is taken along is for programs", "--html", "leave one of them out")
     files = [path for path in (out, html) if path is not None]
+    _writable(files)
     with main.installation(main.data_folder(data)) as here:
         document = access.export(
             here, who, portability=portable, reason=reason, request=request, proven=proven, timeout=timeout
@@ -103,6 +105,14 @@ def subject_export(
             access_shown.whole(document)
         if request is not None:
             requests.close(here, requests.named(request), document["right"], "answered", reason, timeout)
+
+
+def _writable(files: list[Path]) -> None:
+    """Refuse a place nothing can be written to before anything is opened for it."""
+    for path in files:
+        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            do = "name a file in a folder that is there and yours"
+            raise BadInput("bad_argument", "nothing can be written there", "--out, --html", do)
 
 
 def subject_restrict(

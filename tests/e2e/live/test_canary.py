@@ -92,6 +92,8 @@ def _commands(steady: System, person: Person) -> None:
     """Verbs that fail with somebody's data in their arguments, a hold, and an erasure."""
     for verb in (
         ("subject", "show", person.email),
+        ("subject", "export", person.email),
+        ("subject", "restrict", person.who, "--purpose", MARK, "--reason", "case"),
         ("consent", "grant", person.who, MARK),
         ("records", "show", "--event", MARK),
         ("processor", "suspend", MARK),
@@ -102,6 +104,10 @@ def _commands(steady: System, person: Person) -> None:
     hold = steady.do("hold", "place", person.who, "--purpose", "answer_request", "--reason", "case")[
         "hold_id"
     ]
+    body = {"type": "RightsRequested", "right": "access"}
+    asked = {"identifiers": [{"kind": "email", "value": person.email}], "via": "form", "body": body}
+    assert steady.collector("POST", "/s", asked).status == 202
+    assert person.message in steady.lapse("subject", "export", person.who).out
     steady.do("subject", "erase", person.who, "--reason", "asked", "--yes")
     assert person.email in steady.lapse("hold", "open", hold, "--reason", "case").out
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from schemas.ids import RequestId
+from schemas.ids import Micros, RequestId
 from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted, RightsRequested
 from streams.requests import answer_by, waiting
+from streams.upkeep import REQUESTS_FOR
 from tests.unit.stages.test_flow import opened
 from tests.unit.stages.test_govern_flow import ann, judged, sent, signal
 from tests.unit.stages.test_restoring import backup, catch_up, restore
@@ -162,6 +163,22 @@ async def test_a_request_waits_until_it_is_answered_or_refused(world: World) -> 
         )
         assert (await judged(world, world.command(closing)))[0] is None
         assert closed(world, body.request_id) == (outcome, ())
+
+
+async def test_what_became_of_a_request_is_forgotten_after_a_year_and_what_waits_never(world: World) -> None:
+    """The row goes; order and steps stay on the log as long as proof is kept."""
+    now = world.vault.clock.now()
+    rows = [
+        RequestState(request_id=RequestId(bytes([n]) * 16), right="access", state=state, received_at=now)
+        for n, state in enumerate(("received", "answered", "refused"))
+    ]
+    with world.vault.transaction() as tx:
+        for row in rows:
+            tx.put_request(row)
+    world.vault.clock.set_manual(Micros(now + REQUESTS_FOR + 1))
+    await world.tick()
+    with world.vault.transaction(write=False) as tx:
+        assert tx.requests() == rows[:1]
 
 
 def closed(world: World, request_id: RequestId) -> tuple[str, tuple[bytes, ...]]:
