@@ -135,7 +135,8 @@ def _living(
 ) -> tuple[SubjectNumber | None, tuple[LinkPlan, ...], str | None]:
     """Whose record it is and which of its links still live; what is restricted may be corrected, too."""
     stated = policy.sources[said.source].purposes
-    links = [link for link in said.links if link.purpose in stated]
+    by_purpose = {link.purpose: link for link in said.links if link.purpose in stated}
+    links = [by_purpose[number] for number in sorted(by_purpose)]  # compartments count them in this order
     buckets = [BucketId(policy.purposes[link.purpose].name, link.period, link.terms) for link in links]
     asked: dict[BucketId, list[tuple[bytes, bytes]]] = {}
     for bucket, link in zip(buckets, links, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -24,11 +25,15 @@ from schemas.models import (
 )
 from streams.leaves import leaf
 from streams.tagplan import Entry, LinkPlan
+from tests.support.postgres import databases
 from tests.unit.stages.test_flow import opened
-from tests.unit.stages.world import SECOND, World, changed
+from tests.unit.stages.world import SECOND, START, World, changed
+from tests.unit.vault.worlds import STORES
+from vault.epochs import MemoryEpochKeys
 from vault.handles import alias_hash, delivery_id
 from vault.sealing import header_of, open_record
 from vault.values import BucketId
+from vault.vaults import StoreVault
 
 
 @pytest.fixture
@@ -282,6 +287,21 @@ async def test_who_gets_nothing_of_the_new_revision_gives_up_the_old_one(world: 
         assert tx.task("mailer", lapse.lapse_id) is not None, "its answer is waited for"
 
 
+async def test_a_record_of_which_nothing_is_left_is_taken_from_everybody(world: World) -> None:
+    """Every field blank, links in any order and twice: it is sealed, empty, and whoever had it is told."""
+    form = await sent(world)
+    said = world.correction(form, name="Anne")
+    odd = changed(said, fields={}, links=[*reversed(said.links), *said.links])
+    world.publish(signing.sign(odd, world.operator), "intake.form")
+    await world.settle()
+    one, two = world.tagged_as(form)
+    assert (two.revision, two.compartments, two.links) == (2, [], one.links)
+    assert last(world, form) == (2, "routed", None)
+    assert {name: len(told(world, name)) for name in ("crm", "mailer")} == {"crm": 1, "mailer": 1}
+    assert values(world, "crm") == set()
+    assert not world.findings
+
+
 async def test_who_never_had_it_is_told_nothing(world: World) -> None:
     """Without consent to news the mailer has no copy, and hears of no correction."""
     form = await sent(world, consents={})
@@ -354,3 +374,23 @@ def test_a_plan_of_before_there_were_corrections_is_of_the_first_revision() -> N
     assert (entry.revision, entry.links, entry.subject) == (1, (LinkPlan(0, Period(3), Terms(1), 1),), 7)
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(entry), type=Entry)
     assert again == entry
+
+
+@pytest.mark.parametrize("kind", sorted(STORES))
+async def test_a_correction_is_the_same_on_every_store(kind: str, tmp_path: Path) -> None:
+    """Also where workers commit beside each other: what closes and what owes is done alone."""
+    vault = StoreVault(STORES[kind](tmp_path), MemoryEpochKeys(), mode="manual", start=START)
+    world = World(vault=vault)
+    await world.settle()
+    form = await sent(world)
+    world.command(ProcessorSuspended(processor="mailer", reason="a test", **world.head()))
+    await world.settle()
+    await corrected(world, form, name="Anne")
+    assert values(world, "crm") == {"ann@example.com", "Anne"}
+    assert [lapse.cause for lapse in told(world, "mailer")] == ["rectification"]
+    with vault.transaction(write=False) as tx:
+        assert tx.superseded([world.record_id(form)]) == {world.record_id(form): 2}
+    assert not world.findings
+    vault.close()
+    if databases.cache_info().currsize:
+        databases().wipe()
