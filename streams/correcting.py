@@ -18,7 +18,7 @@ from schemas.ids import Micros, RecordId, SubjectNumber
 from schemas.models import FieldsCorrected
 from schemas.plan import Plans, PolicyPlan, PurposePlan
 from streams.governing import stale
-from streams.intake import Arrived
+from streams.intake import Arrived, release_id
 from streams.routeplan import link_state
 from streams.tagging import PRECEDENCE
 from streams.tagplan import Entry, Fate, LinkPlan
@@ -33,11 +33,13 @@ Keys = Callable[[Tx, PolicyPlan | None], Mapping[str, bytes]]
 
 
 class Corrected(NamedTuple):
-    """What became of a correction; `digest` is to be remembered under `name` where it was taken."""
+    """What became of a correction; where it was taken, it is to be remembered under these names, the second
+    one where it was released from quarantine.
+    """
 
     entry: Entry
-    name: RecordId
-    digest: bytes | None = None
+    name: RecordId | None = None
+    released: RecordId | None = None
 
 
 def remembered(said: FieldsCorrected) -> RecordId:
@@ -68,14 +70,14 @@ class CorrectionJudge:
             entry = Entry(
                 record_id=each.record_id, fate="discarded", code=code, at=each.received, policy=version
             )
-            return Corrected(entry, each.record_id)
-        name = remembered(said)
-        if not each.released and seen.get(name) == each.digest:
-            return Corrected(_turned(said, each, "swallowed", None), name)
+            return Corrected(entry)
+        name, released = remembered(said), release_id(remembered(said))
+        if seen.get(name) == each.digest and (not each.released or released in seen):
+            return Corrected(_turned(said, each, "swallowed", None))
         code = _out_of_turn(tx, said, again=each.released or seen.get(name) == AGAIN)
         number, links, why = (None, (), None) if code else _living(tx, said, policy, plans)
         if number is None:
-            return Corrected(_turned(said, each, "discarded", code or why), name)
+            return Corrected(_turned(said, each, "discarded", code or why))
         rectify(tx, self.herald(plans), said.record_id, said.revision)
         entry = Entry(
             record_id=said.record_id,
@@ -86,7 +88,7 @@ class CorrectionJudge:
             links=links,
             revision=said.revision,
         )
-        return Corrected(entry, name, each.digest)
+        return Corrected(entry, name, released if each.released else None)
 
     def _unsigned(self, tx: Tx, said: FieldsCorrected, appended: Micros, plans: Plans) -> str | None:
         if not said.signature:

@@ -289,3 +289,8 @@ _pack = msgspec.msgpack.Encoder().encode
 
 def _sorted(pairs: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return pairs if len(pairs) < 2 else sorted(pairs)
+
+
+def release_id(record: RecordId) -> RecordId:
+    """Under what a release is remembered, so that a second one of the same input counts for nothing."""
+    return RecordId(sha256(b"lapse/v1/released" + record).digest()[:16])

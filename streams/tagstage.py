@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
-from schemas.ids import Micros, RecordId, SubjectNumber
+from schemas.ids import Micros, SubjectNumber
 from schemas.plan import Plans
 from streams import tagging
 from streams.alike import Alike
 from streams.correcting import CorrectionJudge, remembered
-from streams.intake import Arrived
+from streams.intake import Arrived, release_id
 from streams.leaves import add_leaves, take_back
 from streams.people import People
 from streams.tagpad import Pad
@@ -50,8 +49,9 @@ class TagJudge:
         """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
         hashes = {hash_ for each in arrived for hash_ in each.hashes}
         ids = {each.record_id for each in arrived if each.event is not None}
-        ids |= {_release_id(each.record_id) for each in arrived if each.released}
-        ids |= {remembered(each.correction) for each in arrived if each.correction is not None}
+        named = {remembered(each.correction) for each in arrived if each.correction is not None}
+        ids |= named | {release_id(each.record_id) for each in arrived if each.released}
+        ids |= {release_id(name) for name in named}
         pad = Pad(
             now=tx.now,
             people=People.read(tx, hashes, self.new_key, self.herald(plans)),
@@ -135,8 +135,10 @@ class TagJudge:
 
     def _correction(self, tx: Tx, each: Arrived, pad: Pad, plans: Plans) -> Entry:
         corrected = self.corrections.judge(tx, each, plans, pad.seen)
-        if corrected.digest is not None:
-            pad.seen[corrected.name] = pad.fresh[corrected.name] = corrected.digest
+        if corrected.name is not None:
+            pad.seen[corrected.name] = pad.fresh[corrected.name] = each.digest
+        if corrected.released is not None:
+            pad.seen[corrected.released] = pad.released[corrected.released] = each.digest
         return corrected.entry
 
     def _entry(self, each: Arrived, pad: Pad, plans: Plans, alike: Alike) -> Entry:
@@ -146,7 +148,7 @@ class TagJudge:
                 return found
         verdict, number = self._verdict(each, pad)
         if each.released and not isinstance(verdict, tagging.Quarantined):
-            again = _release_id(each.record_id)
+            again = release_id(each.record_id)
             if again in pad.seen:
                 return self._turned(each, "swallowed", None)
             pad.seen[again] = pad.released[again] = each.digest
@@ -257,11 +259,6 @@ class TagJudge:
         purpose = (each.policy or plans.latest).quarantine
         bound = tagging.bind(purpose, now)
         return BucketWanted(id=bound.bucket, due=bound.due)
-
-
-def _release_id(record: RecordId) -> RecordId:
-    """Under what a release is remembered, so that a second one of the same input counts for nothing."""
-    return RecordId(sha256(b"lapse/v1/released" + record).digest()[:16])
 
 
 def _quarantined(each: Arrived, verdict: tagging.Quarantined, bucket: BucketId, policy: int) -> Entry:

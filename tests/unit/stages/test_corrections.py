@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,11 +19,13 @@ from schemas.models import (
     HoldPlaced,
     ProcessorApproved,
     ProcessorSuspended,
+    Quarantined,
     RecordDecided,
     RecordRectified,
     RecordScope,
     RequestDecided,
 )
+from streams import quarantine, tagout
 from streams.leaves import leaf
 from streams.tagplan import Entry, LinkPlan
 from tests.support.postgres import databases
@@ -394,3 +397,30 @@ async def test_a_correction_is_the_same_on_every_store(kind: str, tmp_path: Path
     vault.close()
     if databases.cache_info().currsize:
         databases().wipe()
+
+
+async def test_a_correction_that_broke_tag_is_released_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is set aside under a name of its own, and after the repair becomes the revision that was meant."""
+    form = await sent(world)
+    kind = tagout._kind  # noqa: SLF001  # the one place that every new revision passes
+
+    def broken(*about: Any) -> Any:
+        if about[3] > 1:
+            raise ValueError("a bug")
+        return kind(*about)
+
+    monkeypatch.setattr(tagout, "_kind", broken)
+    await corrected(world, form, name="Anne")
+    (aside,) = [r for _, _, r in world.read("quarantine") if isinstance(r, Quarantined)]
+    assert (aside.code, aside.record_id != world.record_id(form)) == ("bug", True)
+    assert values(world, "mailer") == set(), "the old revision is closed already"
+    monkeypatch.undo()
+    for _ in range(2):
+        world.log.append(quarantine.release(world.vault, 2, aside))
+        await world.settle()
+    assert [record.revision for record in world.tagged_as(form)] == [1, 2]
+    assert values(world, "mailer") == {"ann@example.com", "Anne"}
+    with world.vault.transaction(write=False) as tx:
+        assert {row.tally for row in tx.all_buckets() if row.tally and row.id.purpose != "quarantine"} == {2}
