@@ -1,6 +1,4 @@
-"""What our HTML pages share: one style, and the pieces they are made of. Nothing is loaded, nothing runs, and
-it prints; everything shown is escaped.
-"""
+"""What our HTML pages share: one style and their pieces. Nothing is loaded or run; all shown is escaped."""
 
 from __future__ import annotations
 

@@ -213,8 +213,7 @@ class RecordTagged(Record, frozen=True, kw_only=True):
 
 
 class FieldsCorrected(Clear, frozen=True, kw_only=True):
-    """On `intake.form`: an operator's correction of a record (GDPR Art. 16), its fields as they are from now
-    on.
+    """On `intake.form`: an operator's correction of a record (GDPR Art. 16), its fields as they are from now.
 
     `fields` are all of them; policy, source, time and links are the record's. Signed as a command is.
     """
@@ -567,9 +566,7 @@ class RequestClosed(Command, frozen=True, kw_only=True):
 
 
 class RecordRectified(Command, frozen=True, kw_only=True):
-    """Applied by the system: only this revision of a record opens any more. A restored vault applies it
-    again.
-    """
+    """Applied by the system: only this revision opens any more; a restored vault applies it again."""
 
     record_id: RecordId
     revision: int

@@ -1,6 +1,6 @@
 """The flow on one page: five agents, in flow order. Each is thin I/O around pure functions.
 
-    intake.form, email-open, cookie    -> TAG     -> records.<horizon>
+    intake.form, email-open, cookie    -> TAG     -> records.<horizon>; decisions, quarantine
     records.<horizon>                  -> ROUTE   -> decisions, processor.<name>
     intake.signal, control, receipts   -> GOVERN  -> the vault, whose outbox says what follows
     the vault's clock                  -> EXPIRE  -> keys destroyed -> lifecycle, processor.<name>
@@ -99,9 +99,7 @@ class Tag(Owing[TagWork]):
 # ---- 2. route: sealed records in; decisions out, then what each processor may have, sealed for it ----------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route(Owing[RouteWork]):
-    """Decides again under today's policy; destroys nothing and counts nothing, but owes a word to whoever is
-    left with an old revision.
-    """
+    """Decides again under today's policy; destroys and counts nothing, but owes word of old revisions."""
 
     plans: PlanBook
     reader: RecordReader

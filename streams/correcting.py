@@ -1,5 +1,4 @@
-"""Corrections at the tag stage (GDPR Art. 16, model m8): an operator's signed fields become a record's next
-revision.
+"""Corrections at the tag stage (GDPR Art. 16, model m8): signed fields become a record's next revision.
 
 A correction comes on an intake topic, because it holds clear values. It counts only under an operator's
 signature, so neither a site's key nor a publisher's access to Kafka corrects anybody's record. Commit 1 links
@@ -49,9 +48,7 @@ def remembered(said: FieldsCorrected) -> RecordId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectionJudge:
-    """Judges corrections inside the transaction that plans them; `own_key` is the service's, which orders
-    none.
-    """
+    """Judges corrections in the transaction that plans them; `own_key`, the service's, orders none."""
 
     keys: Keys
     herald: Callable[[Plans], Herald]

@@ -186,8 +186,7 @@ def _tell(tx: Tx, items: Iterable[Routed]) -> None:
 
 
 def _end_old_copies(tx: Tx, items: Iterable[Routed], herald: Herald) -> bool:
-    """Tell whoever may have an older revision and gets nothing of this one to give it up; says whether
-    anybody had to be told.
+    """Tell whoever may have an old revision and gets nothing of this one; say whether anybody had to be told.
 
     It is decided here, in the commit that refuses the new revision: tag would look too early (model m8).
     Whoever gets the new one must not be told: at some recipients an erasure is for good.

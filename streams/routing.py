@@ -134,9 +134,7 @@ def _categories(record: RecordTagged, link: int) -> set[int]:
 
 
 def allows(policies: Policies, processor: ProcessorPlan, purpose: int, category: int) -> bool:
-    """Whether both policies grant the processor this category for this purpose (numbers of the
-    policy then).
-    """
+    """Whether both policies grant the processor this category for this purpose (numbers of the older)."""
     then, today = policies.then, policies.today
     if category not in processor.grants.get(purpose, frozenset()):
         return False

@@ -38,9 +38,7 @@ class Moment(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Whom an event is about as far as the vault knows: `state` None is nobody yet; `erased` closes what is
-    older.
-    """
+    """Whom an event is about, as far as known: `state` None is nobody yet; `erased` closes what is older."""
 
     state: SubjectState | None
     erased: bool = False
