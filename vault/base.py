@@ -101,8 +101,12 @@ class Base:
 
         It is at least the wall clock's microseconds, so a vault restored from a backup repeats none.
         """
-        (number,) = self.rows.draw(name, 1, self.tools.wall())
+        (number,) = self.draw_numbers(name, 1)
         return number
+
+    def draw_numbers(self, name: str, n: int) -> list[int]:
+        """Return n such numbers, ascending."""
+        return self.rows.draw(name, n, self.tools.wall())
 
     def meta(self, key: str) -> bytes | None:
         """Return an odd value that has no table."""

@@ -18,6 +18,8 @@ from vault.tables import ALIAS, ANCHOR, SUBJECT, SUPERSEDED, SUPPRESSION
 from vault.values import AliasRow, SubjectState
 
 _NUMBERS = "subject"
+_MOST_DRAWN = 512
+"""Numbers drawn at once by a transaction in which many people are new."""
 
 
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -50,6 +52,11 @@ class PeopleRows(Base):
         super().__init__(rows, tools, write=write, way=way)
         self._entries: dict[SubjectNumber, _Entry] = {}
         self._cipher: Cipher[modes.ECB] | None = None
+        self._links: list[tuple[bytes, SubjectNumber, Micros]] = []
+        """Identifiers linked in this transaction and not written yet: hash, person, since."""
+        self._numbers: list[int] = []
+        """Numbers drawn for people to come, the next one last; those that are left are nobody's."""
+        self._draws = 1
 
     def _entries_of(self, numbers: Iterable[SubjectNumber]) -> dict[SubjectNumber, _Entry]:
         wanted = list(dict.fromkeys(numbers))
@@ -82,7 +89,10 @@ class PeopleRows(Base):
 
     def new_subject(self) -> SubjectState:
         """Return a person with a number nobody ever had; stored once it is put."""
-        number = SubjectNumber(self.draw_number(_NUMBERS))
+        if not self._numbers:
+            self._numbers = self.draw_numbers(_NUMBERS, self._draws)[::-1]
+            self._draws = min(2 * self._draws, _MOST_DRAWN)
+        number = SubjectNumber(self._numbers.pop())
         self._entries[number] = _Entry(None, None, {})
         return SubjectState(number=number)
 
@@ -130,6 +140,7 @@ class PeopleRows(Base):
     # ---- identifiers ---------------------------------------------------------------------------------------
     def aliases(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[AliasRow, ...]]:
         """Return every row of each identifier, open and closed."""
+        self._write_links()
         wanted = [(h,) for h in dict.fromkeys(hashes)]
         found: dict[bytes, list[AliasRow]] = {}
         rows = self.rows.find(ALIAS, ("hash",), wanted)
@@ -145,7 +156,6 @@ class PeopleRows(Base):
         """Link identifiers to subjects; a link that exists keeps its `since`."""
         rows = list(rows)
         entries = self._entries_of(r.subject for r in rows if r.subject is not None)
-        new = []
         for row in rows:
             entry = None if row.subject is None else entries.get(row.subject)
             if row.subject is None or row.until is not None or entry is None:
@@ -153,11 +163,19 @@ class PeopleRows(Base):
             if row.hash not in entry.aliases:
                 entry.aliases[row.hash] = None
                 entry.dirty = True
-                new.append((row.hash, self._owner(row.hash, row.subject), row.since, None))
-        if new:
-            # Who found nobody behind an identifier and links it must not miss another who does the same now.
-            self.rows.claim(ALIAS.name.encode() + row[0] for row in new)
-            self.rows.put(ALIAS, new)
+                self._links.append((row.hash, row.subject, row.since))
+        if not self.write:
+            self._write_links()
+
+    def _write_links(self) -> None:
+        """Write the identifiers linked so far: together, because a chunk can have thousands."""
+        links, self._links = self._links, []
+        if not links:
+            return
+        # Who found nobody behind an identifier and links it must not miss another who does the same now.
+        self.rows.claim(ALIAS.name.encode() + name for name, _, _ in links)
+        owners = self._owners_of(links)
+        self.rows.put(ALIAS, [(h, o, since, None) for (h, _, since), o in zip(links, owners, strict=True)])
 
     def aliases_of(self, numbers: Iterable[SubjectNumber]) -> dict[SubjectNumber, tuple[bytes, ...]]:
         """Return the identifiers that lead to each subject, open or kept."""
@@ -166,8 +184,10 @@ class PeopleRows(Base):
     def close_aliases(self, number: SubjectNumber, until: Micros, *, keep: bool) -> None:
         """Close every link to a subject; without `keep` nothing leads there any more."""
         self.alone()
+        self._write_links()
         (entry,) = self._entries_of((number,)).values()
-        owned = [(name, self._owner(name, number)) for name in entry.aliases]
+        names = list(entry.aliases)
+        owned = list(zip(names, self._owners_of([(name, number, self.now) for name in names]), strict=True))
         rows = self.rows.find(ALIAS, ("hash", "owner"), owned)
         if keep:
             self.rows.put(ALIAS, [(h, o, s, until if u is None else max(u, until)) for h, o, s, u in rows])
@@ -187,9 +207,11 @@ class PeopleRows(Base):
             rows.append((name, since, max(before, until)))
         self.rows.put(SUPPRESSION, rows)
 
-    def _owner(self, name: bytes, number: int) -> bytes:
-        block = (number << 64) ^ int.from_bytes(name[:16], "big")
-        return self._blocks().encryptor().update(block.to_bytes(16, "big"))
+    def _owners_of(self, links: Iterable[tuple[bytes, SubjectNumber, Micros]]) -> list[bytes]:
+        """Encrypt whom identifiers lead to: one block each."""
+        blocks = [(number << 64) ^ int.from_bytes(name[:16], "big") for name, number, _ in links]
+        out = self._blocks().encryptor().update(b"".join([block.to_bytes(16, "big") for block in blocks]))
+        return [out[i : i + 16] for i in range(0, len(out), 16)]
 
     def _owners(self, rows: Iterable[tuple[bytes, bytes, int, int | None]]) -> list[SubjectNumber]:
         rows = list(rows)
@@ -230,7 +252,8 @@ class PeopleRows(Base):
 
     # ---- the commit ----------------------------------------------------------------------------------------
     def flush(self) -> None:
-        """Seal and write the changed subjects, in the order of their numbers."""
+        """Write the new links, then seal and write the changed subjects, in the order of their numbers."""
+        self._write_links()
         changed = [(n, e) for n, e in sorted(self._entries.items()) if e.dirty]
         if not changed:
             return super().flush()
