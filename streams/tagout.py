@@ -17,7 +17,7 @@ from streams.ports import Outbound
 from streams.quarantine import Aside, keepable, set_aside
 from streams.stage import Part
 from streams.tagplan import REVISION, Item, TagWork
-from vault.handles import handle_key, make_handles, slot_of
+from vault.handles import handle_key, make_handles, slot_named, slot_names
 from vault.keys import Draw
 from vault.moulds import RecordMould
 from vault.sealing import encode_fields
@@ -39,7 +39,7 @@ class TagOutput:
 
     def __init__(self, out: Out, *, slot_key: bytes, draw: Draw) -> None:
         self._out = out
-        self._slot_key = slot_key
+        self._slots = slot_names(slot_key)
         self._draw = draw
         self._kinds: dict[tuple[object, ...], _Kind] = {}
 
@@ -52,10 +52,9 @@ class TagOutput:
             for item in work.items
             if item.entry.fate == "quarantined" and item.keys and keepable(item.arrived.record.value)
         ]
-        entries = [entry for item in work.items if (entry := self._decided(item, work, plans)) is not None]
-        partly = [
-            self._entry(item, work, plans, "expired", "expired") for item in work.items if _partly(item)
-        ]
+        ending = [item for item in work.items if _ends(item)]
+        entries = [entry for item in ending if (entry := self._decided(item, work, plans)) is not None]
+        partly = [self._entry(item, work, plans, "expired", "expired") for item in ending if _partly(item)]
         batches = decision_batches([*entries, *partly])
         records += [self._out.to_partition(DECISIONS, part.partition, batch) for batch in batches]
         await self._out.send(records)
@@ -75,7 +74,7 @@ class TagOutput:
             assert subject is not None, "what is tagged is about somebody"
             slot = slots.get(subject)
             if slot is None:
-                slot = slots[subject] = slot_of(self._slot_key, subject)
+                slot = slots[subject] = slot_named(self._slots, subject)
             name = (id(entry.links), len(keys), entry.revision, arrived.schema_id, arrived.source, *given)
             kind = near.get(name) if len(keys) == len(entry.links) else None
             if kind is None:
@@ -150,6 +149,11 @@ def _source(item: Item) -> str:
     if item.arrived.event is not None:
         return tagging.source_of(item.arrived.event)
     return item.arrived.source if item.entry.revision > REVISION else item.arrived.topic
+
+
+def _ends(item: Item) -> bool:
+    """Whether something of it ends at this stage, as nothing does of most."""
+    return item.entry.fate != "tagged" or len(item.keys) != len(item.entry.links)
 
 
 def _partly(item: Item) -> bool:

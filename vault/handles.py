@@ -68,7 +68,17 @@ def alias_names(alias_key: bytes, kind: str) -> Keyed:
 
 def slot_of(slot_key: bytes, number: SubjectNumber) -> Slot:
     """Return a person's virtual partition."""
-    return Slot(keyed(slot_key, b"lapse/v1/slot").digest(number.to_bytes(8, "big"))[0] % SLOTS)
+    return slot_named(slot_names(slot_key), number)
+
+
+def slot_names(slot_key: bytes) -> Keyed:
+    """Return what names slots, for `slot_named`."""
+    return keyed(slot_key, b"lapse/v1/slot")
+
+
+def slot_named(names: Keyed, number: SubjectNumber) -> Slot:
+    """Return a person's virtual partition, for many people."""
+    return Slot(names.digest(number.to_bytes(8, "big"))[0] % SLOTS)
 
 
 def partition_of(slot: Slot, partitions: int) -> int:

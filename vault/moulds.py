@@ -176,9 +176,10 @@ class RecordMould:
             at += NONCE_BYTES
             k = keys[first]
             key = sha256(k.outer + sha256(k.inner + info + place).digest()).digest()
-            sealed.append(
-                commitment(key, nonce) + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + links)
-            )
+            # The commitment, written out: a call for each compartment costs a tenth of sealing it.
+            mac = sha256(key.translate(INNER) + _INNER_COMMIT + nonce).digest()
+            mac = sha256(key.translate(OUTER) + OUTER_REST + mac).digest()[:COMMIT_BYTES]
+            sealed.append(mac + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + links))
             for link in others:
                 sealed.append(wrap(keys[link].kek, key))
         return sealed

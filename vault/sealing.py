@@ -102,10 +102,17 @@ def size_class(length: int) -> int:
     return -(-length // step) * step
 
 
+_SIZED = 4096
+_SIZES = tuple(map(size_class, range(_SIZED)))
+"""The usual lengths' classes by themselves."""
+_packed = msgspec.msgpack.Encoder().encode
+
+
 def encode_fields(values: Sequence[Clear]) -> bytes:
     """Encode a record's compartment: a msgpack array in the plan's field order, nil where absent; padded."""
-    clear = _PADDED + msgspec.msgpack.encode(values) + b"\x80"
-    return clear.ljust(size_class(len(clear)), b"\0")
+    clear = _PADDED + _packed(values) + b"\x80"
+    length = len(clear)
+    return clear.ljust(_SIZES[length] if length < _SIZED else size_class(length), b"\0")
 
 
 def decode_fields(clear: bytes) -> list[str | int | dict[str, str] | None]:
