@@ -108,7 +108,8 @@ def part(
     """Return what changes: the shelf now, its curve, and the last calls, the newest first."""
     most = max([len(objects), *(mark.objects for mark in marks)])
     shown = "".join(map(_card, objects[:MOST]))
-    shelf = f'<div class="shelf">{shown}</div>' if objects else '<p class="empty">The shelf is empty.</p>'
+    empty = "The shelf is empty." if most else "Nothing was ever kept here."
+    shelf = f'<div class="shelf">{shown}</div>' if objects else f'<p class="empty">{empty}</p>'
     more = f'<p class="faint">and {len(objects) - MOST} more</p>' if len(objects) > MOST else ""
     rows = "".join(_row(call, now) for call in calls)
     table = f"<h3>Last calls</h3><table>{rows}</table>" if rows else ""
@@ -122,11 +123,20 @@ def _text(value: object) -> str:
     return f"<bdi>{escape(text)}</bdi>" if text else '<span class="faint">blank</span>'
 
 
+def _words(value: object) -> str:
+    """What stands beside the fields, without brackets: lists and objects with commas and blanks between."""
+    if isinstance(value, Mapping):
+        return " ".join(_words(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return ", ".join(_words(each) for each in value)
+    return _text(value)
+
+
 def _card(held: Mapping[str, Any]) -> str:
     fields = held.get("fields") or {}
     rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in fields.items())
     said = ((k, v) for k, v in held.items() if k not in ("id", "fields") and v not in ([], {}))
-    more = [f"{_text(name)} {_text(value)}" for name, value in said]
+    more = [f"{_text(name)} {_words(value)}" for name, value in said]
     chips = f'<p class="chips">{" · ".join(more)}</p>' if more else ""
     return f"<article><h2>{_text(held.get('id', ''))}</h2><dl>{rows}</dl>{chips}</article>"
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.processors.recalling import LIMITS
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 COUNT, MEGABYTES = 100_000, 200.0
 
 

@@ -48,6 +48,15 @@ def test_the_shelf_is_counted_and_its_curve_drawn() -> None:
     assert "0 <span>on the shelf now, 65 at most" in empty and "The shelf is empty." in empty
 
 
+def test_what_stands_beside_the_fields_is_said_in_words() -> None:
+    """Purposes and their ends, not brackets; and who keeps nothing has no empty shelf."""
+    purposes = [{"purpose": "news", "use_until": "2030"}, {"purpose": "offers", "use_until": "2031"}]
+    text = part([{"id": "1", "fields": {"email": "a"}, "purposes": purposes}], [], [], 0.0)
+    words = ("news", "2030", "offers", "2031")
+    assert "{} {}, {} {}".format(*(f"<bdi>{word}</bdi>" for word in words)) in text
+    assert "Nothing was ever kept here." in part([], [Mark(0.0, 0)], [], 1.0)
+
+
 def test_a_field_that_was_blanked_is_seen_to_be() -> None:
     """An object that was only overwritten still stands there."""
     assert "blank" in part([{"id": "003", "fields": {"LastName": ""}}], [], [], 0.0)

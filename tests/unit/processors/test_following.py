@@ -23,6 +23,7 @@ from tests.unit.processors.kit import (
     Vendor,
     Wall,
     delivery,
+    id16,
     lapse,
     ledger,
     new_vault,
@@ -135,6 +136,47 @@ def test_an_erasure_that_ends_is_told() -> None:
     assert case.pass_(10) == 1
     assert (case.told, case.awaited()) == (["accepted_async", "completed"], 0)
     assert case.pass_(1000) == 0
+
+
+def test_an_end_that_is_claimed_is_looked_at() -> None:
+    """While the object can still be read there it has not ended, whatever the recipient says."""
+    case = Case()
+    case.vendor.readable = True
+    case.vendor.ends["job-0"] = Done(outcome="completed")
+    case.vendor.objects[id16("p0").hex()] = {"email": "p0"}
+    for _ in range(4):
+        case.pass_(10)
+    assert (case.told, case.awaited()) == (["accepted_async"], 1)
+    case.vendor.objects.clear()
+    case.pass_(100)
+    assert (case.told, case.awaited()) == (["accepted_async", "completed"], 0)
+
+
+def test_what_was_written_again_meanwhile_is_no_remainder() -> None:
+    """Then only the recipient can know, and its word has to do."""
+    case = Case()
+    case.vendor.readable = True
+    anew = delivery("again", subject="p0", parts=[({"email": "p0"}, ["q"])], decided=2000)
+    with case.vault.transaction() as tx:
+        refs = ledger(case.vendor, Keys(), TIMING).register(tx, sealed(anew), case.wall())
+    asyncio.run(case.connector.attempt(refs))
+    assert case.vendor.objects
+    case.vendor.ends["job-0"] = Done(outcome="completed")
+    case.pass_(10)
+    assert (case.told, case.awaited()) == (["accepted_async", "completed"], 0)
+
+
+def test_whoever_says_that_it_is_time_is_asked_at_once() -> None:
+    """A recipient's own event brings the look forward; one nobody awaits changes nothing."""
+    case = Case()
+    case.pass_(3)
+    case.vendor.ends["job-0"] = Done(outcome="completed")
+    assert case.pass_(0) == 0
+    with case.vault.transaction() as tx:
+        for request in ("job-0", "job-of-somebody-else"):
+            Awaiting(NAME).hurry(tx, request, case.wall())
+    assert case.pass_(0) == 1
+    assert (case.told, case.awaited()) == (["accepted_async", "completed"], 0)
 
 
 def test_a_restart_forgets_nothing() -> None:
