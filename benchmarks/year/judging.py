@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from benchmarks.year.looks import Look
 
 RSS_MIB_A_YEAR = 40.0
-"""What a role may grow in memory over the second half, extrapolated to a year of these days."""
+"""What a role may grow in memory over the last third, extrapolated to a year of these days. Earlier it still
+grows into its work: a scan has full batches only once the log has as many messages as a batch takes.
+"""
 FILES_MORE = 10
 """Open files and threads a role may have more at the end than at its most in the first half."""
 PER_PERSON = 4.0
@@ -47,12 +49,8 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / square if square else 0.0
 
 
-def _second_half(looks: Sequence[Look]) -> Sequence[Look]:
-    return looks[len(looks) // 2 :]
-
-
 def _memory(looks: Sequence[Look]) -> Iterator[str]:
-    late = _second_half(looks)
+    late = looks[2 * len(looks) // 3 :]
     for role in late[-1].rss:
         points = [(each.day, each.rss[role]) for each in late if role in each.rss]
         growth = slope(points) * 365
