@@ -57,14 +57,6 @@ async def _policy(edge: Edge, _request: Request, _rest: str) -> Response:
     return json_response(200, summary(edge.plan()), _PUBLIC)
 
 
-async def _beacons(edge: Edge, request: Request, _rest: str) -> Response:
-    return await intake.take_beacons(edge, request)
-
-
-async def _signal(edge: Edge, request: Request, _rest: str) -> Response:
-    return await intake.take_signal(edge, request)
-
-
 async def _ask(_edge: Edge, _request: Request, _token: str) -> Response:
     """The page behind the link in a mail changes nothing: scanners fetch it too."""
     headers = ((b"cache-control", b"no-store"), (b"referrer-policy", b"no-referrer"))
@@ -72,9 +64,9 @@ async def _ask(_edge: Edge, _request: Request, _token: str) -> Response:
 
 
 _EXACT: dict[str, dict[str, Handler]] = {
-    "/e": {"POST": _beacons},
-    "/s": {"POST": _signal},
-    "/c": {"POST": _signal, "PUT": _signal},
+    "/e": {"POST": intake.take_beacons},
+    "/s": {"POST": intake.take_signal},
+    "/c": {"POST": intake.take_signal, "PUT": intake.take_signal},
     "/policy": {"GET": _policy},
     "/openapi.json": {"GET": _openapi},
     "/healthz": {"GET": _health},
@@ -125,7 +117,12 @@ class CollectorApp:
         request: Request | None = None
         try:
             request = self._request(scope, receive)
-            response = await self._route(request)
+            methods, rest = _methods(request.path)
+            handler = methods.get(request.method)
+            if handler is None:
+                response = self._otherwise(request, methods)
+            else:
+                response = await handler(self.edge, request, rest)
         except Problem as problem:
             metrics.REFUSED.labels(problem.code).inc()
             response = problem.response()
@@ -150,11 +147,8 @@ class CollectorApp:
             receive=receive,
         )
 
-    async def _route(self, request: Request) -> Response:
-        methods, rest = _methods(request.path)
-        handler = methods.get(request.method)
-        if handler is not None:
-            return await handler(self.edge, request, rest)
+    def _otherwise(self, request: Request, methods: dict[str, Handler]) -> Response:
+        """Answer a preflight, or refuse a method with Problem 405."""
         allowed = ", ".join(("OPTIONS", *methods)).encode()
         if request.method == "OPTIONS" and request.path.startswith(_FROM_BROWSERS):
             site = self.edge.credentials.site_of_key(request)

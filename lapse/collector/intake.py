@@ -72,7 +72,7 @@ async def take_form(edge: Edge, request: Request, name: str) -> Response:
     limits = edge.settings.limits
     body = await read_body(request, limits, edge.deadlines, ("json", "urlencoded", "multipart"))
     if body.media == "json":
-        submission = forms.from_json(read_json(body.data), limits.fields)
+        submission = forms.from_bytes(body.data, limits.fields)
     else:
         submission = forms.from_pairs(read_pairs(body, limits), source)
     event = forms.submitted(submission, name, source, arrival, edge.random)
@@ -104,7 +104,7 @@ def _page(request: Request, body: Body, source: SourcePlan, arrival: Arrival) ->
 
 
 # ---- browser events ----------------------------------------------------------------------------------------
-async def take_beacons(edge: Edge, request: Request) -> Response:
+async def take_beacons(edge: Edge, request: Request, _rest: str) -> Response:
     """POST /e: 204, or 202 with the ids where `?ids=1` asks for them."""
     arrival = edge.arrival(request)
     source = arrival.plan.sources.get("cookie")
@@ -113,7 +113,7 @@ async def take_beacons(edge: Edge, request: Request) -> Response:
     _limit(edge.beacon_rates, (arrival.site, "e"), arrival)
     limits = edge.settings.limits
     body = await read_body(request, limits, edge.deadlines, ("json", "text"))
-    events = beacons.observed(read_json(body.data), source, arrival, limits, edge.random)
+    events = beacons.observed(body.data, source, arrival, limits, edge.random)
     if _dry(request):
         foreseen = [_foreseen(event, source, arrival) for event in events]
         return json_response(200, {"dry_run": True, "events": foreseen})
@@ -125,7 +125,7 @@ async def take_beacons(edge: Edge, request: Request) -> Response:
 
 
 # ---- signals -----------------------------------------------------------------------------------------------
-async def take_signal(edge: Edge, request: Request) -> Response:
+async def take_signal(edge: Edge, request: Request, _rest: str) -> Response:
     """POST /s and POST or PUT /c: consent stated outside a form, or a right asked for; 202 with the event id,
     and with the request's, by which it is found again.
     """
