@@ -55,34 +55,28 @@ def _optional(value: str | None) -> bytes:
     return b"\0" if value is None else _SOME + _text(value)
 
 
-def _texts(values: Mapping[str, str]) -> bytes:
-    if not values:
-        return b"\0"
-    parts = [NUMBERS[len(values)]]
+def _texts(values: Mapping[str, str]) -> list[bytes]:
+    parts = [NUMBERS[len(values)]] if values else []
     for name, value in values.items():
         parts += word(name), _text(value)
     parts.append(b"\0")
-    return b"".join(parts)
+    return parts
 
 
-def _consents(values: Sequence[ConsentStatement]) -> bytes:
-    if not values:
-        return b"\0"
-    parts = [NUMBERS[len(values)]]
+def _consents(values: Sequence[ConsentStatement]) -> list[bytes]:
+    parts = [NUMBERS[len(values)]] if values else []
     for each in values:
         parts += word(each.purpose), _BOOLEANS[each.granted], _optional(each.notice)
     parts.append(b"\0")
-    return b"".join(parts)
+    return parts
 
 
-def _identifiers(values: Sequence[Identifier]) -> bytes:
-    if not values:
-        return b"\0"
-    parts = [NUMBERS[len(values)]]
+def _identifiers(values: Sequence[Identifier]) -> list[bytes]:
+    parts = [NUMBERS[len(values)]] if values else []
     for each in values:
         parts += _KINDS[each.kind], _text(each.value)
     parts.append(b"\0")
-    return b"".join(parts)
+    return parts
 
 
 def _words(values: Sequence[str]) -> bytes:
@@ -96,9 +90,9 @@ def _form(head: bytes, event: FormSubmitted) -> Sequence[bytes]:
         number(event.collected_at),
         word(event.site),
         word(event.form),
-        _identifiers(event.identifiers),
-        _texts(event.fields),
-        _consents(event.consents),
+        *_identifiers(event.identifiers),
+        *_texts(event.fields),
+        *_consents(event.consents),
         _optional(event.notice),
         _words(event.signals),
         _BOOLEANS[event.backfill],
@@ -130,8 +124,8 @@ def _cookie(head: bytes, event: CookieObserved) -> Sequence[bytes]:
         _optional(event.referrer),
         _optional(event.ip),
         _optional(event.user_agent),
-        _texts(event.properties),
-        _consents(event.consents),
+        *_texts(event.properties),
+        *_consents(event.consents),
         _optional(event.notice),
         _words(event.signals),
     )

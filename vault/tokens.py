@@ -159,8 +159,8 @@ def read(token: str, keys: PixelKeys, sites: Iterable[str]) -> PixelToken | None
 
 def open_id(keys: PixelKeys, message_id: bytes, second: int, k: int) -> EventId:
     """Event id of the k-th open (0..15) of a message within one Unix second of the real clock."""
-    material = b"lapse/v1/open|" + message_id + second.to_bytes(8, "big") + bytes((k,))
-    return EventId(hmac.digest(keys.id_key, material, sha256)[:16])
+    material = message_id + second.to_bytes(8, "big") + bytes((k,))
+    return EventId(keyed(keys.id_key, b"lapse/v1/open|").digest(material)[:16])
 
 
 def unsubscribe_id(keys: PixelKeys, message_id: bytes, second: int) -> EventId:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, inet_pton
-from typing import NamedTuple
 
-from lapse.collector.http import Headers, Problem, Request
+from lapse.collector.http import Address, Headers, Problem, Request
 from lapse.collector.settings import Network
 from schemas.plan import PolicyPlan
 
@@ -35,8 +34,8 @@ class Credentials:
 
     def __init__(self, sites: Iterable[SiteCredential]) -> None:
         known = list(sites)
+        self._keys = {each.key: each.site for each in known}
         # Looked up by digest: how long a look-up takes then says nothing about a secret.
-        self._keys = {_digest(each.key): each.site for each in known}
         self._tokens = {_digest(each.token): each.site for each in known}
         self.sites = tuple(sorted({each.site for each in known}))
 
@@ -52,7 +51,7 @@ class Credentials:
     def site_of_key(self, request: Request) -> str | None:
         """The site whose public key stands in the header or the address (`?k=`), if there is one."""
         key = request.headers.get("x-lapse-site-key") or request.query.get("k", "")
-        return self._keys.get(_digest(key))
+        return self._keys.get(key)
 
     @staticmethod
     def _known(site: str | None) -> str:
@@ -61,14 +60,6 @@ class Credentials:
                 401, "unauthorized", "the credential is missing or not a site's", headers=_CHALLENGE
             )
         return site
-
-
-class Address(NamedTuple):
-    """An address as its version (4 or 6), number and one canonical text."""
-
-    version: int
-    number: int
-    text: str
 
 
 def parse_address(text: str) -> Address | None:
@@ -99,7 +90,7 @@ def ranges(networks: Iterable[Network]) -> Ranges:
     return tuple((each.version, int(each.network_address), int(each.broadcast_address)) for each in networks)
 
 
-def client_address(peer: str | None, forwarded: str | None, trusted: Ranges) -> str | None:
+def client_address(peer: str | None, forwarded: str | None, trusted: Ranges) -> Address | None:
     """The nearest address that is no trusted proxy's, read from the right of `X-Forwarded-For`."""
     address = parse_address(peer or "")
     if address is None:
@@ -113,15 +104,14 @@ def client_address(peer: str | None, forwarded: str | None, trusted: Ranges) -> 
             if before is None:
                 break
             address = before
-    return address.text
+    return address
 
 
-def prefix_of(address: str | None) -> tuple[int, int] | None:
+def prefix_of(address: Address | None) -> tuple[int, int] | None:
     """What one subscriber usually has: a /24 of IPv4, a /56 of IPv6; None without an address."""
-    parsed = parse_address(address or "")
-    if parsed is None:
+    if address is None:
         return None
-    version, number, _ = parsed
+    version, number, _ = address
     return version, number >> (32 - _V4_PREFIX if version == 4 else 128 - _V6_PREFIX)
 
 

@@ -9,6 +9,7 @@ from lapse.collector import intake, metrics
 from lapse.collector.access import cors, preflight
 from lapse.collector.edge import Edge
 from lapse.collector.http import (
+    EXCHANGE,
     Headers,
     Problem,
     Receive,
@@ -111,7 +112,7 @@ class CollectorApp:
             await self.pixels(scope, send)
             return
         response = await self._answer(scope, receive)
-        await response.send(send)
+        await response.send(send, scope.get(EXCHANGE))
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         request: Request | None = None
@@ -145,6 +146,7 @@ class CollectorApp:
             headers=headers,
             address=self.edge.address(peer[0] if peer else None, headers.get("x-forwarded-for")),
             receive=receive,
+            exchange=scope.get(EXCHANGE),
         )
 
     def _otherwise(self, request: Request, methods: dict[str, Handler]) -> Response:

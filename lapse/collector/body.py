@@ -9,7 +9,6 @@ import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from lapse.collector.deadlines import Deadlines
 from lapse.collector.http import Problem, Request
 from lapse.collector.settings import Limits
 from schemas.models import Clear
@@ -64,9 +63,7 @@ def media_of(request: Request, allowed: tuple[Media, ...]) -> tuple[Media, bytes
     return media, boundary
 
 
-async def read_body(
-    request: Request, limits: Limits, deadlines: Deadlines, allowed: tuple[Media, ...]
-) -> Body:
+async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]) -> Body:
     """Read at most the limit; raises Problem 408, 411, 413, 415 or 400."""
     length = request.headers.get("content-length")
     if length is None and "transfer-encoding" not in request.headers:
@@ -74,24 +71,27 @@ async def read_body(
     if length is not None and length.isascii() and length.isdigit() and int(length) > limits.body_bytes:
         raise _too_large(limits)
     media, boundary = media_of(request, allowed)
+    # Most bodies came with their headers: then nothing has to be waited for, and no timer set.
+    data = request.exchange.whole() if request.exchange is not None else None
     try:
-        data = await _collect(request, limits, deadlines)
+        if data is None:
+            data = await _collect(request, limits)
     except TimeoutError:
         raise Problem(408, "timeout", "the body did not come in time", headers=_CLOSE) from None
     except _Gone:
         raise Problem(400, "malformed", "the body ended too early", headers=_CLOSE) from None
+    if len(data) > limits.body_bytes:
+        raise _too_large(limits)
     return Body(media=media, data=data, boundary=boundary)
 
 
-async def _collect(request: Request, limits: Limits, deadlines: Deadlines) -> bytes:
+async def _collect(request: Request, limits: Limits) -> bytes:
     chunks, size, more = [], 0, True
-    task = asyncio.current_task()
-    assert task is not None
-    now = task.get_loop().time
-    end = now() + limits.body_seconds
-    try:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + limits.body_seconds
+    async with asyncio.timeout_at(end) as deadline:
         while more:
-            deadlines.set(task, min(end, now() + limits.body_idle_seconds))
+            deadline.reschedule(min(end, loop.time() + limits.body_idle_seconds))
             message = await request.receive()
             if message["type"] != "http.request":
                 raise _Gone
@@ -101,13 +101,7 @@ async def _collect(request: Request, limits: Limits, deadlines: Deadlines) -> by
                 raise _too_large(limits)
             chunks.append(chunk)
             more = message.get("more_body", False)
-    except asyncio.CancelledError:
-        if deadlines.take_back(task):
-            raise TimeoutError from None
-        raise
-    finally:
-        deadlines.take_back(task)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks)
 
 
 def _too_large(limits: Limits) -> Problem:

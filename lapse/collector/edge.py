@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from lapse.collector.access import Credentials, Ranges, SiteCredential, client_address, ranges
 from lapse.collector.arrival import Arrival, browser_signals
-from lapse.collector.deadlines import Deadlines
 from lapse.collector.delivery import Delivery
-from lapse.collector.http import Problem, Request
+from lapse.collector.http import Address, Problem, Request
 from lapse.collector.opens import Sources
 from lapse.collector.rates import Rates
 from lapse.collector.settings import CollectorSettings
@@ -59,7 +58,6 @@ class Edge:
     """Set when the process is asked to stop: readiness fails first."""
     form_rates: Rates = field(init=False)
     beacon_rates: Rates = field(init=False)
-    deadlines: Deadlines = field(init=False, default_factory=Deadlines)
     _proxies: Ranges = field(init=False, repr=False)
     _known: _InForce | None = field(init=False, repr=False, default=None)
 
@@ -103,7 +101,7 @@ class Edge:
             until=min((turn for turn in turns if turn > at), default=math.inf),
         )
 
-    def address(self, peer: str | None, forwarded: str | None) -> str | None:
+    def address(self, peer: str | None, forwarded: str | None) -> Address | None:
         """Where a request comes from, as far as trusted proxies say."""
         return client_address(peer, forwarded, self._proxies)
 
@@ -120,7 +118,7 @@ class Edge:
             server=server,
             at=at,
             plan=known.plan,
-            address=request.address,
+            address=request.address.text if request.address else None,
             user_agent=request.headers.get("user-agent"),
             signals=browser_signals(request.headers),
             idempotency_key=key,

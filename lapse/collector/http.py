@@ -4,8 +4,8 @@ No text here ever quotes a request: a code, a sentence of ours and a JSON pointe
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -34,6 +34,14 @@ _ONCE = frozenset(
 )
 """Headers that mean nothing when they come twice."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+class Address(NamedTuple):
+    """An address as its version (4 or 6), number and one canonical text."""
+
+    version: int
+    number: int
+    text: str
 
 
 class Problem(LapseError):
@@ -76,11 +84,13 @@ class Response(Clear, frozen=True, kw_only=True):
     media_type: bytes | None = None
     headers: Headers = ()
 
-    async def send(self, send: Send) -> None:
-        """Write it."""
-        headers = [(b"content-length", str(len(self.body)).encode()), *self.headers]
+    async def send(self, send: Send, exchange: "Exchange | None" = None) -> None:
+        """Write it, in one piece where the server can."""
+        headers = [(b"content-length", b"%d" % len(self.body)), *self.headers]
         if self.media_type:
             headers.append((b"content-type", self.media_type))
+        if exchange is not None and exchange.answer(self.status, headers, self.body):
+            return
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -92,6 +102,19 @@ def json_response(status: int, document: object, headers: Headers = ()) -> Respo
     )
 
 
+class Exchange(Protocol):
+    """What our own server offers beyond ASGI, as `EXCHANGE` in the scope; each says where it cannot."""
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here."""
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole answer at once; false where it has to be sent the long way."""
+
+
+EXCHANGE = "lapse.exchange"
+
+
 class Request(Clear, frozen=True, kw_only=True):
     """What came in but for its body; header names are lower case."""
 
@@ -99,9 +122,10 @@ class Request(Clear, frozen=True, kw_only=True):
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    address: str | None
+    address: Address | None
     """The peer's address, or the one a trusted proxy vouches for."""
     receive: Receive
+    exchange: Exchange | None = None
 
 
 def read_headers(raw: Collection[tuple[bytes, bytes]]) -> dict[str, str]:

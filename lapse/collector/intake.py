@@ -19,11 +19,11 @@ _TRUE = {"1", "true"}
 _ONE_CLICK = ("List-Unsubscribe", "One-Click")
 
 
-def _limit(rates: Rates, key: tuple[str, str], arrival: Arrival) -> None:
+def _limit(rates: Rates, key: tuple[str, str], request: Request, arrival: Arrival) -> None:
     """Raise Problem 429 for a browser over the rate; servers speak for many people from one address."""
     if arrival.server:
         return
-    wait = rates.take((*key, prefix_of(arrival.address)), arrival.at / 1_000_000)
+    wait = rates.take((*key, prefix_of(request.address)), arrival.at / 1_000_000)
     if wait:
         retry = ((b"retry-after", str(max(1, ceil(wait))).encode()),)
         raise Problem(429, "rate_limited", "too many requests from this network", headers=retry)
@@ -68,9 +68,9 @@ async def take_form(edge: Edge, request: Request, name: str) -> Response:
     """POST /f/{form}: 202 with the event id, or 303 to the form's page after a plain HTML post."""
     arrival = edge.arrival(request)
     source = _form(name, arrival)
-    _limit(edge.form_rates, (arrival.site, name), arrival)
+    _limit(edge.form_rates, (arrival.site, name), request, arrival)
     limits = edge.settings.limits
-    body = await read_body(request, limits, edge.deadlines, ("json", "urlencoded", "multipart"))
+    body = await read_body(request, limits, ("json", "urlencoded", "multipart"))
     if body.media == "json":
         submission = forms.from_bytes(body.data, limits.fields)
     else:
@@ -110,9 +110,9 @@ async def take_beacons(edge: Edge, request: Request, _rest: str) -> Response:
     source = arrival.plan.sources.get("cookie")
     if source is None:
         raise Problem(404, "unknown_source", "the policy takes no browser events")
-    _limit(edge.beacon_rates, (arrival.site, "e"), arrival)
+    _limit(edge.beacon_rates, (arrival.site, "e"), request, arrival)
     limits = edge.settings.limits
-    body = await read_body(request, limits, edge.deadlines, ("json", "text"))
+    body = await read_body(request, limits, ("json", "text"))
     events = beacons.observed(body.data, source, arrival, limits, edge.random)
     if _dry(request):
         foreseen = [_foreseen(event, source, arrival) for event in events]
@@ -130,9 +130,9 @@ async def take_signal(edge: Edge, request: Request, _rest: str) -> Response:
     and with the request's, by which it is found again.
     """
     arrival = edge.arrival(request)
-    _limit(edge.form_rates, (arrival.site, "s"), arrival)
+    _limit(edge.form_rates, (arrival.site, "s"), request, arrival)
     limits = edge.settings.limits
-    body = await read_body(request, limits, edge.deadlines, ("json", "text"))
+    body = await read_body(request, limits, ("json", "text"))
     event = signals.stated(read_json(body.data), arrival, limits, edge.random)
     stored = await edge.delivery.store([to_send(event)])
     asked = {"request_id": event.body.request_id.hex()} if isinstance(event.body, RightsRequested) else {}
@@ -148,7 +148,7 @@ async def unsubscribe(edge: Edge, request: Request, token: str) -> Response:
     if read is None:
         raise Problem(404, "token_invalid", "no mail carries this link")
     limits = edge.settings.limits
-    body = await read_body(request, limits, edge.deadlines, ("urlencoded", "multipart"))
+    body = await read_body(request, limits, ("urlencoded", "multipart"))
     if _ONE_CLICK not in read_pairs(body, limits):
         raise Problem(422, "bad_argument", "the body must be List-Unsubscribe=One-Click")
     at = edge.now()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from lapse.collector.networks import NetworkFile
@@ -47,6 +48,8 @@ MACHINES = (
     *("okhttp", "headlesschrome", "phantomjs", "libwww", "axios/", "node-fetch", "barracuda", "mimecast"),
     *("proofpoint", "safelinks", "symantec", "fireeye", "trendmicro", "sophos", "ironport", "forcepoint"),
 )
+_LONGEST = 2048
+"""Characters of an agent that are looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,7 @@ def open_kind(headers: Mapping[str, str], address: str | None, sources: Sources)
         return "apple_mpp"
     if GMAIL_PROXY in agent:
         return "gmail_proxy"
-    if all(each in agent for each in GMAIL_PREFETCH) and address in sources.google.networks:
+    if GMAIL_PREFETCH[0] in agent and GMAIL_PREFETCH[1] in agent and address in sources.google.networks:
         return "gmail_prefetch"
     return "machine" if _machine(headers, agent, address, sources) else "direct"
 
@@ -86,5 +89,11 @@ def _machine(headers: Mapping[str, str], agent: str, address: str | None, source
     purpose = (headers.get("sec-purpose") or headers.get("purpose") or "").lower()
     if purpose.startswith("prefetch") or headers.get("x-moz", "").lower() == "prefetch":
         return True
+    return _says_so(agent[:_LONGEST]) or address in sources.scanners.networks
+
+
+@lru_cache(maxsize=256)
+def _says_so(agent: str) -> bool:
+    """Whether an agent is a machine's by its own word; a few agents are most people's."""
     lower = agent.lower()
-    return any(each in lower for each in MACHINES) or address in sources.scanners.networks
+    return any(each in lower for each in MACHINES)

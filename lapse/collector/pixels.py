@@ -8,7 +8,7 @@ import asyncio
 
 from lapse.collector import metrics
 from lapse.collector.edge import Edge
-from lapse.collector.http import Headers, Problem, Scope, Send, read_headers
+from lapse.collector.http import EXCHANGE, Headers, Problem, Scope, Send, read_headers
 from lapse.collector.opens import GIF, GIF_HEADERS, open_kind
 from lapse.collector.wire import to_send
 from schemas.errors import Unavailable
@@ -39,9 +39,10 @@ class Pixels:
         edge = self._edge
         token: str = scope["path"][len(PREFIX) : -len(SUFFIX)]
         read = tokens.read(token, edge.pixel_keys, edge.credentials.sites)
-        head = scope["method"] == "HEAD"
-        await send({"type": "http.response.start", "status": 200, "headers": GIF_HEADERS})
-        await send({"type": "http.response.body", "body": b"" if head else GIF})
+        head, exchange = scope["method"] == "HEAD", scope.get(EXCHANGE)
+        if exchange is None or not exchange.answer(200, GIF_HEADERS, GIF):
+            await send({"type": "http.response.start", "status": 200, "headers": GIF_HEADERS})
+            await send({"type": "http.response.body", "body": b"" if head else GIF})
         metrics.pixels("authentic" if read else "forged", scope["method"]).inc()
         if read is not None and not head:
             # The answer leaves the process first: what is done for an authentic token must not delay it.
@@ -77,14 +78,15 @@ class Pixels:
         headers = self._headers(scope["headers"])
         peer = scope.get("client")
         address = edge.address(peer[0] if peer else None, headers.get("x-forwarded-for"))
+        text = address.text if address else None
         identified = edge.plan().pixel_mode != "aggregate"
         return EmailOpened(
             event_id=tokens.open_id(edge.pixel_keys, read.message_id, second, k),
             collected_at=at,
             site=read.site,
             token=token,
-            open_kind=open_kind(headers, address, edge.sources),
-            ip=address if identified else None,
+            open_kind=open_kind(headers, text, edge.sources),
+            ip=text if identified else None,
             user_agent=headers.get("user-agent", "")[:_LONGEST] or None if identified else None,
         )
 

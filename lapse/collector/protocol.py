@@ -11,15 +11,16 @@ import logging
 import re
 import resource
 from collections import OrderedDict
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from lapse.collector.http import PROBLEM_TYPE, Problem
+from lapse.collector.http import EXCHANGE, PROBLEM_TYPE, Problem
 
 HEADER_BYTES = 32 * 1024
 HEADER_SECONDS = 15.0
@@ -36,6 +37,8 @@ FILES = 65_536
 """How many files a server asks to be allowed to open."""
 _MALFORMED = "this is not a well-formed HTTP request"
 _CONTROL = re.compile(rb"%([01][0-9a-f]|7f)", re.IGNORECASE)
+_UNFIT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What uvicorn refuses in a header's value; the long way does it."""
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -80,6 +83,49 @@ class Waiting:
 
 class _Unsafe(Exception):
     """A request another server might have read differently; the text says what is wrong with it."""
+
+
+class Exchange:
+    """Short ways past ASGI's messages for nearly every request: it came whole, and its answer fits."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here and nobody has begun to read it."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected or cycle.response_complete:
+            return None
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole answer; false where the connection ends with it, or its client has to be waited for.
+
+        Headers name their length; names are ours and in lower case, as in all of this package.
+        """
+        cycle = self._cycle
+        if (
+            cycle.response_started
+            or cycle.disconnected
+            or cycle.flow.write_paused
+            or not cycle.keep_alive
+            or cycle.scope["method"] == "HEAD"
+            or any(_UNFIT.search(value) for _, value in headers)
+        ):
+            return False
+        content = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            content += name, b": ", value, b"\r\n"
+        content += b"\r\n", body
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(b"".join(content))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -144,6 +190,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._expect(None)
         self._waiting.add(self)
         super().on_headers_complete()
+        self.scope[EXCHANGE] = Exchange(self.cycle)  # type: ignore[typeddict-unknown-key]  # of our own
 
     def _judge(self) -> None:
         """Raise what makes the parser stop where the framing could be read in two ways."""
