@@ -16,6 +16,8 @@ class Sent:
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    began: float = 0.0
+    """When the first one was to be sent, of an open loop (`time.perf_counter`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ async def open_loop(server: Server, requests: Sequence[bytes], rate: float, conn
         sent.statuses[status] += 1
         sent.seconds.append(time.perf_counter() - due)
 
-    began = time.perf_counter()
+    began = sent.began = time.perf_counter()
     for number, each in enumerate(requests):
         due = began + number / rate
         if (early := due - time.perf_counter()) > 0:

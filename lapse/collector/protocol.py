@@ -13,7 +13,7 @@ import resource
 from collections import OrderedDict
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -190,7 +190,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._expect(None)
         self._waiting.add(self)
         super().on_headers_complete()
-        self.scope[EXCHANGE] = Exchange(self.cycle)  # type: ignore[typeddict-unknown-key]  # of our own
+        cast("dict[str, Any]", self.scope)[EXCHANGE] = Exchange(self.cycle)
 
     def _judge(self) -> None:
         """Raise what makes the parser stop where the framing could be read in two ways."""

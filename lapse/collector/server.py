@@ -18,6 +18,7 @@ from lapse.collector.settings import CollectorSettings
 from lapse.collector.spool import Spool
 from lapse.serving import Server, configured
 from schemas.plan import Plans
+from streams.collecting import collect_less
 from vault.faults import Crash, never
 from vault.tokens import PixelKeys
 
@@ -142,7 +143,9 @@ def serve(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        on_ready(await collector.start())
+        port = await collector.start()
+        collect_less()
+        on_ready(port)
         watch = asyncio.create_task(_watch(collector, on_waiting), name="waiting")
         await stop.wait()
         watch.cancel()
