@@ -122,7 +122,7 @@ async def test_a_week_of_the_stages_leaves_no_table_with_more_than_there_is_reas
         (seen,) = connection.execute("SELECT count(*) FROM seen").fetchone()
     assert ended == [("address_check",)]
     assert seen < year.sent
-    assert {what for what, _, _ in year.world.findings} == {"assurance ended"}
+    assert {what for what, _, _ in year.world.findings} == {"command refused: not_approved"}, "Privacy Shield"
 
 
 def test_a_table_that_grows_is_named() -> None:
