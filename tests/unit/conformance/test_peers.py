@@ -24,7 +24,7 @@ async def all_held(party: Party, verdicts: Verdicts, names: Sequence[str] = IDS)
         result = await play(party, name, most=MOST)
         assert result.held != "failed", "\n".join((name, result.why, *result.trace))
         assert list(verdicts.faults) == [], name
-    assert verdicts.seen > 20 * len(names)
+    assert verdicts.seen > 5 * len(names)
 
 
 async def test_stripe_takes_every_request_of_every_situation() -> None:
@@ -45,13 +45,17 @@ async def test_mailchimp_describes_every_request_of_every_situation() -> None:
     assert len(judge.seen) >= 5
 
 
-@pytest.mark.parametrize("author", ["node", "go"])
-async def test_every_request_to_a_partner_is_valid_in_another_language(author: str) -> None:
+async def test_every_request_to_a_partner_is_valid_in_two_other_languages() -> None:
     """Signatures and CloudEvents by npm's packages, signatures by the library for Go."""
     secret = make_secret()
-    command = ("node", peers.node_partner(), secret) if author == "node" else (peers.go_partner(), secret)
-    async with printing_its_port(*command) as url, another_server(author, url) as judge:
-        await all_held(*beside(parties.partner(secret), judge))
+    node, go = peers.node_partner(), peers.go_partner()
+    async with (
+        printing_its_port("node", node, secret) as at_node,
+        printing_its_port(go, secret) as at_go,
+        another_server("node", at_node) as one,
+        another_server("go", at_go) as two,
+    ):
+        await all_held(*beside(parties.partner(secret), one, two))
 
 
 async def test_a_judge_is_awake() -> None:
