@@ -174,7 +174,7 @@ class EmbeddedKafka:
         write_private(file, "".join(f'"{argument}"\n' for argument in arguments))
         try:
             done = subprocess.run(
-                [str(self._java), f"@{file}"],
+                [str(self._java), *_LIGHT, f"@{file}"],
                 capture_output=True,
                 text=True,
                 timeout=max(1.0, deadline - time.monotonic()),
@@ -191,7 +191,7 @@ class EmbeddedKafka:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        memory = ["-Xms128m", f"-Xmx{self._heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        memory = ["-Xms128m", f"-Xmx{self._heap}", *_LIGHT]
         logging = [f"-Dorg.slf4j.simpleLogger.{option}" for option in _LOGGING]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -246,6 +246,10 @@ _LOGGING = (
     "showDateTime=true",
     "dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
+
+
+_LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For a small heap, and a process that is not to spend its first minute on optimising itself."""
 
 
 def _runs(pid: int, properties_file: Path) -> bool:
