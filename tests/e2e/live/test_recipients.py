@@ -94,6 +94,17 @@ def holds(system: System, person: Person) -> bool:
     return any(each["fields"].get("name") == person.name for each in held(system))
 
 
+def shelves(system: System, person: Person) -> dict[str, dict[str, str]]:
+    """Where this person stands at each stand-in: objects by id, what they hold as text."""
+    found = {}
+    for name, each in system.run["processors"].items():
+        if each.get("fake_url"):
+            objects = system.http("GET", f"{each['fake_url']}/_held").json()["objects"]
+            texts = {str(one["id"]): json.dumps(one["fields"]) for one in objects}
+            found[name] = {key: text for key, text in texts.items() if person.email in text}
+    return found
+
+
 def kind(message: Message) -> str:
     """What a clear record says it is."""
     return dict(message.headers)["lapse-type"].decode()
@@ -102,6 +113,24 @@ def kind(message: Message) -> str:
 def body(message: Message) -> dict[str, Any]:
     """A clear record."""
     return dict(json.loads(message.value or b"{}"))
+
+
+def test_a_correction_reaches_every_recipient_and_ends_nobody_there(demo: System) -> None:
+    """The new value takes the old one's place in the very objects; an erasure before it would be for good."""
+    person, right = somebody(), somebody().name
+    submit(demo, person, *allows("marketing_email"))
+    demo.quiet()
+    before = shelves(demo, person)
+    named = {name for name, objects in before.items() if person.name in str(objects)}
+    assert named >= {"partner"}, before.keys()
+    demo.do("subject", "correct", person.who, "--set", f"name={right}", "--reason", "asked", "--yes")
+    until(lambda: person.name not in str(shelves(demo, person)), 30, "the old name is gone everywhere")
+    demo.quiet()
+    after = shelves(demo, person)
+    assert {name: set(objects) for name, objects in after.items()} == {
+        name: set(objects) for name, objects in before.items()
+    }
+    assert {name for name, objects in after.items() if right in str(objects)} == named
 
 
 def test_an_unsubscription_at_the_vendor_is_a_withdrawal_everywhere(demo: System) -> None:
