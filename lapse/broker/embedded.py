@@ -18,7 +18,7 @@ from lapse.broker.properties import ADMIN_USER, BROKER_USER, MECHANISM, render, 
 from schemas.errors import Refused, Unavailable
 
 _POLL_SECONDS = 0.05
-_STOP_SECONDS = 20.0
+_STOP_SECONDS, _RECORD_SECONDS = 20.0, 120.0
 _LOG_KEPT_BYTES = 20_000_000
 
 
@@ -27,7 +27,7 @@ class EmbeddedKafka:
 
     Layout of `data_dir`: `node.json` and `server.properties` (both 0600), `log/` (Kafka's own), `pid`,
     `lock`, and `broker.log` unless `log_file` says otherwise. Ports are chosen once and kept, so that clients
-    outlive a restart.
+    outlive a restart. One that is given `record` writes its classes there as it ends.
     """
 
     def __init__(
@@ -40,11 +40,12 @@ class EmbeddedKafka:
         host: str = "127.0.0.1",
         port: int = 0,
         log_file: Path | None = None,
+        record: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.log_file = log_file or data_dir / "broker.log"
         self._libs, self._java, self._heap = libs, java, heap
-        self._host, self._port = host, port
+        self._host, self._port, self._record = host, port, record
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[bytes] | None = None
         self._node: Node | None = None
@@ -103,7 +104,7 @@ class EmbeddedKafka:
             if self._process.poll() is None:
                 self._process.terminate()
                 try:
-                    self._process.wait(_STOP_SECONDS)
+                    self._process.wait(_RECORD_SECONDS if self._record else _STOP_SECONDS)
                 except subprocess.TimeoutExpired:
                     os.killpg(self._process.pid, signal.SIGKILL)
                     self._process.wait()
@@ -174,7 +175,7 @@ class EmbeddedKafka:
         write_private(file, "".join(f'"{argument}"\n' for argument in arguments))
         try:
             done = subprocess.run(
-                [str(self._java), *_LIGHT, f"@{file}"],
+                [str(self._java), *_LIGHT, *self._classes(), f"@{file}"],
                 capture_output=True,
                 text=True,
                 timeout=max(1.0, deadline - time.monotonic()),
@@ -191,7 +192,7 @@ class EmbeddedKafka:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_KEPT_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        memory = ["-Xms128m", f"-Xmx{self._heap}", *_LIGHT]
+        memory = ["-Xms128m", f"-Xmx{self._heap}", *_LIGHT, *self._classes(self._record)]
         logging = [f"-Dorg.slf4j.simpleLogger.{option}" for option in _LOGGING]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -210,6 +211,13 @@ class EmbeddedKafka:
                 start_new_session=True,  # Ctrl-C is the owner's to handle: workers drain first
             )
         (self.data_dir / "pid").write_text(str(self._process.pid), "ascii")
+
+    def _classes(self, record: Path | None = None) -> list[str]:
+        """Where Java finds classes as it had them in memory before, or is to write them as it ends."""
+        if record is not None:
+            return [f"-XX:ArchiveClassesAtExit={record}"]
+        archive = archive_of(self._libs)
+        return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
 
     def _await_answer(self, deadline: float) -> None:
         process = self._process
@@ -250,6 +258,11 @@ _LOGGING = (
 
 _LIGHT = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """For a small heap, and a process that is not to spend its first minute on optimising itself."""
+
+
+def archive_of(libs: Path) -> Path:
+    """Where the archive of Kafka's classes lies, if there is one (`lapse/broker/archive.py`)."""
+    return libs / "classes.jsa"
 
 
 def _runs(pid: int, properties_file: Path) -> bool:
