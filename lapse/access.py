@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,8 @@ from lapse.access_document import Dossier, Kept, access, commitment, leaves, por
 from lapse.commands import command, order, person, publish
 from lapse.main import Installation
 from lapse.reading import scanning
-from lapse.subjects import about
-from schemas.errors import Refused
+from lapse.subjects import about, hashed
+from schemas.errors import BadInput, Refused
 from schemas.ids import RecordId
 from schemas.models import FieldsRevealed, RecordDecided, RequestDecided, Right
 from schemas.plan import Plans, PolicyPlan
@@ -43,8 +44,8 @@ def export(
 ) -> dict[str, Any]:
     """Find, open and record everything held of a person; alike for somebody erased and somebody unknown.
 
-    `Refused` where the identifier leads to several people and nobody showed that it is theirs, and where the
-    policy does not name the right.
+    `Refused` where the identifier leads to several people, or to records of somebody named otherwise, and
+    nobody showed that it is theirs; and where the policy does not name the right.
     """
     right: Right = "portability" if portability else "access"
     asked = requests.asked(here, who, right, request)
@@ -62,6 +63,7 @@ def export(
     )
     order(here, ordered, timeout)
     dossier = gather(here.vault, here.plans, scanning(here), partial(_decided, here), right, asked)
+    theirs(dossier, partial(_named, here, asked), proven)
     revealed = entry(dossier, why)
     if revealed is not None:
         publish(here, "decisions", [revealed], role="govern")
@@ -75,6 +77,27 @@ def alone(here: Installation, hashes: Sequence[bytes], proven: str | None) -> No
     if several and not proven:
         do = "name one that is theirs alone; or let them show that it is theirs, and say how: --proven HOW"
         raise Refused("shared", "the identifier leads to more than one person", "KIND:VALUE", do)
+
+
+def theirs(dossier: Dossier, asks: Callable[[str, str], bool], proven: str | None) -> None:
+    """Refuse records that say whose they are, and name nobody who `asks` (kind, value), unless it was shown.
+
+    Under a policy that joins identifiers, whoever types their own address beside somebody else's number into
+    a form leads to that person from then on.
+    """
+    for record in dossier.records:
+        kinds = dossier.plans.version(record.policy).sources[record.source].identifiers
+        given = [each for part in record.parts for each in part.fields.items() if each[0] in kinds]
+        if given and not proven and not any(asks(kinds[name], str(value)) for name, value in given):
+            what = "a record names its person by another identifier than the one that was asked by"
+            do = "ask by that one; or let them show that they are the same, and say how: --proven HOW"
+            raise Refused("shared", what, record.record_id.hex(), do)
+
+
+def _named(here: Installation, asked: requests.Asked, kind: str, value: str) -> bool:
+    with suppress(BadInput):  # what somebody typed into a form names nobody then
+        return hashed(here, f"{kind}:{value}") in asked.hashes
+    return False
 
 
 def gather(

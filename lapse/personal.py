@@ -187,9 +187,12 @@ def _opened(
         for record in copies:
             old = newest.get(record.record_id, record.revision) > record.revision
             own = [next(found) for _ in record.links]
+            if not numbers & {each.number for each in own}:
+                continue  # every bucket of it ended since it was found
             both = (plans.version(record.policy), today)
             opened.append(_held(record, both, own, now, old=old, numbers=numbers))
-        yield opened
+        if opened:
+            yield opened
 
 
 def _names(plan: PolicyPlan) -> dict[int, str]:

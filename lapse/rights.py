@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from lapse import requests, subjects
+from lapse import personal, requests, subjects
 from lapse.commands import command, order
 from lapse.main import Installation
 from lapse.subjects import about
@@ -44,17 +45,31 @@ def objects(
     return {"request_id": asked.request_id.hex(), "purposes": detail.get("purposes", [])}
 
 
-def erase(here: Installation, who: str, reason: str, request: str | None, timeout: float) -> dict[str, Any]:
+def erase(
+    here: Installation, who: str | None, reason: str, request: str | None, timeout: float
+) -> dict[str, Any]:
     """Order an erasure, as the answer to a request that waits if there is one."""
-    if request is None:
-        return subjects.erase(here, who, reason, timeout)
-    asked = requests.asked(here, who, "erasure", request)
-    every = requests.waiting(
-        here, request
-    ).alias_hashes  # an erasure closes every identifier the request names
-    done = subjects.erase(here, who, reason, timeout, request_id=asked.request_id, hashes=every)
-    requests.close(here, asked.request_id, "erasure", "answered", reason, timeout)
+    asked = reached(here, who, request)
+    done = subjects.erase(here, who, reason, timeout, request_id=asked.request_id, hashes=asked.hashes)
+    if request is not None:
+        requests.close(here, asked.request_id, "erasure", "answered", reason, timeout)
     return done
+
+
+def reached(here: Installation, who: str | None, request: str | None) -> requests.Asked:
+    """Return whom an erasure is about: who is named, or everybody whom the request names.
+
+    Beside a name also counts what the request names that leads to the same person or to nobody. Anyone can
+    put somebody else's address beside their own, and an erasure cannot be undone.
+    """
+    asked = requests.asked(here, who, "erasure", request)
+    if who is None or request is None:
+        return asked
+    named = requests.waiting(here, request).alias_hashes
+    with here.vault.transaction(write=False) as tx:
+        whom = set(personal.whose(tx, asked.hashes))
+        theirs = [each for each in named if whom.issuperset(personal.whose(tx, [each]))]
+    return replace(asked, hashes=tuple(theirs))
 
 
 def unrestrict(

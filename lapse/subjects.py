@@ -90,27 +90,25 @@ def _row(name: str, state: PurposeState) -> dict[str, object]:
 
 def erase(
     here: Installation,
-    who: str,
+    who: str | None,
     reason: str,
     timeout: float,
     *,
-    request_id: RequestId | None = None,
-    hashes: Sequence[bytes] = (),
+    request_id: RequestId,
+    hashes: Sequence[bytes],
 ) -> dict[str, Any]:
-    """Order an erasure and return once it is announced everywhere; alike for a person nobody knows.
-
-    Of a request that waits come its id and the hashes of everything it names.
+    """Order an erasure of whoever has these hashes, and return once it is announced everywhere; alike for a
+    person nobody knows. The reason may not name `who`.
     """
-    request_id = request_id or RequestId(secrets.token_bytes(16))
     ordered = command(
         RequestDecided,
         here,
         request_id=request_id,
         right="erasure",
-        alias_hashes=list(dict.fromkeys([hashed(here, who), *hashes])),
+        alias_hashes=list(dict.fromkeys(hashes)),
         purposes=[],
         until=here.vault.clock.now(),
-        reason=about(who, reason),
+        reason=reason if who is None else about(who, reason),
     )
     order(here, ordered, timeout)
     return {"request_id": request_id.hex()}

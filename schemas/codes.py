@@ -210,7 +210,7 @@ not_objectable: error refused
     The purpose rests on a basis to which nobody may object (GDPR Art. 21).
     Leave it out; what an objection cannot end may be restricted or erased.
 shared: error
-    The identifier leads to more than one person.
+    The identifier leads to more than one person, or to a record that names its person otherwise.
     Name one that is theirs alone, or let them show that it is theirs and say how with `--proven`.
 stale_command: discarded error refused
     A command reached the log more than 30 days after it was signed, or dated more than a day ahead.

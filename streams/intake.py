@@ -34,6 +34,8 @@ RELEASED = "lapse-released"
 """
 CORRECTIONS = "intake.form"
 """Where an operator's corrections come in, among the forms they are of."""
+REVISIONS = 2**31 - 1
+"""Revisions are Avro's `int`, which the codec reads however long it is; the last one is what is dropped."""
 NAMELESS = RecordId(bytes(16))
 """Id of what has none yet."""
 PRIMARY = ("email", "account", "phone", "cookie", "token")
@@ -230,7 +232,7 @@ class IntakeReader:
 
 def _corrected(reading: _Reading, arrived: Arrived, said: FieldsCorrected) -> Arrived:
     """A correction is of nobody's making until its signature is judged: it keeps the name of its place."""
-    if said.revision <= 1:
+    if not 1 < said.revision < REVISIONS:
         arrived.code, arrived.path = "schema_mismatch", f"{FieldsCorrected.__name__}.revision"
         return arrived
     arrived.correction, arrived.source, arrived.given = said, said.source, said.fields

@@ -75,19 +75,27 @@ class People:
         return state.number
 
     def link(self, hashes: Sequence[bytes], number: SubjectNumber, at: Micros, policy: PolicyPlan) -> None:
-        """Let these identifiers lead to the person, unless they do or the policy has no purpose for it."""
+        """Let these identifiers lead to the person, unless they do or the policy has no purpose for it.
+
+        Without one, an identifier names whoever it named before: beside somebody else's it joins nobody, or
+        who states both would get what is held of the other by asking for their own.
+        """
         linking = (
             None if policy.link_purpose is None or len(hashes) < 2 else policy.purposes[policy.link_purpose]
         )
         may = linking is not None and admit(self.states[number], linking, at) is None
+        named = may or not any(self._leads(hash_, number) for hash_ in hashes)
         new = []
-        for hash_ in hashes if may else hashes[:1]:
+        for hash_ in hashes if may else hashes[:1] if named else ():
             rows = self.aliases.setdefault(hash_, [])
-            if not any(row.subject == number and row.until is None for row in rows):
+            if not self._leads(hash_, number):
                 new.append(AliasRow(hash=hash_, subject=number, since=at))
                 rows.append(new[-1])
         if new:
             self.tx.put_aliases(new)
+
+    def _leads(self, hash_: bytes, number: SubjectNumber) -> bool:
+        return any(row.subject == number and row.until is None for row in self.aliases.get(hash_, ()))
 
     def say(self, number: SubjectNumber, statements: Sequence[Statement], policy: PolicyPlan) -> None:
         """Fold statements into a person's state; what they end is destroyed, and owed to the outbox, here."""

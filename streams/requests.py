@@ -77,7 +77,7 @@ def decide(
         case "access" | "portability" | "rectification":
             detail = {}
     state = tx.request(command.request_id)
-    if state is not None:
+    if state is not None and state.state in OPEN:  # an answered one names nobody any more
         kept = tuple(str(name) for name in detail.get("kept", ()))
         tx.put_request(replace(state, state="decided", until=command.until, kept=kept))
     steps.append(decided_step(command, tx.now))

@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 from benchmarks.year import consumer
 from benchmarks.year.looks import Look, look
 from benchmarks.year.town import SITE, Town, address
-from lapse import clockwork, holds, policies, recipients, records, subjects, waiting
+from lapse import clockwork, holds, policies, recipients, records, rights, waiting
 from lapse.initialise import initialise
 from lapse.layout import Layout, read_json
 from lapse.main import Installation, installation, shipped_policy
@@ -140,7 +140,7 @@ class Year:
         opened = reader.read()
         self.looks.append(look(self.layout, day=day, sent=self.sent, people=self.town.people))
         self.say(f"day {day}: {self.sent} events, {self.town.people} people, {opened} deliveries opened")
-        subjects.erase(here, f"email:{address(self.town.somebody())}", "asked by mail", STEP_SECONDS)
+        rights.erase(here, f"email:{address(self.town.somebody())}", "asked by mail", None, STEP_SECONDS)
 
     def _month(self, here: Installation, opened: contextlib.ExitStack, month: int) -> Installation:
         here.vault.turn_epoch()

@@ -9,7 +9,7 @@ import typer
 from lapse.cli.lazily import lazily
 from lapse.cli.options import Data, Format, Reason, Timeout, Yes
 from lapse.cli.output import Output, say, show, show_rows
-from lapse.cli.rights import Request, about_one
+from lapse.cli.rights import MaybeWho, Request, about_one
 from schemas.errors import BadInput, Refused
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def subject_show(who: Who, data: Data = None, _output: Format = Output.TABLE) ->
 
 
 def subject_erase(
-    who: Who,
     reason: Reason,
+    who: MaybeWho = None,
     request: Request = None,
     data: Data = None,
     yes: Yes = False,
@@ -75,7 +75,8 @@ def subject_erase(
     """Forget a person: every key of theirs is destroyed, every recipient is told, late arrivals are
     turned away.
 
-    Answers alike for a person nobody knows. Purposes the law obliges you to keep stay, restricted.
+    Answers alike for a person nobody knows. Purposes the law obliges you to keep stay, restricted. Who is
+    named beside a request counts; without a name everybody it names is forgotten.
     """
     _sure(yes, "This destroys keys. It cannot be undone.")
     with main.installation(main.data_folder(data)) as here:

@@ -110,9 +110,14 @@ def subject_export(
 def _writable(files: list[Path]) -> None:
     """Refuse a place nothing can be written to before anything is opened for it."""
     for path in files:
-        if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+        # A file takes the place of what stands there: of a device or a link that would break it for others.
+        taken = path.is_symlink() or (path.exists() and not path.is_file())
+        if taken or not os.access(path.absolute().parent, os.W_OK):
             do = "name a file in a folder that is there and yours"
             raise BadInput("bad_argument", "nothing can be written there", "--out, --html", do)
+    if len({path.absolute() for path in files}) < len(files):
+        what = "one would be written over the other"
+        raise BadInput("bad_argument", what, "--out, --html", "name two files")
 
 
 def subject_restrict(

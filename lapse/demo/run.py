@@ -34,7 +34,7 @@ from lapse.initialise import initialise
 from lapse.layout import read_json, write_json
 from lapse.main import Installation
 from lapse.records import mint
-from lapse.subjects import erase
+from lapse.rights import erase
 from lapse.supervisor import interpreter_environment
 from lapse.visible import visible
 from lapse.waiting import until_quiet
@@ -200,7 +200,7 @@ async def _minted(here: Installation, person: Person) -> str | None:
 
 
 async def _erase(here: Installation, director: Director, person: Person) -> None:
-    await asyncio.to_thread(erase, here, f"email:{person.email}", "asked to be forgotten", 30.0)
+    await asyncio.to_thread(erase, here, f"email:{person.email}", "asked to be forgotten", None, 30.0)
     director.erased_at = time.time()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from lapse import access, access_page
 from lapse.access_document import Dossier, commitment, portable
 from lapse.access_document import access as document_of
 from lapse.cli.output import jsonable
+from lapse.cli.rights import subject_export
 from lapse.requests import Asked
+from schemas.errors import BadInput, Refused
 from schemas.ids import RequestId
 from schemas.plan import Plans
 from streams.scan import scan_memory
@@ -162,3 +165,32 @@ async def test_the_page_for_nobody_says_so(world: World) -> None:
     """In one sentence, without empty tables."""
     page = access_page.page(document_of(dossier(world, "who@example.com")))
     assert "Nothing that anybody can read" in page
+
+
+async def test_a_record_that_names_somebody_else_is_shown_to_nobody_unproven(world: World) -> None:
+    """Where identifiers are joined, typing one's own beside Ann's leads to Ann: her address is not eve's."""
+    found = dossier(world)
+    access.theirs(found, lambda kind, value: (kind, value) == ("email", ANN), None)
+    with pytest.raises(Refused, match="shared"):
+        access.theirs(found, lambda kind, value: value == "eve@example.com", None)
+    access.theirs(found, lambda kind, value: value == "eve@example.com", "showed both mailboxes")
+
+
+@pytest.mark.parametrize("page", [False, True])
+@pytest.mark.parametrize("what", ["device", "link", "dangling", "folder", "nowhere"])
+def test_nothing_but_a_file_is_written_over(tmp_path: Path, what: str, *, page: bool) -> None:
+    """A device or a link would be gone for everybody else, with somebody's data in its place."""
+    link, gone = tmp_path / "link", tmp_path / "dangling"
+    link.symlink_to("/dev/null")
+    gone.symlink_to(tmp_path / "none")
+    place = {"device": Path("/dev/null"), "link": link, "dangling": gone, "folder": tmp_path}
+    path = place.get(what, tmp_path / "no" / "file")
+    with pytest.raises(BadInput, match="nothing can be written there"):
+        subject_export(ANN, out=None if page else path, html=path if page else None)
+    assert not path.is_file()
+
+
+def test_two_answers_go_to_two_files(tmp_path: Path) -> None:
+    """The page would have taken the place of the document."""
+    with pytest.raises(BadInput, match="written over"):
+        subject_export(ANN, out=tmp_path / "one", html=tmp_path / "one")

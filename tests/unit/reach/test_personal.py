@@ -19,6 +19,7 @@ from streams.scan import scan_memory
 from tests.unit.stages.test_govern_flow import says, signal
 from tests.unit.stages.world import SECOND, World
 from vault.handles import alias_hash
+from vault.transaction import destroying
 from vault.values import AliasRow
 
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -82,8 +83,8 @@ async def test_people_who_share_a_slot_are_told_apart_by_their_handles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The slot only narrows the search: where everybody has one, each still gets their own."""
-    for module in (tagout, personal):
-        monkeypatch.setattr(module, "slot_of", lambda _key, _number: Slot(7))
+    for module, name in ((tagout, "slot_named"), (personal, "slot_of")):
+        monkeypatch.setattr(module, name, lambda _key, _number: Slot(7))
     world = await sent(World())
     assert {record.slot for record in world.tagged()} == {7}
     assert [fields(record)["email"] for record in held(world)] == [ANN, ANN]
@@ -156,3 +157,18 @@ async def test_an_identifier_of_two_people_names_both(world: World) -> None:
     with world.vault.transaction(write=False) as tx:
         assert whose(tx, [b"s" * 16]) == numbers
         assert len(numbers) == 2
+
+
+async def test_what_ends_while_the_log_is_read_is_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding takes as long as the log: buckets destroyed meanwhile leave nothing to say whose it was."""
+    monkeypatch.setattr(personal, "PAGE", 1)
+    name = alias_hash(world.vault.secrets.alias, "email", ANN)
+    with world.vault.transaction(write=False) as tx:
+        numbers = whose(tx, [name])
+    found = records_of(world.vault, Plans([world.plan]), partial(scan_memory, world.log), numbers)
+    assert fields(next(found))["email"] == ANN
+    with world.vault.transaction() as tx:
+        destroying(tx).end_bucket_keys({row.id: "retention" for row in tx.all_buckets()})
+    assert list(found) == []

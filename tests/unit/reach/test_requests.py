@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from lapse import requests
+from lapse import requests, rights
 from lapse.access import alone
 from lapse.main import Installation
 from schemas.errors import BadInput, LapseError, NotFound, Refused
@@ -20,6 +20,7 @@ from vault.handles import alias_hash
 from vault.values import AliasRow, RequestState
 
 ANN, BOB = "email:ann@example.com", "email:bob@example.com"
+NEW = "email:new@example.com"
 ID, DAY = "07" * 16, 86_400_000_000
 
 
@@ -117,3 +118,16 @@ def test_the_trail_reads_as_lines() -> None:
         "2027-01-15 08:00:00 received access",
         "2027-01-16 08:00:00 opened eva access: asked",
     ]
+
+
+@pytest.mark.parametrize(
+    ("who", "erased"), [(ANN, (ANN, NEW)), (NEW, (NEW,)), (None, (ANN, BOB, NEW))], ids=["ann", "new", "all"]
+)
+def test_an_erasure_reaches_nobody_the_request_merely_names_beside(
+    here: Installation, who: str | None, erased: tuple[str, ...]
+) -> None:
+    """It cannot be undone. What leads to nobody, or to who is named, is closed with them."""
+    wait(here, "erasure", ANN, BOB, NEW)
+    found = rights.reached(here, who, ID)
+    assert set(found.hashes) == {named(here, each) for each in erased}
+    assert found.request_id == bytes.fromhex(ID)

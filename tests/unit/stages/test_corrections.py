@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas import signing
+from schemas import codec, signing
 from schemas.ids import Micros, Period, RequestId, Terms
 from schemas.models import (
     DecisionBatch,
@@ -27,6 +27,7 @@ from schemas.models import (
 )
 from streams import quarantine, tagout
 from streams.leaves import leaf
+from streams.ports import Outbound
 from streams.tagplan import Entry, LinkPlan
 from tests.support.postgres import databases
 from tests.unit.stages.test_flow import opened
@@ -424,3 +425,22 @@ async def test_a_correction_that_broke_tag_is_released_once(
     assert values(world, "mailer") == {"ann@example.com", "Anne"}
     with world.vault.transaction(write=False) as tx:
         assert {row.tally for row in tx.all_buckets() if row.tally and row.id.purpose != "quarantine"} == {2}
+
+
+@pytest.mark.parametrize("revision", [2**31 - 1, 2**31, 2**32, 2**63 - 1, 1, 0, -1])
+async def test_a_revision_no_record_can_have_breaks_nothing(world: World, revision: int) -> None:
+    """Avro's numbers have any length on the wire: nobody's signature is looked at, and tag goes on."""
+    form = await sent(world)
+    said = changed(world.correction(form, name="Eve"), signature=b"")
+    raw, low = codec.encode(changed(said, revision=77)), bytes([77 << 1 & 0x7F | 0x80, 77 >> 6])
+    at = raw.index(said.record_id + low) + len(said.record_id)
+    zigzag, long = revision << 1 if revision >= 0 else (-revision << 1) - 1, bytearray()
+    while zigzag > 0x7F:
+        long.append(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    long.append(zigzag)
+    world.log.append(Outbound("intake.form", 0, None, raw[:at] + bytes(long) + raw[at + len(low) :]))
+    after = await sent(world, email="bob@example.com")
+    assert last(world, after) == (1, "routed", None)
+    assert last(world, form) == (1, "routed", None)
+    assert not [what for what, *_ in world.findings if what == "bug"]

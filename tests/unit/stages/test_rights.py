@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from lapse.personal import whose
 from schemas.ids import Micros, RequestId
-from schemas.models import RequestClosed, RequestDecided, RequestStepped, RestrictionLifted, RightsRequested
+from schemas.models import (
+    Identifier,
+    RequestClosed,
+    RequestDecided,
+    RequestStepped,
+    RestrictionLifted,
+    RightsRequested,
+)
 from streams.requests import answer_by, waiting
 from streams.upkeep import REQUESTS_FOR
 from tests.unit.stages.test_flow import opened
-from tests.unit.stages.test_govern_flow import ann, judged, sent, signal
+from tests.unit.stages.test_govern_flow import ann, judged, says, sent, signal
 from tests.unit.stages.test_restoring import backup, catch_up, restore
 from tests.unit.stages.world import POLICY, World
 from vault.handles import alias_hash
@@ -193,3 +201,35 @@ def closed(world: World, request_id: RequestId) -> tuple[str, tuple[bytes, ...]]
 def changed_id(order: RequestDecided, request_id: RequestId) -> RequestDecided:
     """The same order about this request."""
     return replace(order, request_id=request_id)
+
+
+@pytest.mark.parametrize("mine", [0, 1])
+async def test_who_states_two_addresses_does_not_get_what_is_held_of_the_other(
+    world: World, mine: int
+) -> None:
+    """Where the policy joins no identifiers, an unknown one beside Ann's leads to nobody, in either order."""
+    both = [
+        Identifier(kind="email", value="eve@example.com"),
+        Identifier(kind="email", value="ann@example.com"),
+    ]
+    named = both[::-1] if mine else both
+    assert await sent(world, signal(world, says("news", True), identifiers=named)) == ("kept_in_vault", None)
+    eve = alias_hash(world.vault.secrets.alias, "email", "eve@example.com")
+    with world.vault.transaction(write=False) as tx:
+        assert whose(tx, [eve]) == ()
+        assert len(whose(tx, [ann(world)])) == 1
+
+
+async def test_an_answered_request_waits_no_more_whatever_is_ordered_under_its_id(world: World) -> None:
+    """Two officers took it up: the second order is carried out, and the request, which names nobody now,
+    stays answered.
+    """
+    order = decided(world, "erasure")
+    with world.vault.transaction() as tx:
+        tx.put_request(
+            RequestState(request_id=order.request_id, right="erasure", state="answered", received_at=tx.now)
+        )
+    code, detail = await judged(world, world.command(order))
+    assert (code, detail["subjects"]) == (None, 1)
+    with world.vault.transaction(write=False) as tx:
+        assert waiting(tx) == []
