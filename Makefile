@@ -23,7 +23,7 @@ $(READY): requirements/dev.txt
 	@.ci/setup
 	touch $@
 
-demo: $(READY) ## watch events come in, get handed out and become unreadable (about a minute); ARGS="--plain --keep ..."
+demo: $(READY) ## watch events come in, get handed out and become unreadable (a minute and a half); ARGS="--plain --keep ..."
 	@$(BIN)/lapse demo $(ARGS)
 
 # Tests on brokers wait more than they work, so three pytests run side by side, and as each is done the next: those whose

@@ -108,7 +108,7 @@ def run_demo(
 ) -> int:
     """Watch events being collected, tagged, handed out and, seconds later, become unreadable everywhere.
 
-    About a minute, on a real Kafka. Ends with checks made from outside; exit 1 if one failed.
+    About a minute and a half, on a real Kafka. Ends with checks made from outside; exit 1 if one failed.
     """
     from lapse.demo import run  # the demo's view is needed by nothing else
 
