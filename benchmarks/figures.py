@@ -53,8 +53,9 @@ class Figure:
 
 @dataclass(slots=True)
 class Meter:
-    """CPU seconds per thing over a few rounds; `read` gives CPU seconds used so far, by default this
-    process's. Each round is divided by how slow the machine is then, measured by `hot.yardstick`.
+    """CPU seconds per thing over a few rounds; `read` gives those used so far, by default this process's.
+
+    Each round is divided by how slow the machine is then, measured by `hot.yardstick`.
     """
 
     read: Callable[[], float] = cpu

@@ -112,7 +112,7 @@ def portable(dossier: Dossier) -> dict[str, Any]:
     }
 
 
-# ---- what was opened, to be shown without saying whose it is ---
+# ---- what was opened, to be shown without saying whose it is -----------------------------------------------
 def leaves(records: Iterable[HeldRecord]) -> list[bytes]:
     """What names the records in the proof: id and revision, as a lapse's root has them, in order."""
     return sorted(record.record_id + record.revision.to_bytes(4, "big") for record in records)
@@ -133,7 +133,7 @@ def proof(records: Sequence[HeldRecord], salt: bytes) -> dict[str, Any]:
     }
 
 
-# ---- pieces ---
+# ---- pieces ------------------------------------------------------------------------------------------------
 def _head(dossier: Dossier) -> dict[str, Any]:
     plan = dossier.today
     return {

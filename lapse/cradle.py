@@ -24,21 +24,21 @@ from lapse import kernel
 from lapse.nursery import MOST_BYTES, PID_BYTES, PREPARED
 
 COMMON = (
-    *(
-        "lapse.roles",
-        "lapse.workers",
-        "lapse.collector",
-        "lapse.endpoints",
-        "schemas.policy",
-        "lapse.broker.admin",
-    ),
-    *(
-        "faust.tables.manager",
-        "faust.topics",
-        "faust.assignor.partition_assignor",
-        "faust.transport.drivers.aiokafka",
-    ),
-    *("faust.assignor.leader_assignor", "faust.livecheck", "faust.fixups.django", "faust.app.router"),
+    "lapse.roles",
+    "lapse.workers",
+    "lapse.collector",
+    "lapse.endpoints",
+    "lapse.broker.admin",
+    "schemas.policy",
+    # What Faust loads by itself, and late:
+    "faust.app.router",
+    "faust.assignor.leader_assignor",
+    "faust.assignor.partition_assignor",
+    "faust.fixups.django",
+    "faust.livecheck",
+    "faust.tables.manager",
+    "faust.topics",
+    "faust.transport.drivers.aiokafka",
 )
 """Imported before the first birth; what a recipient's connector needs is imported where it is played."""
 _GO = b"!"

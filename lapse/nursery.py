@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,7 @@ PID_BYTES = 8
 ROOM = "." * 16
 """Makes the nursery's command line long enough to show a role's in its place."""
 _LOST = 255
+"""The status of a child whose own was taken by somebody else."""
 _LOOK_SECONDS = 0.02
 
 log = structlog.get_logger("nursery")
@@ -52,7 +54,7 @@ class Born:
         if self.returncode is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # somebody else has taken its status
+            except ChildProcessError:
                 self.returncode = _LOST
             else:
                 self.returncode = os.waitstatus_to_exitcode(status) if pid else None
@@ -70,7 +72,7 @@ class Born:
     def kill(self) -> None:
         """SIGKILL; nothing where it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, 9)
+            os.kill(self.pid, signal.SIGKILL)
 
 
 @dataclass(slots=True, kw_only=True)

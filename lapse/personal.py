@@ -111,7 +111,7 @@ def records_of(
                 yield best
 
 
-# ---- finding ---
+# ---- finding -----------------------------------------------------------------------------------------------
 def _sealed(
     vault: Vault, plans: Plans, scan: Scan, numbers: frozenset[SubjectNumber]
 ) -> dict[RecordId, list[RecordTagged]]:
@@ -168,7 +168,7 @@ def _keep(kept: dict[RecordId, list[RecordTagged]], records: Iterable[RecordTagg
             known.append(record)
 
 
-# ---- opening ---
+# ---- opening -----------------------------------------------------------------------------------------------
 def _opened(
     vault: Vault,
     plans: Plans,

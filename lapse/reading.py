@@ -33,11 +33,11 @@ def read(
     start: Start = "beginning",
     partitions: Iterable[int] | None = None,
 ) -> Iterator[tuple[Where, Record]]:
-    """Yield every readable record of these topics; with `containing`, only those whose bytes hold one of
-    the ids, and only those whose bytes `holds` is true of.
+    """Yield every readable record of these topics, or only those whose bytes `holds` is true of.
 
-    The bytes are looked at first, because decoding a whole topic to find one id costs a hundred times as
-    much.
+    With `containing`, only those whose bytes hold one of the ids.
+
+    The bytes are looked at first: decoding a whole topic to find one id costs a hundred times as much.
     """
     here.reach_broker()
     for batch in scan(here.librdkafka(AUDITOR), topics, start=start, partitions=partitions):

@@ -23,8 +23,10 @@ MOST = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recall:
-    """One recall as it stands; counts are of objects where a connector of ours keeps track of them, and of
-    answers where the processor's own consumer does.
+    """One recall as it stands.
+
+    Counts are of objects where a connector of ours keeps track of them, and of answers where the processor's
+    own consumer does.
     """
 
     plan: ProcessorPlan

@@ -37,8 +37,9 @@ class Found:
 
     @property
     def decisive(self) -> RecordDecided:
-        """The entry that counts: highest in the fold, then the highest revision, then the latest; that
-        another content came under the id later counts only where nothing else was decided.
+        """The entry that counts: highest in the fold, then the highest revision, then the latest.
+
+        That another content came under the id later counts only where nothing else was decided.
         """
         ranked = (
             (FOLD.index(e.outcome), e.code == LATER_CONTENT, -e.revision, -at.appended_ms, e)
@@ -233,12 +234,12 @@ def _remember(here: Installation, who: str, message_id: bytes) -> None:
 
 
 def of_message(here: Installation, message: str, site: str | None) -> list[dict[str, Any]]:
-    """The opens of one mail. No index leads from a message to its opens: their ids are derived again and
-    looked for.
+    """The opens of one mail, whose ids are derived again and looked for.
+
+    No index leads from a message to its opens.
 
     An id is made from the message and the wall-clock second, so every second in which the collector may have
-    run is
-    tried: from the first decision that is still on the log until now.
+    run is tried: from the first decision that is still on the log until now.
     """
     message_id = _id(message, "--message")
     first = next((where.appended_ms for where, _ in read(here, ["decisions"])), None)

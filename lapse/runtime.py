@@ -1,5 +1,6 @@
-"""What the supervisor has decided for this run (`DATA/state/runtime.json`) and every role reads:
-addresses, clock, broker.
+"""What the supervisor has decided for this run and every role reads: addresses, clock, broker.
+
+It lies in `DATA/state/runtime.json`.
 """
 
 from __future__ import annotations

@@ -86,8 +86,9 @@ def find(here: Installation, name: str) -> Task:
 
 
 def done(here: Installation, name: str, evidence: str, timeout: float) -> dict[str, Any]:
-    """Show that a task is done: a receipt with the evidence's hash, signed with the operator's key, lies on
-    `receipts` and has been taken to heart when this returns.
+    """Show that a task is done, by a receipt with the evidence's hash, signed with the operator's key.
+
+    It lies on `receipts` and has been taken to heart when this returns.
     """
     task = find(here, name)
     if task.state == "done":

@@ -27,8 +27,9 @@ def renew(plan: ProcessorPlan) -> str:
 
 
 def check(plan: ProcessorPlan, *, until: Micros | None, evidence: str | None, now: Micros) -> None:
-    """Raise `Refused` with the reason where the recipient may not be approved under these terms, which an
-    approval adds to the policy's: `until` and `evidence`, None where it adds none.
+    """Raise `Refused` with the reason where the recipient may not be approved under these terms.
+
+    An approval adds `until` and `evidence` to the policy's terms, None where it adds none.
 
     In the EEA and where an adequacy decision holds, only an assurance that has run out stands against it;
     elsewhere it needs a mechanism that holds for the country, evidence, a date of review and an end.

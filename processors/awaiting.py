@@ -1,5 +1,6 @@
-"""Erasures a recipient has yet to report the end of, found by the name under which it will: its own, or that
-of an object somebody has to empty by hand there.
+"""Erasures a recipient has yet to report the end of, found by the name under which it will.
+
+That is its own, or that of an object somebody has to empty by hand there.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Awaiting:
         *,
         of: Document | None = None,
     ) -> None:
-        """Enter that these ends are awaited of an object, until `by` on the vault's clock; `of` is the object
-        as it stood before, to look afterwards whether it is gone.
+        """Enter that these ends are awaited of an object, until `by` on the vault's clock.
+
+        `of` is the object as it stood before, to look afterwards whether it is gone.
         """
         key, name = (of.key, of.vendor_id) if of is not None else ("", None)
         for entry in entries:

@@ -37,8 +37,9 @@ class Backoff:
 
 
 def retry_after(header: str | None, now: Micros | None) -> Micros | None:
-    """Return the wish of a Retry-After header (RFC 9110 section 10.2.3: seconds or a date), None where
-    unreadable; a date is, where no clock tells how far it is.
+    """Return the wish of a Retry-After header, in seconds or as a date (RFC 9110 section 10.2.3).
+
+    None where unreadable; a date is, where no clock tells how far it is.
     """
     if header is None:
         return None

@@ -105,8 +105,9 @@ def recipient(plan: ProcessorPlan, around: Around) -> Recipient:
 
 
 def listener(plan: ProcessorPlan, around: Around) -> tuple[Hears, Ledger] | None:
-    """Return what reads a vendor's calls to us, and the ledger its answers are entered in; None where the
-    vendor makes none. `BadInput` says which setting or secret is missing.
+    """Return what reads a vendor's calls to us, and the ledger its answers are entered in.
+
+    None where the vendor makes none. `BadInput` says which setting or secret is missing.
     """
     offered = vendor(plan.connector)
     if offered is None or not offered.manifest.hears:

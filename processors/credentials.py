@@ -29,8 +29,9 @@ def credentials_file(secrets_dir: Path, plan: ProcessorPlan) -> Path:
 
 
 def stand_in_file(secrets_dir: Path, plan: ProcessorPlan) -> Path:
-    """Return where what a stand-in takes lies: apart from a vendor's own, so that neither ever sees the
-    other's; a partner's secret is ours anyway.
+    """Return where what a stand-in takes lies.
+
+    Apart from a vendor's own, so that neither ever sees the other's; a partner's secret is ours anyway.
     """
     if plan.connector == "webhook":
         return webhook_secret_file(secrets_dir, plan.name)

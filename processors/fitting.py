@@ -68,8 +68,9 @@ def _settings(policy: Policy, name: str, processor: Processor, offered: Vendor) 
 
 
 def _read(name: str, processor: Processor, offered: Vendor) -> Iterator[Fault]:
-    """Let the connector itself read what is stated, beside credentials of the right form; what is not stated
-    may come later: the recipient is not configured until then.
+    """Let the connector itself read what is stated, beside credentials of the right form.
+
+    What is not stated may come later: the recipient is not configured until then.
     """
     said = own(processor.settings)
     if str(said.get(BASE_URL, "")).startswith(FAKE):

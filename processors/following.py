@@ -38,9 +38,7 @@ Ask = Callable[[Callable[[], Awaitable[Answer | None]]], Awaitable[Answer | None
 
 
 class Next(NamedTuple):
-    """What follows from one look: the end that came, or how it stands, when to look again, and whether to
-    tell that it is late.
-    """
+    """What follows from one look: the end or how it stands, when to look again, whether it is late."""
 
     end: Done | Permanent | None
     pending: Pending

@@ -37,9 +37,10 @@ PAGE = 500
 
 
 class Ledger:
-    """The vault side of one connector; `secret` keys the references of its objects, `pulled` says that
-    deliveries wait until the recipient asks for them (`Manifest.pulled`). `checks` keeps what is found out
-    about addresses, and says which of them may not be handed out.
+    """The vault side of one connector; `secret` keys the references of its objects.
+
+    `pulled` says that deliveries wait until the recipient asks for them (`Manifest.pulled`). `checks` keeps
+    what is found out about addresses, and says which of them may not be handed out.
     """
 
     def __init__(

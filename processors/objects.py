@@ -237,8 +237,9 @@ def written(doc: Document) -> frozenset[bytes]:
 def remove_ended(
     doc: Document, ended: Ended, *, lapses: frozenset[bytes], rest: frozenset[bytes] = frozenset()
 ) -> Document:
-    """After the recipient's answer: these grants are gone (or rest, in the copies named), copies without any
-    grant and, of the lapses that were called for, those done with them.
+    """Forget what the recipient's answer ended: grants, copies without any, and the lapses done with them.
+
+    In the copies named they rest instead.
 
     A lapse that came during the call may have lost its grants to a later one: this answer is not its own.
     """

@@ -26,15 +26,17 @@ class Recipient(Protocol):
         """Write or erase one object; cancelled at the connector's deadline."""
 
     async def follow(self, request: str) -> Answer | None:
-        """How an erasure stands that was `accepted_async` under this name: `Done` with its end, `Retry` while
-        it goes on; None where the recipient reports by itself.
+        """How an erasure stands that was `accepted_async` under this name.
+
+        `Done` with its end, `Retry` while it goes on; None where the recipient reports by itself.
         """
 
     async def refresh(self) -> None:
         """Renew the login after a `Refresh`."""
 
     async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:
-        """Return the names of the fields that stand there now, None where this recipient cannot be read;
+        """Return the names of the fields that stand there now, None where this recipient cannot be read.
+
         `Retry` where it cannot be looked at just now, which counts as kept until then.
         """
 

@@ -1,5 +1,6 @@
-"""Bearer tokens of the key endpoint: `lk_<processor>_<43 characters>`, kept only as a hash, compared in
-constant time; and the secrets that sign what goes to a webhook.
+"""Bearer tokens of the key endpoint, and the secrets that sign what goes to a webhook.
+
+A token is `lk_<processor>_<43 characters>`, kept only as a hash and compared in constant time.
 """
 
 from __future__ import annotations

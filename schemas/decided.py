@@ -42,9 +42,7 @@ class Run(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """An entry's layouts with a slot of one byte and of two, where the slot begins, and what cuts id and slot
-    out.
-    """
+    """An entry's layouts with a slot of one byte and of two, where it begins, what cuts id and slot out."""
 
     like: RecordDecided
     layouts: tuple[Layout, Layout]

@@ -12,8 +12,9 @@ MAX_STEPS = 2000
 
 
 def fault_path(schema: Mapping[str, Any], body: bytes) -> str:
-    """Return the path of the first value that cannot be read, such as
-    `lapse.v1.FormSubmitted.consents[].purpose`.
+    """Return the path of the first value that cannot be read.
+
+    Such as `lapse.v1.FormSubmitted.consents[].purpose`.
 
     `schema` is fastavro's parsed form. Where every value can be read by itself the path is the record's name.
     """

@@ -192,8 +192,9 @@ class DeliveredFrame:
         handles: Sequence[Sequence[bytes]],
         sealed: Sequence[Sequence[bytes]],
     ) -> list[bytes]:
-        """Return the framed records of these delivery ids and subjects; `handles` and `sealed` are columns as
-        a delivery mould takes and gives them.
+        """Return the framed records of these delivery ids and subjects.
+
+        `handles` and `sealed` are columns as a delivery mould takes and gives them.
         """
         values = [ids, refs, *sealed, *handles]
         for at in self._bodies:

@@ -150,8 +150,9 @@ class Layout:
         self._many: dict[int, tuple[int, int]] = {}
 
     def run(self, data: bytes, start: int, most: int) -> int:
-        """Return how many of this layout, `most` at most, begin at `start` one behind the other: those `read`
-        would read, looked at many at a time.
+        """Return how many of this layout, `most` at most, begin at `start` one behind the other.
+
+        They are those `read` would read, looked at many at a time.
         """
         found, together = 0, 1
         while together:

@@ -65,7 +65,7 @@ class Clear(Record, frozen=True, kw_only=True):
         return []
 
 
-# ---- intake: in clear, null keys ----
+# ---- intake: in clear, null keys ---------------------------------------------------------------------------
 class Identifier(Clear, frozen=True, kw_only=True):
     """A name by which a data subject is known outside."""
 
@@ -170,7 +170,7 @@ class SignalReceived(Clear, frozen=True, kw_only=True):
     body: SignalBody
 
 
-# ---- records and decisions: pseudonymous, numbers of the plan ----
+# ---- records and decisions: pseudonymous, numbers of the plan ----------------------------------------------
 class Link(Record, frozen=True, kw_only=True):
     """One purpose a record is held for: its number in the plan, bucket, and the handle that dies with it."""
 
@@ -329,7 +329,7 @@ class Quarantined(Record, frozen=True, kw_only=True):
     sealed: bytes
 
 
-# ---- towards processors: names, sealed for one recipient ----
+# ---- towards processors: names, sealed for one recipient ---------------------------------------------------
 class DeliveredWrap(Record, frozen=True, kw_only=True):
     """A delivery's content key wrapped under the key of grant number `grant`."""
 
@@ -481,7 +481,7 @@ class ResidueCounted(Record, frozen=True, kw_only=True):
     cells: list[CellCounted]
 
 
-# ---- control: signed commands, one partition, a total order ----
+# ---- control: signed commands, one partition, a total order ------------------------------------------------
 class Command(Record, frozen=True, kw_only=True):
     """What every command carries; `signature` is Ed25519 over `schemas.signing.message(command)`."""
 

@@ -237,8 +237,9 @@ class Plans:
         return found
 
     def today(self, at: int) -> PolicyPlan:
-        """Return what commands are judged by at an instant: the version in force, before the first of them
-        the highest; NotFound if there is none.
+        """Return what commands are judged by at an instant: the version in force, else the highest.
+
+        NotFound if there is none.
         """
         return self.in_force(at) or self.latest
 

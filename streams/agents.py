@@ -253,7 +253,7 @@ async def repeat(
             pause = 0 if await act() else seconds
         except Unavailable as error:
             log.warning("waits", extra={"loop": name, "code": error.code, "where": error.where})
-            note(name, f"{error.what}" + (f" ({error.where})" if error.where else ""))
+            note(name, error.what + (f" ({error.where})" if error.where else ""))
             pause = min(max(2 * pause, 0.1), LONGEST_PAUSE)
         else:
             note(name, None)

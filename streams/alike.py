@@ -183,7 +183,7 @@ class Alike:
                 admitted.append(bound)
         return admitted
 
-    # ---- somebody never seen before ---
+    # ---- somebody never seen before ------------------------------------------------------------------------
     def _new(self, each: Arrived, make: _Make, span: _Span) -> SubjectNumber | None:
         """Make the person of an event: their statements folded, their keys made, their identifier linked."""
         assert each.when is not None and each.policy is not None

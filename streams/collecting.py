@@ -4,8 +4,9 @@ import gc
 
 
 def collect_less() -> None:
-    """A chunk makes ten thousands of objects that die with it and form no cycles: looking among them for
-    cycles as often as Python does by itself costs a twentieth of the worker's time.
+    """Let Python look for cycles among objects seldom: a chunk makes ten thousands that form none.
+
+    As often as Python looks by itself it costs a twentieth of the worker's time.
     """
     gc.collect()
     gc.freeze()

@@ -32,8 +32,9 @@ Keys = Callable[[Tx, PolicyPlan | None], Mapping[str, bytes]]
 
 
 class Corrected(NamedTuple):
-    """What became of a correction; where it was taken, it is to be remembered under these names, the second
-    one where it was released from quarantine.
+    """What became of a correction, and under which names to remember one that was taken.
+
+    The second name is there where it was released from quarantine.
     """
 
     entry: Entry
@@ -120,8 +121,10 @@ def _turned(said: FieldsCorrected, each: Arrived, fate: Fate, code: str | None) 
 
 
 def _out_of_turn(tx: Tx, said: FieldsCorrected, *, again: bool) -> str | None:
-    """Only the revision after the highest one counts; or that one, `again`: what a bug had set aside, and
-    what a restored vault knows of and has not sealed.
+    """Return why this revision does not follow; None for the one after the highest.
+
+    None also for the highest, where it comes `again`: what a bug had set aside, and what a restored vault
+    knows of and has not sealed.
     """
     highest = tx.superseded([said.record_id]).get(said.record_id, 1)
     if said.revision == highest + 1 or (again and said.revision == highest > 1):

@@ -77,8 +77,9 @@ def pending(tx: Tx) -> list[Job]:
 
 
 class Lapses:
-    """The lapse of every delivery under the buckets of one processor's jobs. Pure; what entries alike share
-    is judged once.
+    """The lapse of every delivery under the buckets of one processor's jobs.
+
+    Pure; what entries alike share is judged once.
     """
 
     def __init__(self, jobs: Iterable[Job], secret: bytes, plans: Plans) -> None:

@@ -47,8 +47,9 @@ def decide_lapse(bucket: BucketRow, holds: Sequence[Hold], now: Micros, hidden_f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
-    """A bucket whose due date a policy brings forward; `hide` where it would die before the brake is over: it
-    is then destroyed at its old date, or when the brake is over if that is sooner.
+    """A bucket whose due date a policy brings forward; `hide` where it would die before the brake is over.
+
+    It is then destroyed at its old date, or when the brake is over if that is sooner.
     """
 
     bucket: BucketId

@@ -60,8 +60,9 @@ def take_back(tx: Tx, bucket: BucketId, gone: bytes) -> None:
 
 
 def take_roots(tx: Tx, buckets: Iterable[BucketId]) -> dict[BucketId, Named]:
-    """What the lapses of buckets name, in the transaction that ends them; their leaves are forgotten, or left
-    to `sweep` where the root was worked out before.
+    """What the lapses of buckets name, in the transaction that ends them.
+
+    Their leaves are forgotten, or left to `sweep` where the root was worked out before.
     """
     names = {bucket: _folded(bucket) for bucket in buckets}
     folded, taken = tx.metas_of(names.values()), dict[BucketId, Named]()

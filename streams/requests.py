@@ -85,8 +85,9 @@ def decide(
 
 
 def named(command: RequestDecided, policy: PolicyPlan) -> None:
-    """Refuse an officer's order under a right the policy does not promise; nothing stops an erasure, and what
-    the system applied itself is only ever done again.
+    """Refuse an officer's order under a right the policy does not promise; nothing stops an erasure.
+
+    What the system applied itself is only ever done again.
     """
     if command.ordered_by == SYSTEM or command.right in ("erasure", "rectification"):
         return
@@ -105,8 +106,9 @@ def close(tx: Tx, command: RequestClosed, steps: list[RequestStepped]) -> Detail
 
 
 def lift(tx: Tx, command: RestrictionLifted, steps: list[RequestStepped]) -> Detail:
-    """Let what was restricted be used again; what the law keeps of an erased person stays restricted, for no
-    identifier leads there any more.
+    """Let what was restricted be used again.
+
+    What the law keeps of an erased person stays restricted, for no identifier leads there any more.
     """
     people, lifted = _people(tx, command.alias_hashes), set[str]()
     for state in people:
@@ -220,8 +222,10 @@ def _to_inform(
     plans: Plans,
     herald: Herald,
 ) -> list[Task]:
-    """A task for each recipient that may hold a copy in clear: nothing on its topic says that a person's data
-    is restricted, so somebody has to (GDPR Art. 19). It names the person as that recipient knows them.
+    """A task for each recipient that may hold a copy in clear.
+
+    Nothing on its topic says that a person's data is restricted, so somebody has to (GDPR Art. 19). It names
+    the person as that recipient knows them.
     """
     owed = []
     for name in tx.told_of_subject(number):

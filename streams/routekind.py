@@ -114,8 +114,9 @@ class RouteKind:
         return found
 
     def open(self, items: Sequence[Routed]) -> list[Texts]:
-        """Open what somebody may have of records of this kind, after every link was judged (`may_use`): of
-        each the fields of each category as a delivery holds them, with the time of collection.
+        """Open what somebody may have of records of this kind, after every link was judged (`may_use`).
+
+        Of each the fields of each category as a delivery holds them, with the time of collection.
         """
         cells = [item.tagged.cells for item in items]
         boxes = [

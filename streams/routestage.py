@@ -173,8 +173,9 @@ def _use(policies: Policies, number: int, found: Found, now: Micros) -> Usable |
 
 
 def _tell(tx: Tx, items: Iterable[Routed]) -> None:
-    """One row too many costs a lapse nobody needed; one too few leaves data at a processor for ever (model
-    m2).
+    """Write down who has to hear of a lapse of this part (model m2).
+
+    One row too many costs a lapse nobody needed; one too few leaves data at a processor for ever.
     """
     told: dict[tuple[int, int], tuple[LinkNow, frozenset[str]]] = {}
     for _, alike, links in items:

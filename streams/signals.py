@@ -191,9 +191,10 @@ class SignalJudge:
         return number
 
     def _notice(self, tx: Tx, body: ProcessorNotified, herald: Herald) -> bool:
-        """A recipient that can no longer protect data opens nothing from this transaction on, also of what
-        lies on its topic; says whether `control` is owed the suspension. Whoever suspended it before is
-        not overruled.
+        """Suspend a recipient that can no longer protect data; says whether `control` is owed the suspension.
+
+        It opens nothing from this transaction on, also of what lies on its topic. Whoever suspended it before
+        is not overruled.
         """
         self.finding(f"processor notice {body.notice}", body.processor)
         state = tx.processor(body.processor) or ProcessorState(name=body.processor)

@@ -31,8 +31,9 @@ class Pad:
     """Bounds whose buckets are wanted, by identity: events share them."""
 
     def want(self, purpose: PurposePlan, bound: tagging.Bound) -> None:
-        """Have the bucket made when the part is written; it follows today's policy where that is shorter, as
-        those do that stood when it came into force.
+        """Have the bucket made when the part is written.
+
+        It follows today's policy where that is shorter, as those do that stood when it came into force.
         """
         if id(bound) in self.bounds:
             return

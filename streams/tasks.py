@@ -36,8 +36,9 @@ are over, at the deadline, and once more when as much time again has passed.
 
 
 def fold(task: Task, receipt: ReceiptGiven, now: Micros, *, by_hand: bool = False) -> Task | None:
-    """Return the row after a receipt; None where everything was answered in time. The same again changes
-    nothing, and so does what comes in another order.
+    """Return the row after a receipt; None where everything was answered in time.
+
+    The same again changes nothing, and so does what comes in another order.
 
     `by_hand`: the receipt is an operator's, and its signature holds.
     """

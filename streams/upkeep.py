@@ -221,9 +221,10 @@ class Upkeep:
         self.checkpoints.sign(before, tree)
 
     async def _fold(self) -> None:
-        """Work out the roots of buckets nothing comes to any more and that are large or due soon, so that
-        their end takes no longer than an empty one's; join the leaves of small ones a day later; forget those
-        of buckets that ended.
+        """Work out the roots of buckets nothing comes to any more and that are large or due soon.
+
+        So their end takes no longer than an empty one's. The leaves of small ones are joined a day later,
+        those of buckets that ended forgotten.
         """
         with self.vault.transaction(write=False) as tx:
             living = tx.all_buckets(state="open")

@@ -156,8 +156,10 @@ class _Keys:
         return Closed(code="not_yours")
 
     def _order(self, n: int, purpose: str) -> Iterator[str]:
-        """Every category once. The wrap is bound to its category, which the question does not name: first
-        the one that fitted this place in the delivery before, then those granted.
+        """Every category once, those most likely to fit first.
+
+        The wrap is bound to its category, which the question does not name: first the one that fitted this
+        place in the delivery before, then those granted.
         """
         last = self._last.get((n, purpose))
         if last is not None:

@@ -77,9 +77,10 @@ class DeliveryMould:
         clear: Sequence[Sequence[bytes]],
         drawn: bytes,
     ) -> list[list[bytes]]:
-        """Seal deliveries of these ids, all that belongs to them in columns: for each grant the handles and
-        the keys, for each compartment the clear texts. `drawn` are `draws` random bytes for each delivery,
-        never used before.
+        """Seal deliveries of these ids, all that belongs to them in columns.
+
+        For each grant the handles and the keys, for each compartment the clear texts. `drawn` are `draws`
+        random bytes for each delivery, never used before.
 
         Returns for each compartment a column of its sealed bytes and one of the wraps of every grant it is
         given for, one after the other.

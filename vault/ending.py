@@ -205,13 +205,13 @@ def end_generation_again(
     """The same for one generation of a person's purpose, whose tag stands on `lifecycle`."""
     own = destroying(tx)
     state = own.subjects([number]).get(number)
-    held = state.purpose(purpose) if state is not None else None
-    living = held is not None and held.key is not None and held.generation == generation
-    if living and state is not None and held is not None and held.key is not None:
+    held = None if state is None else state.purpose(purpose)
+    key = held.key if held is not None and held.generation == generation else None
+    if state is not None and held is not None and key is not None:
         after = state.having(purpose, without_key(held))
-        _end_keys(own, state, after, (Ended(purpose=purpose, generation=generation, key=held.key),))
+        _end_keys(own, state, after, (Ended(purpose=purpose, generation=generation, key=key),))
     tell_subject_again(own, herald, number, purpose, lapse)
-    return living
+    return key is not None
 
 
 def _end_bucket_keys(own: Transaction, causes: Mapping[BucketId, Cause]) -> None:

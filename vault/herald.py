@@ -210,8 +210,10 @@ def announce_suspension(tx: Tx, herald: Herald, name: str, reason: str) -> None:
 
 
 def announce_rectification(tx: Tx, herald: Herald, record_id: RecordId, revision: int) -> None:
-    """Owe `control` that a record has a newer revision. It names the record alone: a request or an address
-    beside it would lead from a person to their records for as long as `control` is kept.
+    """Owe `control` that a record has a newer revision.
+
+    It names the record alone: a request or an address beside it would lead from a person to their records for
+    as long as `control` is kept.
     """
     _owe_command(tx, herald, RecordRectified, record_id=record_id, revision=revision)
 

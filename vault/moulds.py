@@ -126,8 +126,9 @@ class _Part(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """One compartment of many records alike: its number in the mould, its sealed bytes, and for each of its
-    wraps the link and the keys, None where they are empty.
+    """One compartment of many records alike: its number in the mould, and its sealed bytes.
+
+    For each of its wraps the link and the keys, None where they are empty.
     """
 
     n: int
@@ -191,8 +192,9 @@ class RecordMould:
         keys: Sequence[Sequence[LinkKey] | None],
         boxes: Iterable[Boxes],
     ) -> list[list[bytes | None]]:
-        """Return the clear bytes of these compartments of records of this kind; None where none of the keys
-        opens one. `handles` and `keys` have a column for each link, None for one that may not be used.
+        """Return the clear bytes of these compartments of records of this kind; None where no key opens one.
+
+        `handles` and `keys` have a column for each link, None for one that may not be used.
         """
         links = self._links.columns(handles) if handles else [self._links.with_handles(())] * len(ids)
         begins, infos = [b"lapse/v1/record" + name for name in ids], [INFO_CONTENT + name for name in ids]

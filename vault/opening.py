@@ -198,7 +198,7 @@ def bucket_closed(row: BucketRow | None, now: Micros) -> Closed | None:
     return None
 
 
-# ---- records: for ourselves ---
+# ---- records: for ourselves --------------------------------------------------------------------------------
 def asks_of(record: RecordTagged, purposes: Mapping[int, str]) -> list[Ask]:
     """Return a record's links as asks; `purposes` names the numbers of the record's policy version."""
     return [

@@ -25,8 +25,10 @@ FOREVER = Micros(2**62)
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What a processor holds for one purpose: `deliveries` entered on its objects by a connector of ours, and
-    at most `records` of living buckets it was ever given anything of; `since` the first of them came.
+    """What a processor holds for one purpose; `since` the first of it came.
+
+    `deliveries` were entered on its objects by a connector of ours, and at most `records` of living buckets
+    it was ever given anything of.
     """
 
     purpose: str

@@ -43,8 +43,10 @@ RETRY_SECONDS = "5"
 
 
 def create_app(layout: Layout, open_here: Opening) -> Starlette:
-    """The app. `open_here` opens the data folder at `layout`; each request works on its own short-lived
-    opening of it, because what it asks is asked seldom, and policies may have been published since.
+    """The app; `open_here` opens the data folder at `layout`.
+
+    Each request works on its own short-lived opening of it, because what it asks is asked seldom, and
+    policies may have been published since.
     """
     published: dict[int, dict[str, object]] = {}
 

@@ -88,8 +88,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _commands(arguments: list[str]) -> Callable[..., object]:
-    """The verb or group that is asked for, alone: Typer reads the signatures of all it is given, a tenth of a
-    second for every verb there is. All of them where the first word is none, for help and hints.
+    """The verb or group that is asked for, alone; all of them where the first word is none, for hints.
+
+    Typer reads the signatures of all it is given, a tenth of a second for every verb there is.
     """
     name = arguments[0] if arguments else None
     narrowed = copy.copy(app)

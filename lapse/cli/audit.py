@@ -69,9 +69,7 @@ def policy_check(
     data: Data = None,
     _output: Format = Output.TABLE,
 ) -> int:
-    """Say whether a policy is whole and free of contradictions, and what would change if it were
-    published.
-    """
+    """Say whether a policy is whole and free of contradictions, and what publishing it would change."""
     report = policies.check(file, data)
     show(report)
     return 0 if report["publishable"] else 1
@@ -96,8 +94,9 @@ def policy_publish(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Put a new policy version into force by a signed command. Due dates that come forward hide at once,
-    destroy after 24 h.
+    """Put a new policy version into force by a signed command.
+
+    Due dates that come forward hide at once and destroy after the policy's `brakes.hidden_for`.
     """
     with main.installation(main.data_folder(data)) as here:
         show(policies.publish(here, file, confirmed=yes, timeout=timeout))
@@ -130,9 +129,7 @@ def records_show(
     data: Data = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Say what became of an event and why: outcome, code, purposes, each processor's verdict, where it
-    lies on the log.
-    """
+    """Say what became of an event and why: outcome, code, purposes, verdicts, where it lies on the log."""
     if (event is None) == (message is None):
         raise BadInput("usage", "give --event or --message", "lapse records show", "one of the two")
     with main.installation(main.data_folder(data)) as here:
@@ -196,9 +193,7 @@ def lifecycle_tail(
     data: Data = None,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Show the newest depersonalizations and checkpoints; anyone may read this log, nothing in it is
-    personal.
-    """
+    """Show the newest depersonalizations and checkpoints of the public log; nothing in it is personal."""
     with main.installation(main.data_folder(data)) as here:
         rows = ledger.lifecycle(here, count)
     show_rows(
@@ -217,8 +212,9 @@ def lifecycle_verify(
     data: Data = None,
     _output: Format = Output.TABLE,
 ) -> int:
-    """Recompute the proof: which records each lapse ended, from `decisions`; every signed checkpoint, from
-    the log. Exit 1 where something does not agree.
+    """Recompute the proof of every lapse from `decisions`, and of every signed checkpoint from the log.
+
+    Exit 1 where something does not agree.
     """
     with main.installation(main.data_folder(data)) as here:
         report = proving.verify(here, key)
@@ -233,8 +229,9 @@ def residue_show(
     data: Data = None,
     output: Format = Output.TABLE,
 ) -> int:
-    """Show what stays for good: events counted in cells of at least k people; published + carried =
-    accepted. Exit 1 where it is not.
+    """Show what stays for good: events counted in cells of at least k people.
+
+    Published and carried are what was accepted; exit 1 where they are not.
     """
     with main.installation(main.data_folder(data)) as here:
         summary, cells = ledger.residue(here, recount=recount)

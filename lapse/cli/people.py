@@ -50,9 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def subject_show(who: Who, data: Data = None, _output: Format = Output.TABLE) -> None:
-    """Show per purpose what state a person is in: consent, since when, floor, generation. No content is
-    opened.
-    """
+    """Show per purpose what state a person is in: consent, since when, floor, generation; opens nothing."""
     with main.installation(main.data_folder(data)) as here:
         rows = subjects.show(here, who)
     show_rows(
@@ -72,8 +70,7 @@ def subject_erase(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Forget a person: every key of theirs is destroyed, every recipient is told, late arrivals are
-    turned away.
+    """Forget a person: every key is destroyed, every recipient told, late arrivals are turned away.
 
     Answers alike for a person nobody knows. Purposes the law obliges you to keep stay, restricted. Who is
     named beside a request counts; without a name everybody it names is forgotten.
@@ -101,8 +98,9 @@ def subject_correct(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Correct what a person said in forms: each record with the field gets a next revision, the old one
-    opens nowhere, recipients get the new one.
+    """Correct what a person said in forms: each record with the field gets a next revision.
+
+    The old one opens nowhere, recipients get the new one.
 
     Answers alike for a person nobody knows. What the person is found by cannot be corrected.
     """
@@ -124,8 +122,9 @@ def consent_grant(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Record a consent given outside a form, on the phone say. It counts from now; it never revives old
-    data.
+    """Record a consent given outside a form, on the phone say.
+
+    It counts from now; it never revives old data.
     """
     with main.installation(main.data_folder(data)) as here:
         show(subjects.state_consent(here, who, purpose, granted=True, timeout=timeout))
@@ -151,9 +150,7 @@ def hold_place(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Keep a person's data of these purposes readable under the hold's id alone; says what is already
-    gone.
-    """
+    """Keep a person's data of these purposes readable under the hold's id alone; says what is gone."""
     with main.installation(main.data_folder(data)) as here:
         show(holds.place(here, who, purpose, reason, timeout))
 

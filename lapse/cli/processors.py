@@ -51,8 +51,10 @@ def processor_list(data: Data = None, _output: Format = Output.TABLE) -> None:
 
 
 def processor_show(name: Name, data: Data = None, _output: Format = Output.TABLE) -> None:
-    """Show all that is known of a recipient: what it may have and under which names, where it is and to whom
-    it passes data on, what its interface can erase, what it holds, and the lapse that is open longest.
+    """Show all that is known of a recipient.
+
+    What it may have and under which names, where it is and to whom it passes data on, what its interface can
+    erase, what it holds, and the lapse that is open longest.
     """
     with main.installation(main.data_folder(data)) as here:
         show(showing.shown(here, name))
@@ -115,8 +117,10 @@ def processor_approve(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Let a processor receive. Refused where its safeguard no longer holds, its assurance has run out, or
-    what a transfer to its country needs is not stated.
+    """Let a processor receive.
+
+    Refused where its safeguard no longer holds, its assurance has run out, or what a transfer to its country
+    needs is not stated.
     """
     with main.installation(main.data_folder(data)) as here:
         show(recipients.approve(here, name, evidence=evidence, until=until, timeout=timeout))
@@ -150,9 +154,7 @@ def processor_recall(
     timeout: Timeout = 60.0,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Suspend a processor and ask back everything it holds; `lapse recall show NAME` follows what it
-    answers.
-    """
+    """Suspend a processor and ask back all it holds; `lapse recall show NAME` follows what it answers."""
     with main.installation(main.data_folder(data)) as here:
         show(recipients.suspend(here, name, reason, recall=True, timeout=timeout))
 
@@ -162,9 +164,7 @@ def processor_onboard(
     data: Data = None,
     output: Format = Output.TABLE,
 ) -> None:
-    """Print all that a consumer's team needs: topic, group, addresses, credentials file, how to open a
-    record.
-    """
+    """Print what a consumer's team needs: topic, group, addresses, credentials, how to open a record."""
     with main.installation(main.data_folder(data)) as here:
         facts, guide = recipients.onboard(here, name)
     if output is Output.JSON:
@@ -183,8 +183,9 @@ def processor_credentials(
     yes: Yes = False,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Say where a processor's credentials lie, or rotate them. Secrets go to a 0600 file, never to the
-    screen.
+    """Say where a processor's credentials lie, or rotate them.
+
+    Secrets go to a 0600 file, never to the screen.
     """
     if rotate and not yes:
         raise BadInput("usage", "the old token and password end at once", "--rotate", "say --yes")

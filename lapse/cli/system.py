@@ -1,6 +1,4 @@
-"""Verbs about the system as a whole: make it, run it, look whether it is well, wait for it, move its
-clock.
-"""
+"""Verbs about the system as a whole: make, run and examine it, wait for it, move its clock."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ def run_init(
     ] = False,
     _output: Format = Output.TABLE,
 ) -> None:
-    """Make a data folder: signing keys, certificates, credentials of every site and processor, the first
-    policy.
-    """
+    """Make a data folder: signing keys, certificates, credentials of sites and processors, first policy."""
     chosen = policy or main.shipped_policy("demo" if test else "company")
     marker = initialise.initialise(
         folder,
@@ -146,8 +142,7 @@ def run_init(
 
 
 def run_doctor(data: Data = None, output: Format = Output.TABLE) -> int:
-    """Look at everything that must be well: roles, broker, log-ins, rights, topics, backlogs, vault,
-    clock, disk and more.
+    """Look at everything that must be well: roles, broker, rights, topics, backlogs, vault, clock and more.
 
     Exit 1 if anything needs somebody; each finding says what is wrong, where, and what to do.
     """
@@ -170,16 +165,12 @@ def run_broker(
     data: Data = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
 ) -> None:
-    """Run only the embedded Kafka of a data folder, until Ctrl-C; prints its address and the super user's
-    file.
-    """
+    """Run only the embedded Kafka of a data folder, until Ctrl-C; prints address and super user's file."""
     up.run_broker_alone(main.data_folder(data), port)
 
 
 def run_topics(data: Data = None, _output: Format = Output.TABLE) -> int:
-    """Compare the live topics with the plan: partitions, retention, and the worst-case minutes until
-    bytes are gone.
-    """
+    """Compare the live topics with the plan: partitions, retention, minutes until bytes are gone."""
     with main.installation(main.data_folder(data)) as here:
         rows = topics.compare(here)
     show_rows(

@@ -42,8 +42,9 @@ class _InForce:
 
 @dataclass(slots=True, kw_only=True)
 class Edge:
-    """The collector's parts; `plans` is asked at each request, so a published policy takes effect at once:
-    its sites too, whose credentials are looked up when the policy changes.
+    """The collector's parts; `plans` is asked at each request, so a published policy takes effect at once.
+
+    So do its sites, whose credentials are looked up when the policy changes.
     """
 
     settings: CollectorSettings

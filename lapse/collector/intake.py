@@ -126,8 +126,9 @@ async def take_beacons(edge: Edge, request: Request, _rest: str) -> Response:
 
 # ---- signals -----------------------------------------------------------------------------------------------
 async def take_signal(edge: Edge, request: Request, _rest: str) -> Response:
-    """POST /s and POST or PUT /c: consent stated outside a form, or a right asked for; 202 with the event id,
-    and with the request's, by which it is found again.
+    """POST /s and POST or PUT /c: consent stated outside a form, or a right asked for.
+
+    202 with the event id, and with the request's, by which it is found again.
     """
     arrival = edge.arrival(request)
     _limit(edge.form_rates, (arrival.site, "s"), request, arrival)

@@ -54,8 +54,7 @@ class MemoryProducer:
         await asyncio.sleep(0)
         if self.away:
             return list(events)
-        for event in events:
-            self.sent.append(event)
+        self.sent.extend(events)
         return []
 
     async def probe(self) -> bool:
@@ -124,7 +123,7 @@ class KafkaProducer:
         if error.fatal():
             self._fatal = True
 
-    # ---- polling ---------------------------------------------------------------------------------------
+    # ---- polling -------------------------------------------------------------------------------------------
     def _look(self) -> None:
         self._client.poll(0)
         if self._fatal:
@@ -144,13 +143,13 @@ class KafkaProducer:
         self._client, self._fatal = self._build(), False
 
     def _bury(self) -> None:
-        """Hear the last words of the clients that were replaced."""
+        """Hear the last words of the clients that were replaced; that they are broken is known."""
         for client in self._leaving:
             client.poll(0)
         self._leaving = [client for client in self._leaving if len(client)]
         self._fatal = False
 
-    # ---- sending ---------------------------------------------------------------------------------------
+    # ---- sending -------------------------------------------------------------------------------------------
     async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
         """Hand the events to librdkafka and wait for their acknowledgements."""
         if not events:

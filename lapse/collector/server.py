@@ -128,8 +128,9 @@ def serve(
     crash: Crash = never,
     on_waiting: Callable[[str | None], None] = lambda _for: None,
 ) -> int:
-    """Run a collector until SIGTERM or SIGINT and return its exit code; `on_ready` gets the port, and
-    `on_waiting` what is waited for while events are spooled, None afterwards.
+    """Run a collector until SIGTERM or SIGINT and return its exit code.
+
+    `on_ready` gets the port, and `on_waiting` what is waited for while events are spooled, None afterwards.
 
     `plans` is asked at every request: hand in something that follows published policies.
     """

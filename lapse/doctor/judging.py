@@ -22,7 +22,7 @@ CERTIFICATE_DAYS = 30.0
 DAY = 86_400.0
 
 
-# ---- roles ------------------------------------------------------------------------------------------------
+# ---- roles -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleWord:
     """What a role said of itself, and whether its process answers at its metrics port."""
@@ -51,7 +51,7 @@ def roles(words_: Sequence[RoleWord]) -> Iterator[Finding]:
     yield well("roles", f"{len(words_) - waiting} of {len(words_)} ready")
 
 
-# ---- log-ins and rights -----------------------------------------------------------------------------------
+# ---- log-ins and rights ------------------------------------------------------------------------------------
 def logins(refused: Mapping[str, str], asked: int, where: str) -> Iterator[Finding]:
     """`refused`: what the broker said, by Kafka user."""
     for user, why in refused.items():
@@ -77,7 +77,7 @@ def rights(missing: Mapping[str, Sequence[str]], surplus: Mapping[str, Sequence[
         yield well("rights", "each user has exactly its own")
 
 
-# ---- recipients -------------------------------------------------------------------------------------------
+# ---- recipients --------------------------------------------------------------------------------------------
 def tasks(counts: Mapping[str, Mapping[str, int]], *, letters: int, told: bool) -> Iterator[Finding]:
     """`counts`: open tasks by processor and kind; `told`: whether there is an officer to write to."""
     for name, kinds in counts.items():
@@ -93,7 +93,7 @@ def tasks(counts: Mapping[str, Mapping[str, int]], *, letters: int, told: bool) 
         yield well("tasks", f"{opened} open" + (f"; {letters} letters wait" if letters else ""))
 
 
-# ---- people -----------------------------------------------------------------------------------------------
+# ---- people ------------------------------------------------------------------------------------------------
 def requests(counts: Mapping[Right, tuple[int, int]]) -> Iterator[Finding]:
     """`counts`: requests of people that wait, and those of them past their day, by right."""
     for right, (_, late) in counts.items():
@@ -123,8 +123,10 @@ class Unset:
 
 
 def unset(read: Unset) -> Finding:
-    """Not set up yet is no fault, until something suffers: data that should be there and is not, copies there
-    that cannot be taken back, or somebody who believes that it works.
+    """What is not set up yet is no fault until something suffers.
+
+    Data that should be there and is not, copies there that cannot be taken back, or somebody who believes
+    that it works.
     """
     name, figure = f"recipient {read.name}", f"not configured: {read.lacks}"
     count = f"{read.waiting} record{'s wait' if read.waiting > 1 else ' waits'}"
@@ -141,7 +143,7 @@ def unset(read: Unset) -> Finding:
     return to_do(name, figure + waits, where=read.where, do=read.do)
 
 
-# ---- vault, outbox, expiry --------------------------------------------------------------------------------
+# ---- vault, outbox, expiry ---------------------------------------------------------------------------------
 def server(weaknesses: list[str]) -> Finding:
     """A database server that is not ours to set up: commits must survive a power cut, dead rows must go."""
     if weaknesses:
@@ -171,7 +173,7 @@ def expiry(overdue: int, late_seconds: float, last_look_seconds: float | None, l
     return well("expiry", "no key is overdue")
 
 
-# ---- clock ------------------------------------------------------------------------------------------------
+# ---- clock -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocks:
     """Several clocks at one moment, in seconds since the epoch; None where there was nothing to read.
@@ -212,7 +214,7 @@ def certificate(days: float, where: str) -> Finding:
     return well("certificate", f"{days:.0f} days left")
 
 
-# ---- disks ------------------------------------------------------------------------------------------------
+# ---- disks -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """A disk below one or more folders of the data; bytes."""
@@ -267,7 +269,7 @@ def replicas(brokers: int, copies: Mapping[str, tuple[int, int]]) -> Iterator[Fi
             yield bad(f"topic {name}", figure, where=name, do=do)
 
 
-# ---- backlogs ---------------------------------------------------------------------------------------------
+# ---- backlogs ----------------------------------------------------------------------------------------------
 def backlogs(read: Sequence[Backlog]) -> Iterator[Finding]:
     """Kafka deletes what is old whether it was read or not."""
     for each in read:

@@ -1,6 +1,4 @@
-"""The doctor's answer for people: what needs somebody first and in full, then what is to be set up, then
-everything that is well.
-"""
+"""The doctor's answer for people: what needs somebody, then what is to be set up, then what is well."""
 
 from __future__ import annotations
 

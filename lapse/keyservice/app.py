@@ -79,9 +79,11 @@ def create_app(
     rates: Rates | None = None,
     wall: Callable[[], Micros] = lambda: Micros(time.time_ns() // 1000),
 ) -> Starlette:
-    """Return the app. `plans` gives every published policy as of a transaction; it is called from several
-    threads, one at a time. `partners` reads the webhook secrets with which callbacks are checked; `ears` says
-    which recipients are listened to, and `publish` puts what they say on `intake.signal`.
+    """Return the app; `plans` gives every published policy as of a transaction.
+
+    It is called from several threads, one at a time. `partners` reads the webhook secrets with which
+    callbacks are checked; `ears` says which recipients are listened to, and `publish` puts what they say on
+    `intake.signal`.
     """
     locked = Locked.around(plans)
     desk = Desk(vault=vault, plans=locked, receipt_partitions=receipt_partitions, wall=wall)

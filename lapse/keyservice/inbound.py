@@ -81,9 +81,7 @@ class Inbound:
         return hearing.signals(heard.said, request, self.wall())
 
     def ends(self, name: str, said: Sequence[Said], body: bytes) -> bool:
-        """Enter ends that were awaited, and ask soon about what has moved; False where an end was reported
-        that nobody awaits.
-        """
+        """Enter ends that were awaited, and ask soon about what has moved; False where nobody awaits one."""
         ended = [
             each for each in said if isinstance(each, Ended) or (isinstance(each, Edited) and each.emptied)
         ]

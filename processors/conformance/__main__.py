@@ -1,5 +1,6 @@
-"""`python -m processors.conformance --table` plays everything that ships and writes the table of the page;
-without the option it prints it. Exit code 1 where anything failed.
+"""`python -m processors.conformance` plays everything that ships and prints the table of the page.
+
+With `--table` it writes it there. Exit code 1 where anything failed.
 """
 
 from __future__ import annotations

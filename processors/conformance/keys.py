@@ -1,5 +1,6 @@
-"""The keys of a run: what is delivered is sealed under the vault's own, opens by what the vault holds at that
-moment, and no more once they have ended.
+"""The keys of a run: what is delivered opens by what the run's own vault holds at that moment.
+
+Once they have ended it opens no more.
 """
 
 from __future__ import annotations

@@ -140,8 +140,9 @@ _WAYS: Mapping[str, _Ways] = {
 
 
 def shipped(name: str, **said: str | int | bool) -> Party:
-    """Return the party of a kind that ships, a vendor's with these settings of a policy; `NotFound` where
-    there is none, or it calls nobody.
+    """Return the party of a kind that ships, a vendor's with these settings of a policy.
+
+    `NotFound` where there is none, or it calls nobody.
     """
     if name == "webhook":
         return partner(make_secret())

@@ -18,8 +18,9 @@ Wall = Callable[[], Micros]
 
 
 class Stand(Protocol):
-    """A stand-in that answers at `url` until it is stopped, and lists what it holds at `GET <url>/_held`:
-    `{"objects": [{"id": ..., "fields": {<vendor's name>: <value>}}, ...]}`.
+    """A stand-in that answers at `url` until it is stopped, and lists what it holds.
+
+    `GET <url>/_held` answers `{"objects": [{"id": ..., "fields": {<vendor's name>: <value>}}, ...]}`.
     """
 
     @property

@@ -85,8 +85,9 @@ def made(
     decided: int,
     like: Given | None = None,
 ) -> Given:
-    """Return a delivery of these fields (ours) for these purposes: one compartment per set of purposes; its
-    values are its own, or those of the delivery that it is `like`.
+    """Return a delivery of these fields (ours) for these purposes: one compartment per set of purposes.
+
+    Its values are its own, or those of the delivery that it is `like`.
     """
     marks = {n: marker(n, digest(seed, person, name, str(revision), n)) for n in purposes}
     marks = marks if like is None else {n: like.marks[n] for n in purposes}

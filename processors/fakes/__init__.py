@@ -56,8 +56,9 @@ async def start(
     port: int = 0,
     ca_file: Path | None = None,
 ) -> Running:
-    """Start the fake of this name with the secrets of a file, made where it is missing; without a file it
-    makes its own. `NotFound` where there is no such fake.
+    """Start the fake of this name with the secrets of a file, made where it is missing.
+
+    Without a file it makes its own. `NotFound` where there is no such fake.
     """
     module = _module(name)
     if name == PARTNER:

@@ -214,8 +214,9 @@ class Mailchimp:
 
     # ---- what people do there ------------------------------------------------------------------------------
     def act(self, audience: str, what: str, address: str, new: str = "") -> dict[str, str]:
-        """Let a person unsubscribe, a mail bounce (`cleaned`), an address change (`upemail`), or a profile be
-        edited; return the form that the webhook sends about it.
+        """Play what a person does at the vendor, and return the form that the webhook sends about it.
+
+        They unsubscribe, a mail bounces (`cleaned`), an address changes (`upemail`), or a profile is edited.
         """
         member = self.audiences[audience][md5(address)]
         form = {"type": what, "fired_at": "2026-11-28 12:00:00", "data[list_id]": audience}

@@ -1,5 +1,7 @@
-"""Salesforce's side of contacts and leads, with the quirks that matter: tokens that end, external ids that
-are not unique, converted leads, row locks inside other errors, the daily limit, the recycle bin, bulk jobs.
+"""Salesforce's side of contacts and leads, with the quirks that matter.
+
+Tokens that end, external ids that are not unique, converted leads, row locks inside other errors, the daily
+limit, the recycle bin, bulk jobs.
 
 Written from Salesforce's documentation, with none of the connector's code.
 """

@@ -85,8 +85,9 @@ class Shop:
 
 
 def _of_this_machine(host: str) -> bool:
-    """Whether a Host names this machine by its own words: a stranger's page may let a name lead here
-    (rebinding) and would read the shelf.
+    """Whether a Host names this machine by its own words.
+
+    A stranger's page may let a name lead here (rebinding) and would read the shelf.
     """
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     return name in ("localhost", "127.0.0.1", "[::1]")

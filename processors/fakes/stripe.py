@@ -1,5 +1,6 @@
-"""Stripe's side of the customers interface, with the quirks that matter: stored answers, tombstones, a search
-that lags, redaction jobs, rate limits.
+"""Stripe's side of the customers interface, with the quirks that matter.
+
+Stored answers, tombstones, a search that lags, redaction jobs, rate limits.
 
 Written from Stripe's documentation, with none of the connector's code. Amounts never come here.
 """

@@ -123,8 +123,9 @@ class Salesforce:
         await self._session.renew()
 
     async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:
-        """Return our names of the fields that stand at the person's records; all of them while the org is
-        away: what cannot be looked at counts as kept.
+        """Return our names of the fields that stand at the person's records, all while the org is away.
+
+        What cannot be looked at counts as kept.
         """
         try:
             return await self._session.again(lambda: self._standing(key, vendor_id))

@@ -140,8 +140,9 @@ class Stripe:
         """There is no session to renew."""
 
     async def present(self, key: str, vendor_id: str | None) -> frozenset[str] | Retry | None:
-        """Return our names of the fields that stand at the person's customers; all of them while Stripe is
-        away: what cannot be looked at counts as kept.
+        """Return our names of the fields that stand at the person's customers, all while Stripe is away.
+
+        What cannot be looked at counts as kept.
         """
         try:
             mine = [vendor_id] if vendor_id is not None else await self._customers.find(key)

@@ -77,8 +77,9 @@ class Engine:
         tuning: Tuning = Tuning(),
         client: str = "lapse",
     ) -> None:
-        """`workdir` takes an empty folder Faust insists on; `now` gives microseconds since the epoch;
-        `client` is the name under which Kafka lists this member of the group.
+        """Prepare the engine; `client` is the name under which Kafka lists this member of the group.
+
+        `workdir` takes an empty folder Faust insists on; `now` gives microseconds since the epoch.
         """
         check_libraries()
         register()

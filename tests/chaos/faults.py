@@ -68,9 +68,7 @@ def _renewed(system: System, role: str, gone: list[int]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """SIGSTOP past session and lease while another worker of the role goes on; the frozen one comes back
-    a zombie.
-    """
+    """SIGSTOP past session and lease while another worker goes on; the frozen one comes back a zombie."""
 
     role: str
     seconds: float

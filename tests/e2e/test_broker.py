@@ -1,6 +1,4 @@
-"""The embedded Kafka: closed from the first start, restartable on its data, safe to kill, and really
-forgetful.
-"""
+"""The embedded Kafka: closed from its first start, safe to kill and restart, and really forgetful."""
 
 from __future__ import annotations
 
@@ -124,9 +122,7 @@ def test_without_credentials_there_is_no_connection(kafka: EmbeddedKafka) -> Non
     "topic", ["intake.form", "intake.signal", "processor.mail", "processor.crm2", "decisions"]
 )
 def test_a_processor_cannot_read_what_is_not_its_own(kafka: EmbeddedKafka, topic: str) -> None:
-    """A processor's credentials open no intake, no other processor's topic (also not one its name begins), no
-    log.
-    """
+    """A processor's credentials open no intake, no log and no other's topic, also not one like its own."""
     with pytest.raises(KafkaException) as error:
         consume(kafka.address, login(processor_user("crm")), topic, group=processor_group("crm"))
     assert refused_as(error) == KafkaError.TOPIC_AUTHORIZATION_FAILED
@@ -154,9 +150,7 @@ def test_a_processor_reads_its_own_topics_and_writes_nowhere(kafka: EmbeddedKafk
 
 
 def test_the_auditor_reads_all_but_intake_in_a_group_of_its_own(kafka: EmbeddedKafka) -> None:
-    """The auditor reads sealed topics, never intake, and cannot take part in the groups the flow stands
-    on.
-    """
+    """The auditor reads sealed topics, never intake, and joins no group the flow stands on."""
     produce(kafka.address, login("tag"), "decisions", b"decided")
     assert consume(kafka.address, login(AUDITOR), "decisions", group="any-name") == [b"decided"]
     with pytest.raises(KafkaException) as error:
@@ -188,9 +182,7 @@ def test_topics_are_as_planned(admin: Admin) -> None:
 
 
 def test_a_topic_that_drifted_is_found_and_mended(admin: Admin) -> None:
-    """A changed setting and a missing topic are named; `align` mends the setting and still names the
-    topic.
-    """
+    """A changed setting and a missing topic are named; `align` mends the one and still names the other."""
     admin.configure_topic("receipts", {"retention.ms": "60000"})
     absent = TopicPlan(name="absent", partitions=1, config={}, holds="nothing")
     found = admin.differences([*PLANS, absent])
@@ -282,9 +274,7 @@ def test_a_second_owner_of_the_folder_is_refused(kafka: EmbeddedKafka) -> None:
 
 
 def test_it_restarts_on_its_data_also_after_sigkill(tmp_path: Path) -> None:
-    """Data, users, rights and ports survive a stop, a SIGKILL, and a new owner that finds an orphaned
-    broker.
-    """
+    """Data, users, rights and ports survive a stop, a SIGKILL, and an owner that finds an orphaned broker."""
     kafka = new_embedded(tmp_path / "broker")
     try:
         first = kafka.start()

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_the_session_broker_takes_topics_and_records(broker: Broker) -> None:
-    """A topic is made as planned, a record is acknowledged and counted, on whichever Kafka the session
-    runs.
-    """
+    """A topic is made as planned, a record acknowledged and counted, on whichever Kafka the session runs."""
     topic = f"fixture-{uuid.uuid4().hex[:8]}"
     plan = TopicPlan(
         name=topic, partitions=2, config={"message.timestamp.type": "LogAppendTime"}, holds="a test"
@@ -32,9 +30,7 @@ def test_the_session_broker_takes_topics_and_records(broker: Broker) -> None:
 
 
 def test_a_cluster_without_rights_says_so(broker: Broker) -> None:
-    """Where there is no authorizer `apply_rights` reports it instead of pretending; where there is one,
-    it works.
-    """
+    """Where there is no authorizer `apply_rights` says so instead of pretending; with one it works."""
     with broker.connect() as admin:
         supported = admin.apply_rights({}).supported
         assert supported is (admin.rights() is not None)

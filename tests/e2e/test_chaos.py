@@ -75,9 +75,7 @@ def test_a_disk_can_be_filled_here(over: Ordeal) -> None:
 
 
 def test_an_erasure_in_the_middle_of_a_crash_is_finished(over: Ordeal) -> None:
-    """expire is killed while an erasure is announced: the command still ends, everybody is told, nothing
-    opens.
-    """
+    """expire is killed while an erasure is announced: the verb still ends, all are told, nothing opens."""
     system, person = over.system, somebody()
     at = str(system.run["clock"]["now"])
     event_id = system.submit(person, *allows("marketing_email"), server=True, collected_at=at)

@@ -1,5 +1,6 @@
-"""A stand-in with judges beside it: every request goes to the stand-in and, with what that answered, to
-somebody who was not written together with it.
+"""A stand-in with judges beside it, who were not written together with it.
+
+Every request goes to the stand-in and, with what that answered, to them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""What tests want of other authors and no package of ours brings: fetched once per user by its own package
-client, kept in the user's cache, held to a hash. Where it cannot be had the test is skipped and says why.
+"""What tests want of other authors and no package of ours brings, held to a hash.
+
+It is fetched once per user by its own package client and kept in the user's cache. Where it cannot be had the
+test is skipped and says why.
 """
 
 from __future__ import annotations

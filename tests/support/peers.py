@@ -1,5 +1,6 @@
-"""Judges of what our connectors send, written by others: Stripe's own mock, Mailchimp's own description, and
-two libraries of Standard Webhooks in other languages.
+"""Judges of what our connectors send, written by others.
+
+Stripe's own mock, Mailchimp's own description, and two libraries of Standard Webhooks in other languages.
 
 Go's programs are pinned by `go/go.sum`, npm's by `tests/e2e/node/package-lock.json`, the description by the
 SHA-256 below: its licence is unclear, so it is fetched and not kept here.

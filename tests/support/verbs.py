@@ -118,7 +118,7 @@ def _number(said: bytes) -> int:
     return int.from_bytes(said, "big", signed=True)
 
 
-# ---- the process ------------------------------------------------------------------------------------------
+# ---- the process -------------------------------------------------------------------------------------------
 def serve(asking: socket.socket) -> int:
     """Fork whoever is asked for, until nobody asks any more; returns a verb's exit code in its process."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those who wait for verbs are waited for by nobody

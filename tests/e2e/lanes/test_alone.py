@@ -60,9 +60,7 @@ def broker_of(data: Path) -> int:
 def test_a_broker_alone_is_ready_when_it_says_so_and_leaves_nothing_behind(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Its line names the address and the super user's file, which let an administrator in; a signal ends it
-    with 0, and Kafka with it.
-    """
+    """Its line leads an administrator in, and a signal ends it with 0, and Kafka with it."""
     data = tmp_path / "data"
     with running("broker", "--data", str(data)) as (process, said):
         found = re.search(r"listens on (\S+); its super user: (\S+)", said)
@@ -101,9 +99,7 @@ def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_stand_in_is_played_with_by_hand(tmp_path: Path) -> None:
-    """`lapse fake partner` makes the secret both sides share where there is none, refuses what is not signed,
-    shows what it holds, misbehaves on request, and ends with 0.
-    """
+    """`lapse fake partner` makes the secret, refuses what is unsigned, shows what it holds, ends with 0."""
     secret = tmp_path / "partner.secret"
     with running("fake", "partner", "--secret-file", str(secret)) as (process, said):
         url = said.split()[-1]

@@ -36,8 +36,9 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_tls_carries_every_client(tls: Cluster, tmp_path: Path) -> None:
-    """With user, password and CA file a form goes through every role's client, and a consumer that knows only
-    run.json opens the delivery; doctor finds the cluster closed.
+    """With user, password and CA file a form goes through every role's client, and a consumer opens it.
+
+    The consumer knows only run.json; doctor finds the cluster closed.
     """
     with system_on(tmp_path / "data", tls.environment) as system:
         assert system.run["security"]["protocol"] == "SASL_SSL"

@@ -130,9 +130,7 @@ def test_compose_is_well_by_its_own_doctor(compose: Compose) -> None:
 
 
 def test_compose_keeps_its_secrets(compose: Compose, engine: Engine) -> None:
-    """No inspection of a container shows the super user's password; none runs as root; only three ports are
-    published, on the loopback alone.
-    """
+    """No container shows the super user's password or runs as root; three ports, on loopback alone."""
     password = compose("exec", "-T", "kafka", "cat", "/run/lapse-secrets/admin").strip()
     assert len(password) >= 32
     containers = compose("ps", "-q").split()

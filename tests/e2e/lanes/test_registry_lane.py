@@ -62,9 +62,7 @@ def resolved(system: System, registry: str, topic: str) -> list[tuple[int, str]]
 
 
 def test_a_registry_names_every_record_on_every_topic(system: System, registry: str) -> None:
-    """A form through the system, then an erasure: all that is on the log resolves in the registry, under ids
-    that are not the catalogue's.
-    """
+    """After a form and an erasure all that is on the log resolves in the registry, under ids of its own."""
     person = somebody()
     event_id = system.submit(person)
     assert system.ended(event_id, 60)["outcome"] == "routed"
@@ -84,17 +82,13 @@ def catalogue(system: System) -> str:
 
 
 def test_a_consumer_needs_the_key_endpoint_alone(system: System) -> None:
-    """The endpoint hands out schemas under the ids that are on the log: the example, which knows of no
-    registry, opens a delivery.
-    """
+    """The endpoint hands out schemas under the log's ids: the example opens a delivery without a registry."""
     routed(system)
     assert any('"email"' in line for line in opened_by_the_example(system))
 
 
 def test_the_python_client_takes_ids_from_where_they_are(system: System, registry: str) -> None:
-    """The publisher straight to Kafka asks the registry, `decode` the key endpoint: neither needs the
-    catalogue's ids.
-    """
+    """The publisher asks the registry, `decode` the key endpoint: neither needs the catalogue's ids."""
     person, run = somebody(), system.run
     policy = Policy.from_json(system.http("GET", system.url("collector", "/policy")).body)
     settings = {"bootstrap.servers": run["bootstrap"]}

@@ -68,8 +68,10 @@ class Senders:
 
 
 def test_three_brokers_lose_nothing_with_one_of_them(three: Cluster, tmp_path: Path) -> None:
-    """Topics get three replicas of which two must be in sync, by themselves. One broker is killed under load:
-    every acknowledged form is decided all the same, doctor names what is behind, and is well once it is back.
+    """One of three brokers is killed under load, and every acknowledged form is decided all the same.
+
+    Topics get three replicas of which two must be in sync, by themselves; doctor names what is behind, and is
+    well once it is back.
     """
     with system_on(tmp_path / "data", three.environment, test=True) as system:
         with Admin(three.address, three.admin) as admin:

@@ -21,9 +21,7 @@ def entries(system: System) -> list[Record]:
 
 
 def folded(rows: Iterable[Record]) -> dict[bytes, Record]:
-    """The entry that counts for each record: the highest in the fold; a second content counts behind the
-    first.
-    """
+    """The entry that counts for each record: the highest in the fold, a second content behind the first."""
     best: dict[bytes, Record] = {}
     for row in rows:
         known = best.get(row["record_id"])
@@ -44,8 +42,7 @@ def outcomes(rows: Iterable[Record]) -> Counter[tuple[str, str, str | None]]:
 
 
 def expected_tallies(system: System) -> Counter[Bucket]:
-    """Per bucket the folded records that were accepted into it, revision by revision: routed, or expired on
-    their way.
+    """Per bucket the folded records accepted into it, revision by revision: routed, or expired on their way.
 
     A link that died on the way, while others lived, is named by an entry of its own.
     """

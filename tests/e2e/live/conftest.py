@@ -11,9 +11,7 @@ from tests.e2e.live.system import STEADY, System
 
 @pytest.fixture(scope="session")
 def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The system of the session, on the host's clock: tests use people of their own and leave processors
-    approved.
-    """
+    """The session's system, on the host's clock: tests use people of their own, processors stay approved."""
     with System(tmp_path_factory.mktemp("steady") / "data", STEADY).from_nothing() as system:
         yield system
 

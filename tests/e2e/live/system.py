@@ -170,9 +170,7 @@ class System(Live):
             assert time.monotonic() < deadline, seen
 
     def deliveries(self, shown: Mapping[str, Any], processor: str) -> list[Message]:
-        """The deliveries of a record whose `records show` is given, read with the processor's own
-        credentials.
-        """
+        """The deliveries of a record whose `records show` is given, read with the processor's credentials."""
         places = shown["offsets"].get(f"processor.{processor}", [])
         return self.kafka(processor).at(f"processor.{processor}", places)
 

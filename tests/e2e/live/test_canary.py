@@ -1,6 +1,4 @@
-"""A person's bytes are searched for everywhere: broker files, vault, logs, metrics, headers, keys, error
-texts.
-"""
+"""A person's bytes are searched for in broker files, vault, logs, metrics, headers, keys and errors."""
 
 from __future__ import annotations
 
@@ -113,9 +111,7 @@ def _commands(steady: System, person: Person) -> None:
 
 
 def test_no_clear_byte_lies_in_any_file(steady: System, canary: Person) -> None:
-    """Within a minute of the last commit no file of broker, vault, spool, logs or keys holds anybody's
-    value.
-    """
+    """Within a minute no file of broker, vault, spool, logs or keys holds anybody's value."""
     last: dict[Path, int] = {}
 
     def clean() -> bool:

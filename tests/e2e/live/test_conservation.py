@@ -1,6 +1,4 @@
-"""Five thousand mixed events: each ends in exactly one outcome, the expected one, and every bucket counts
-right.
-"""
+"""Of five thousand mixed events each ends in the one outcome expected, and every bucket counts right."""
 
 from __future__ import annotations
 
@@ -159,9 +157,7 @@ def load(steady: System) -> Load:
 
 
 def test_every_event_ends_in_exactly_one_outcome_and_the_expected_one(load: Load) -> None:
-    """Folded, there is one record per accepted event id, and as many of each outcome and code as were
-    sent.
-    """
+    """Folded, there is one record per accepted event id, and as many of each outcome as were sent."""
     assert load.sent >= 5000
     found = outcomes(load.new)
     expected = Counter(load.accepted.values())
@@ -180,9 +176,7 @@ def test_the_outcome_of_single_events_is_the_expected_one(load: Load) -> None:
 
 
 def test_the_buckets_count_what_was_accepted_into_them(load: Load) -> None:
-    """Every tally of `bucket list` is the number of folded routed and expired records linked to that
-    bucket.
-    """
+    """Every tally of `bucket list` is the number of its folded routed and expired records."""
     counted = tallies(load.system)
     assert counted.total() > 5000
     assert counted == expected_tallies(load.system)
@@ -203,9 +197,7 @@ def test_every_routed_record_was_delivered_once_to_each_processor_granted(load: 
 
 
 def test_what_stays_for_good_adds_up(load: Load) -> None:
-    """Residue: published and carried are what was accepted, and no published cell has fewer than ten
-    people.
-    """
+    """Published and carried are what was accepted, and no published cell has fewer than ten people."""
     shown = load.system.do("residue", "show")
     assert shown["accepted"] > 0
     assert shown["published"] + shown["carried"] == shown["accepted"]

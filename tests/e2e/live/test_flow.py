@@ -128,9 +128,7 @@ def test_a_clear_topic_holds_only_what_was_granted(steady: System, sent: Sent) -
 
 
 def test_results_keep_the_order_and_the_tampered_looks_unknown(steady: System, sent: Sent) -> None:
-    """A changed handle, an unknown delivery and another's delivery each get one closed answer in its
-    place.
-    """
+    """A changed handle, an unknown delivery and another's each get one closed answer in its place."""
     right, turned, foreign = asked(sent.delivery), asked(sent.delivery), asked(sent.delivery)
     for part in turned["compartments"]:
         for wrap in part["wraps"]:
@@ -240,9 +238,7 @@ def test_event_ids_belong_to_the_site_that_chose_them(steady: System) -> None:
 
 
 def test_an_opened_mail_is_found_by_its_message(steady: System, sent: Sent) -> None:
-    """A minted token's gif is fetched; `records show --message` finds the open, and the mail tool may
-    read it.
-    """
+    """A minted token's gif is fetched; `records show --message` finds the open, and `mail` may read it."""
     minted = steady.do("token", "mint", "--site", "www", "--days", "7", "--for", sent.person.who)
     old = steady.do("token", "mint", "--site", "www", "--days", "-1", "--for", sent.person.who)
     for token in (minted["token"], old["token"], "A" * 48):

@@ -1,6 +1,4 @@
-"""Time passes: what was readable before its bucket is due is readable nowhere after, and everybody is
-told.
-"""
+"""What was readable before its bucket is due is readable nowhere after, and everybody is told."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ def test_time_alone_moves_nothing_until_the_due_instant(manual: System) -> None:
 
 
 def test_after_due_only_what_another_purpose_justifies_opens(manual: System) -> None:
-    """Six hours end the request, eight the news: between them e-mail and name open, then nothing; each is
-    announced.
-    """
+    """Six hours end the request, eight the news: between them e-mail and name open, then nothing."""
     person = somebody()
     event_id = submit(manual, person, "marketing_email")
     shown = manual.outcome(event_id)
@@ -115,9 +111,7 @@ def test_after_due_only_what_another_purpose_justifies_opens(manual: System) -> 
 
 
 def test_a_bucket_is_destroyed_and_recorded_for_ever(manual: System) -> None:
-    """The bucket's row says destroyed with its tally; lifecycle has one entry with the same count and a
-    root.
-    """
+    """The bucket's row says destroyed with its tally; lifecycle has one entry with that count and a root."""
     event_id = submit(manual, somebody())
     link = next(x for x in manual.outcome(event_id)["links"] if x["purpose"] == "answer_request")
     bucket = {name: link[name] for name in ("purpose", "period", "terms")}
@@ -162,9 +156,7 @@ def test_a_processor_that_asks_for_it_is_told_per_delivery(manual: System) -> No
 
 
 def test_what_arrives_after_its_time_is_turned_away(manual: System) -> None:
-    """A form collected seven hours ago, for a purpose of six, is discarded as lapsed and leaves no person
-    behind.
-    """
+    """A form older than its purpose's time is discarded as lapsed and leaves no person behind."""
     advance(manual, "PT8H")
     person = somebody()
     event_id = submit(manual, person, ago="PT7H", form="get-in-touch")
@@ -174,9 +166,7 @@ def test_what_arrives_after_its_time_is_turned_away(manual: System) -> None:
 
 
 def test_every_delivery_that_is_due_is_closed_and_followed_by_its_lapse(manual: System) -> None:
-    """A day later nothing on any processor's topic opens, and each grant has its lapse behind it (4 and
-    9).
-    """
+    """A day later no delivery opens, and each grant has its lapse behind it (4 and 9)."""
     for _ in range(5):
         submit(manual, somebody(), "marketing_email")
     advance(manual, "P1D")
@@ -197,9 +187,7 @@ def test_every_delivery_that_is_due_is_closed_and_followed_by_its_lapse(manual: 
 
 
 def test_who_comes_back_after_an_erasure_is_somebody_new(manual: System) -> None:
-    """Past the clamp a form starts a person who shares no pseudonym with the erased one (invariants 7 and
-    8).
-    """
+    """Past the clamp a form starts a person who shares no pseudonym with the erased one (7 and 8)."""
     person = somebody()
     old = manual.delivery(submit(manual, person))
     manual.do("subject", "erase", person.who, "--reason", "asked", "--yes")
@@ -216,9 +204,7 @@ def test_who_comes_back_after_an_erasure_is_somebody_new(manual: System) -> None
 
 # ---- holds -------------------------------------------------------------------------------------------------
 def test_a_hold_keeps_one_persons_purpose_past_its_time_under_its_id_alone(manual: System) -> None:
-    """Held data closes for processors when due, opens under the hold, and never after release (invariant
-    13).
-    """
+    """Held data closes for processors when due, opens under the hold, and never after its release (13)."""
     kept, other = somebody(), somebody()
     held = submit(manual, kept)
     submit(manual, other)

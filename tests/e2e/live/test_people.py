@@ -13,9 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 
 def test_a_withdrawal_in_the_preference_centre_closes_one_purpose_alone(steady: System) -> None:
-    """After POST /c what only the withdrawn purpose justified closes; the other purpose still opens
-    (invariant 12).
-    """
+    """After POST /c what only that purpose justified closes; the other purpose still opens (12)."""
     person = somebody()
     event_id = steady.submit(person, *allows("marketing_email"))
     steady.still()
@@ -147,9 +145,7 @@ def test_erased_and_unknown_deliveries_are_answered_alike(steady: System) -> Non
 
 
 def test_what_was_collected_before_an_erasure_never_returns(steady: System) -> None:
-    """A form of before that arrives late is discarded as erased; nothing new is held of the person
-    (invariant 7).
-    """
+    """A form of before that arrives late is discarded as erased; nothing new is held of the person (7)."""
     person = somebody()
     steady.submit(person)
     steady.still()
@@ -182,9 +178,7 @@ def test_consent_for_an_unknown_purpose_and_malformed_people_are_refused(steady:
 
 
 def test_suspension_and_resumption_are_in_force_when_the_command_returns(steady: System) -> None:
-    """Suspended, `mail` opens nothing and gets no grant, yet hears of lapses; resumed, it opens again
-    (16).
-    """
+    """Suspended, `mail` opens and is granted nothing, yet hears of lapses; resumed, it opens again (16)."""
     person = somebody()
     event_id = steady.submit(person, *allows("marketing_email"))
     steady.still()

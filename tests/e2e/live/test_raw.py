@@ -40,9 +40,7 @@ def quarantined(system: System) -> dict[str, Record]:
 
 
 def test_garbage_on_intake_is_quarantined_with_its_code_and_the_worker_lives(steady: System) -> None:
-    """Wrong framing, an unknown id, a truncated body, another record's schema: sealed, coded, and traffic
-    goes on.
-    """
+    """Wrong framing, an unknown id, a cut body, another's schema: sealed, coded, and traffic goes on."""
     root = steady.kafka("superuser")
     known, roles = set(quarantined(steady)), steady.roles()
     right = root.schemas.encode("FormSubmitted", form_event())
@@ -70,9 +68,7 @@ def test_garbage_on_intake_is_quarantined_with_its_code_and_the_worker_lives(ste
 
 
 def test_quarantined_input_can_be_listed_shown_and_dropped(steady: System) -> None:
-    """The list names code and topic; showing needs a reason and is recorded; a dropped one becomes
-    discarded.
-    """
+    """The list names code and topic; showing needs a reason and is recorded; a dropped one is discarded."""
     root = steady.kafka("superuser")
     known = set(quarantined(steady))
     assert root.send("intake.form", b"somebody's garbage zq7x") == []
@@ -170,9 +166,7 @@ def findings(system: System) -> str:
 
 
 def test_an_order_nobody_signed_is_refused_with_a_finding(steady: System) -> None:
-    """Unsigned, signed by an unknown key or with a wrong signature: mail stays approved, govern counts
-    and goes on.
-    """
+    """Unsigned, by an unknown key or wrongly signed: mail stays approved, govern counts and goes on."""
     root = steady.kafka("superuser")
     pid = steady.roles()["govern"]
     event_id = steady.submit(somebody(), *allows("marketing_email"))

@@ -1,6 +1,4 @@
-"""Kafka is closed: a processor's credentials, or an auditor's, open what INTERFACE.md says and nothing
-more.
-"""
+"""Kafka is closed: a processor's or an auditor's credentials open what INTERFACE.md says, no more."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def test_a_processor_writes_nowhere(steady: System) -> None:
 
 
 def test_a_processor_may_use_its_own_group_alone(steady: System) -> None:
-    """Its group and those below it work; another processor's group, and one that only begins alike, are
-    refused.
-    """
+    """Its group and those below it work; another's, and one that only begins alike, are refused."""
     crm = steady.kafka("crm")
     for group, allowed in (
         ("processor.crm", True),
@@ -77,9 +73,7 @@ def test_a_processor_may_use_its_own_group_alone(steady: System) -> None:
 
 
 def test_an_auditor_reads_everything_but_intake_and_writes_nothing(steady: System) -> None:
-    """Decisions, lifecycle, control and processors' topics are readable; intake and what lies in clear
-    are not.
-    """
+    """Decisions, lifecycle, control and processors' topics can be read; intake and clear topics cannot."""
     auditor = steady.kafka("auditor")
     for topic in (
         "decisions",
@@ -115,8 +109,9 @@ def test_nobody_gets_in_without_the_password(steady: System, tmp_path: Path) -> 
 
 
 def test_every_topic_is_log_append_time_and_as_planned(steady: System) -> None:
-    """`lapse topics` finds nothing that differs from the plan, and `lapse doctor` finds the system well, but
-    for lapses nobody answers: no test plays a recipient who does.
+    """`lapse topics` finds nothing that differs from the plan, and `lapse doctor` the system well.
+
+    But for lapses nobody answers: no test plays a recipient who does.
     """
     assert not [row for row in steady.do("topics")["topics"] if row["differs"]]
     doctor = steady.lapse("doctor")

@@ -1,6 +1,4 @@
-"""What docs/wire.md tells a stranger, in his own code: framing, topics read to their end, deliveries
-opened late.
-"""
+"""What docs/wire.md tells a stranger, in his own code: framing, topics read whole, deliveries opened."""
 
 from __future__ import annotations
 

@@ -30,9 +30,7 @@ INTAKE = {topic for topic in TOPICS if topic.startswith("intake.")}
 
 
 def allowed(rights: Rights, resource: Resource, name: str, operation: Operation) -> bool:
-    """Judge as Kafka's StandardAuthorizer does: a matching denial wins, otherwise one matching right is
-    enough.
-    """
+    """Judge as Kafka's StandardAuthorizer does: a matching denial wins, else one matching right will do."""
     matching = [
         right
         for right in rights
@@ -95,9 +93,7 @@ def test_a_role_owns_its_group_and_no_other(role: str) -> None:
 
 
 def test_every_topic_has_a_writer_and_a_reader() -> None:
-    """A topic of the plan that no role writes, or nobody reads, would be a hole in the flow or in the
-    table.
-    """
+    """A planned topic that no role writes, or nobody reads, would be a hole in the flow or in the table."""
     table = everyone(PROCESSORS).values()
     assert set().union(*(topics(rights, Operation.WRITE) for rights in table)) == set(TOPICS)
     assert set().union(*(topics(rights, Operation.READ) for rights in table)) == set(TOPICS)

@@ -1,6 +1,4 @@
-"""What the embedded broker is made from: jars, Java, settings and addresses; nothing here starts a
-process of Kafka.
-"""
+"""What the embedded broker is made from: jars, Java, settings, addresses; no Kafka is started here."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ NODE = Node(
 
 
 def test_every_listener_asks_for_a_password() -> None:
-    """No protocol of the node is open, it listens on the given address alone, and unlisted users may do
-    nothing.
-    """
+    """No protocol of the node is open, it listens where told, and unlisted users may do nothing."""
     properties = server_properties(NODE, Path("/data/log"))
     protocols = {pair.split(":")[1] for pair in properties["listener.security.protocol.map"].split(",")}
     assert protocols == {"SASL_PLAINTEXT"}
@@ -130,9 +126,7 @@ def test_a_named_java_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_ports_and_passwords_are_kept(tmp_path: Path) -> None:
-    """A node is the same at every start; its file is private; its ports are none the kernel hands out to
-    clients.
-    """
+    """A node is the same at every start; its file is private, its ports none the kernel gives to clients."""
     file = tmp_path / "node.json"
     first = load_or_create(file, host="127.0.0.1", port=0)
     assert load_or_create(file, host="127.0.0.1", port=0) == first

@@ -1,6 +1,4 @@
-"""The kit proves something: each situation catches the connector that gets it wrong, and only a right one
-passes.
-"""
+"""The kit proves something: each situation catches the connector that gets it wrong, and no right one."""
 
 from __future__ import annotations
 

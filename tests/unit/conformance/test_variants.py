@@ -1,6 +1,4 @@
-"""Settings that change what an end comes to: the same situations, where ends are late, softer, or reach
-further.
-"""
+"""Settings that change an end, in the same situations: ends are late, softer, or reach further."""
 
 from __future__ import annotations
 

@@ -316,8 +316,9 @@ async def test_a_bucket_of_many_objects_is_answered_when_the_last_one_is(bench: 
 
 
 async def test_what_was_only_overwritten_is_still_reached_by_a_later_lapse(bench: Bench) -> None:
-    """A withdrawal that leaves an address behind: the same lapse on another partition asks no more, an
-    erasure does, with its own cause, and ends it.
+    """After a withdrawal left an address behind, an erasure asks with its own cause, and ends it.
+
+    The same lapse on another partition asks no more.
     """
     first = delivery("d1", parts=[EMAIL])
     await bench.take(first)

@@ -1,6 +1,4 @@
-"""Any interleaving of deliveries, ends, lost answers and refusals leaves Mailchimp holding what lives, and no
-more; and Kickbox nothing.
-"""
+"""Any order of deliveries, ends, lost answers and refusals leaves Mailchimp what lives, Kickbox nothing."""
 
 from __future__ import annotations
 

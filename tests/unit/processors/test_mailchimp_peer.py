@@ -1,6 +1,4 @@
-"""Mailchimp's own description of its interface finds nothing wrong with what we send, nor with what the
-stand-in answers.
-"""
+"""Mailchimp's own description finds nothing wrong with our requests or the stand-in's answers."""
 
 from __future__ import annotations
 

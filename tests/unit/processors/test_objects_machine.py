@@ -1,5 +1,4 @@
-"""Models m5_vendor and m5_ends as a machine: deliveries, deaths, lapses, lost answers, zombies and crashes in
-any order.
+"""Models m5_vendor and m5_ends as a machine: deliveries, deaths, lapses, lost answers, zombies, crashes.
 
 On the real vault in memory. At the end a recipient holds nothing whose grants have lapsed (V), and everything
 that lives (5v); and where a withdrawal only overwrites, nothing of what was recalled is left.

@@ -109,9 +109,7 @@ def test_what_never_goes_has_no_worst_case(config: dict[str, str]) -> None:
 
 
 def test_intake_is_gone_within_minutes() -> None:
-    """On a broker that checks every second, purged intake outlives its commit by little more than a
-    minute.
-    """
+    """On a broker that checks every second, purged intake outlives its commit by little over a minute."""
     config = BY_NAME["intake.form"].config
     assert topics.minutes_after_purge(config, check_ms=1000) == pytest.approx(1.2, abs=0.1)
 

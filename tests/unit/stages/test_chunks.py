@@ -247,9 +247,7 @@ async def test_a_poisoned_event_is_quarantined_under_its_own_id(monkeypatch: pyt
 
 
 async def test_an_event_that_breaks_while_it_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug after the plan was kept overrules it: the event is quarantined under the id it was
-    planned under.
-    """
+    """A bug after the plan was kept overrules it: the event is quarantined under the id it was planned as."""
     world = World()
     await world.settle()
     forms = [world.form(email=f"p{n}@example.com") for n in range(3)]
@@ -297,9 +295,7 @@ async def test_a_record_that_breaks_route(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_a_commit_waits_for_what_is_owed() -> None:
-    """While nobody announces, a chunk that destroyed something is not acknowledged, also when it
-    comes again.
-    """
+    """Until somebody announces, a chunk that destroyed something is never acknowledged, however it comes."""
     world = World()
     await world.settle()
     world.publish(world.form(consents={"news": True}), "intake.form")

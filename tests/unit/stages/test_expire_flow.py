@@ -536,9 +536,7 @@ class Care:
 
 
 async def test_intake_is_purged_behind_the_commit(world: World) -> None:
-    """What is committed goes, what is not stays; ticks follow until every segment must have rolled,
-    then stop.
-    """
+    """What is committed goes, what is not stays; ticks follow until every segment has rolled, then stop."""
     now = [0]
     purge = Purge(
         care=Care(world),
@@ -634,8 +632,9 @@ async def test_a_lapse_states_the_root_over_its_records(world: World) -> None:
 
 
 async def test_a_root_worked_out_ahead_is_the_root() -> None:
-    """A large bucket's leaves are folded while it is quiet; what comes later is not missed, and at the end
-    there is nothing left to read.
+    """A large bucket's leaves are folded while it is quiet, and what comes later is not missed.
+
+    At the end there is nothing left to read.
     """
     world = World()
     await world.settle()

@@ -152,9 +152,7 @@ async def test_signals_that_change_nobody(world: World, changes: dict[str, Any],
 
 
 async def test_unreadable_signals_are_quarantined(world: World) -> None:
-    """Garbage on the signal topic, another record there, an empty identifier: set aside, and the
-    rest goes on.
-    """
+    """Garbage on the signal topic, another record, an empty identifier: set aside, and the rest goes on."""
     world.log.append(Outbound("intake.signal", 0, None, b"garbage"))
     world.publish(world.form(), "intake.signal")
     empty = signal(world, says("news", True), identifiers=[Identifier(kind="email", value=" ")])
@@ -342,9 +340,7 @@ async def test_suspension_with_recall_tells_the_processor(world: World) -> None:
 
 
 async def test_an_erasure_keeps_what_the_law_keeps(world: World) -> None:
-    """Everything closes but what a legal obligation keeps, restricted; the answer lists it; control
-    proves it.
-    """
+    """All closes but what a legal obligation keeps, restricted; the answer lists it, control proves it."""
     order = world.form(form="order", site="shop")
     world.publish(order, "intake.form")
     await world.settle()

@@ -121,9 +121,7 @@ def test_effective_time_is_never_after_arrival(collected: int, received: int) ->
 
 @given(st.sets(st.sampled_from(sorted(NUMBER))), st.sets(st.sampled_from(sorted(NUMBER))), st.booleans())
 def test_tagging_never_goes_beyond_consent(granted: set[str], denied: set[str], gpc: bool) -> None:
-    """Whatever was said: no consent purpose without a grant, none that was denied, none that a
-    signal denies.
-    """
+    """No consent purpose is held without a grant, after a denial, or against a signal."""
     form = World.form.__get__(_Now())(signals=["gpc"] if gpc else [])
     said = {
         name: PurposeState(granted=name not in denied, stated_at=Micros(1), floor=Micros(1))
@@ -193,9 +191,7 @@ def test_what_an_opening_leaves(plan: PolicyPlan, state: dict[str, PurposeState]
 
 
 def test_screening_needs_a_policy_and_a_source() -> None:
-    """Before the first policy nothing has a basis; sites and sources must be known; suspects can be
-    trusted.
-    """
+    """Before the first policy nothing has a basis; sites and sources must be known, suspects may pass."""
     assert screen(hit(), None, START) == Discarded(code="no_basis")
     assert screen(hit(site="x"), PLAN, START) == Discarded(code="unknown_source")
     assert screen(opening(), PLAN, START) is None
@@ -277,9 +273,7 @@ def test_processors_that_may_have_nothing(state: ProcessorState | None, code: st
 
 
 def test_both_policies_must_allow() -> None:
-    """A processor, a purpose, a category or a grant that today's policy has dropped is not granted
-    any more.
-    """
+    """A processor, purpose, category or grant that today's policy has dropped is granted no more."""
     asked = record(["answer", "news"], [EMAIL, NAME])
     links = [LinkState(), LinkState()]
     cases = {
@@ -370,9 +364,7 @@ def entry_of(asked: RecordTagged, verdicts: list[Verdict], **changes: Any) -> Re
 
 
 def test_the_oracle_finds_what_goes_beyond() -> None:
-    """Another source's purpose, a category too many, a purpose that is not granted, a grant of what
-    expired.
-    """
+    """Another source's purpose, a category too many, a purpose not granted, a grant of what expired."""
     asked = record(["news"], [EMAIL, NAME])
     numbers = [PLAN.category_id(EMAIL), PLAN.category_id(NAME)]
     given_ = [Verdict(processor=0, grants=[VerdictGrant(link=0, categories=numbers)], refusals=[])]

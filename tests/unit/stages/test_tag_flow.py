@@ -181,9 +181,7 @@ async def test_a_forged_release_is_not_trusted(world: World) -> None:
 
 
 async def test_consent_travels_with_the_form_and_covers_later_ones(world: World) -> None:
-    """A grant in one form lets a later one that says nothing be held for the purpose too; a
-    withdrawal ends it.
-    """
+    """A grant in one form covers a later one that says nothing; a withdrawal ends it."""
     await outcome(world, world.form(consents={"news": True}))
     silent = world.form()
     await outcome(world, silent)
@@ -277,9 +275,7 @@ async def test_mail_opens_with_consent_are_records(world: World) -> None:
 
 
 async def test_tokens_that_lead_nowhere(world: World) -> None:
-    """A forged token, one of another site, an expired one and one of nobody are discarded, each with
-    its code.
-    """
+    """A token that is forged, another site's, expired or nobody's is discarded, each with its code."""
     await outcome(world, world.form())
     nobody = tokens.mint(world.pixel_keys, site="www", message_id=os.urandom(16), expires_day=30_000)
     cases = {
@@ -332,9 +328,7 @@ def _last_opens(world: World) -> list[int]:
 
 
 async def test_a_release_is_remembered_as_long_as_what_it_released_may_lie_there(world: World) -> None:
-    """Event ids are forgotten after four days, inputs in quarantine are not: a late second release counts
-    for nothing.
-    """
+    """A late second release counts for nothing: inputs in quarantine outlast what `seen` remembers."""
     world.publish(world.form(signals=["bot:honeypot"]), "intake.form")
     await world.settle()
     (held,) = [record for _, _, record in world.read("quarantine")]
@@ -402,8 +396,9 @@ async def test_generations_do_not_mix(world: World) -> None:
 async def test_a_purpose_that_is_withdrawn_in_the_same_chunk_is_named_by_an_entry_of_its_own(
     world: World,
 ) -> None:
-    """Its key died before the record was sealed: the record lives on under its other purposes, yet was
-    counted in that bucket, and the bucket's lapse can be rebuilt from `decisions`.
+    """Its key died before the record was sealed: the record lives on under its other purposes.
+
+    Yet it was counted in that bucket, and the bucket's lapse can be rebuilt from `decisions`.
     """
     granting, denying = world.form(consents={"news": True}), world.form(consents={"news": False})
     world.publish(granting, "intake.form")

@@ -1,6 +1,4 @@
-"""The whole flow in memory: every role on the in-memory log and vault, with a kill at any effect if
-asked for.
-"""
+"""The whole flow in memory: every role on the in-memory log and vault, with a kill at any effect."""
 
 from __future__ import annotations
 

@@ -58,8 +58,10 @@ def opening(keys: list[bytes], old: list[bytes]) -> list[bytes]:
 def test_destroyed_keys_never_lie_clear_and_are_worthless_after_a_turn(
     server: Server, tmp_path: Path
 ) -> None:
-    """Heap and log keep wrapped keys, and the epoch's key opens them: so they count as destroyed only when it
-    is gone, and then nothing that is left opens a single one, here or in a copy of the whole server (17).
+    """Heap and log keep wrapped keys, which count as destroyed only when the epoch's key is gone (17).
+
+    Until then it opens them; after it nothing that is left opens a single one, here or in a copy of the whole
+    server.
     """
     world = on(server, tmp_path)
     ids = [bucket("news", n) for n in range(8)]
