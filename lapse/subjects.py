@@ -97,8 +97,9 @@ def erase(
     request_id: RequestId,
     hashes: Sequence[bytes],
 ) -> dict[str, Any]:
-    """Order an erasure of whoever has these hashes, and return once it is announced everywhere; alike for a
-    person nobody knows. The reason may not name `who`.
+    """Order an erasure of whoever has these hashes, and return once it is announced everywhere.
+
+    Alike for a person nobody knows. The reason may not name `who`.
     """
     ordered = command(
         RequestDecided,

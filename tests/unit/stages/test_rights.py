@@ -221,9 +221,7 @@ async def test_who_states_two_addresses_does_not_get_what_is_held_of_the_other(
 
 
 async def test_an_answered_request_waits_no_more_whatever_is_ordered_under_its_id(world: World) -> None:
-    """Two officers took it up: the second order is carried out, and the request, which names nobody now,
-    stays answered.
-    """
+    """Two officers took it up: the second order is carried out, and the request stays answered."""
     order = decided(world, "erasure")
     with world.vault.transaction() as tx:
         tx.put_request(
