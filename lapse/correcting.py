@@ -93,7 +93,7 @@ def correct(
         alias_hashes=[],
         purposes=[],
         until=here.vault.clock.now(),
-        reason=about(who, reason),
+        reason=about(who, reason, [value for value in wanted.values() if value is not None]),
     )
     corrector = _corrector(here, numbers)
     sources = corrector.sources(source, wanted)

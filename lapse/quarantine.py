@@ -27,7 +27,7 @@ def listed(here: Installation) -> list[dict[str, object]]:
     """Every quarantined input that is still on the log, oldest first."""
     rows = sorted(_all(here), key=lambda row: row.received_at)
     with here.vault.transaction(write=False) as tx:
-        gone = tx.superseded([row.record_id for row in rows])
+        gone = quarantine.was_dropped(tx, [row.record_id for row in rows])
         buckets = tx.buckets({_bucket(row) for row in rows})
     again = decided(here, {row.record_id for row in rows}) if rows else {}
     return [
@@ -45,9 +45,9 @@ def listed(here: Installation) -> list[dict[str, object]]:
 
 
 def _state(
-    row: Quarantined, gone: dict[bytes, int], buckets: dict[BucketId, Any], again: dict[RecordId, Found]
+    row: Quarantined, gone: set[RecordId], buckets: dict[BucketId, Any], again: dict[RecordId, Found]
 ) -> str:
-    if gone.get(row.record_id, 0) >= quarantine.DROPPED:
+    if row.record_id in gone:
         return "dropped"
     if row.record_id in again and again[row.record_id].decisive.outcome != "quarantined":
         return "released"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast, get_args
 
 from lapse.cli.output import moment
@@ -50,15 +50,18 @@ def hashed(here: Installation, who: str) -> bytes:
         raise BadInput("bad_identifier", error.what, "KIND:VALUE", "check how it is written") from None
 
 
-def about(who: str, reason: str) -> str:
-    """A reason that will stand on the log for years; `BadInput` where it names the person it is about."""
-    value = parse(who)[1].strip().casefold()
-    if len(value) >= TELLING and value in reason.casefold():
+def about(who: str, reason: str, values: Iterable[str] = ()) -> str:
+    """A reason that will stand on the log for years.
+
+    `BadInput` where it names the person it is about, or repeats one of these values.
+    """
+    said = [each.strip().casefold() for each in (parse(who)[1], *values)]
+    if any(len(each) >= TELLING and each in reason.casefold() for each in said):
         raise BadInput(
             "bad_argument",
-            "the reason names the person",
+            "the reason names the person or repeats what is held of them",
             "--reason",
-            "it is kept for years: leave the name out",
+            "it is kept for years: leave that out",
         )
     return reason
 

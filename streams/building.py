@@ -162,7 +162,14 @@ def tasking(around: Surroundings, mail: Mailer | None) -> Tasking:
         now=around.seconds,
         lease="lease/tasks",
     )
-    return Tasking(vault=around.vault, plans=PlanBook(around.vault), mail=mail, work=around.work, mine=turn)
+    return Tasking(
+        vault=around.vault,
+        plans=PlanBook(around.vault),
+        mail=mail,
+        work=around.work,
+        mine=turn,
+        seconds=around.seconds,
+    )
 
 
 def catch_up(around: Surroundings) -> CatchUp:

@@ -6,7 +6,9 @@ with its bucket, at most 14 days later.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from schemas import codec
 from schemas.errors import NotFound
@@ -25,7 +27,7 @@ TOPIC = PURPOSE = "quarantine"
 LARGEST = 900_000
 """Longest input that is kept; of a longer one only the code stays, for sealed it would not fit a record."""
 DROPPED = 2**31 - 1
-"""Revision under which a dropped input counts as superseded."""
+"""Revision under which a dropped input counts as superseded, by a name of its own (`dropped_id`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,7 @@ def reopen(tx: Tx, record: Quarantined) -> bytes:
     """The input as it came; `NotFound` where its bucket is gone or it was dropped."""
     bucket = BucketId(PURPOSE, record.period, record.terms)
     key = tx.bucket_keys([bucket]).get(bucket)
-    dropped = tx.superseded([record.record_id]).get(record.record_id, 0) >= DROPPED
-    if key is not None and not dropped:
+    if key is not None and not was_dropped(tx, [record.record_id]):
         aad = quarantine_aad(record.record_id, record.topic, record.received_at, record.period, record.terms)
         raw = open_quarantined(key, record.record_id, record.sealed, aad)
         if raw is not None:
@@ -89,4 +90,18 @@ def drop(vault: Vault, record: Quarantined) -> None:
     """Let an input open no more, sooner than its bucket would."""
     with vault.transaction() as tx:
         reopen(tx, record)
-        tx.supersede({record.record_id: DROPPED})
+        tx.supersede({dropped_id(record.record_id): DROPPED})
+
+
+def dropped_id(record: RecordId) -> bytes:
+    """Return under what a drop is remembered.
+
+    Under the record's own id it would also close what became of the input when it was released.
+    """
+    return sha256(b"lapse/v1/dropped" + record).digest()[:16]
+
+
+def was_dropped(tx: Tx, records: Iterable[RecordId]) -> set[RecordId]:
+    """Return which of these inputs were dropped; an older vault has some under their own id."""
+    names = {name: record for record in records for name in (record, dropped_id(record))}
+    return {names[name] for name, revision in tx.superseded(names).items() if revision >= DROPPED}

@@ -170,9 +170,7 @@ def _object(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> De
     purposes = command.purposes or [p.name for p in policy.purposes if p.basis in OBJECTABLE]
     # What the system itself says here, it says of withdrawals too; it is obeyed in a restored vault alone.
     objection = command.ordered_by != SYSTEM or command.reason != "withdrawal"
-    people = _people(tx, command.alias_hashes)
-    if not people and command.alias_hashes:
-        people = [_newcomer(tx, command.alias_hashes, command.until)]
+    people = _people(tx, command.alias_hashes) or _newcomers(tx, command)
     for state in people:
         said = [Statement(purpose=p, granted=False, at=command.until, objection=objection) for p in purposes]
         apply_statements(tx, state, said, herald)
@@ -188,8 +186,17 @@ def _objectable(purposes: Iterable[str], policy: PolicyPlan) -> None:
             raise Refused("not_objectable", "the purpose rests on no basis one may object to", name, do)
 
 
+def _newcomers(tx: Tx, command: RequestDecided) -> list[SubjectState]:
+    """Whoever objects is known from then on, so that nothing collected before is ever taken for it.
+
+    What the system says again of one person is one person's; the identifiers of a request are whose they are.
+    """
+    hashes = list(dict.fromkeys(command.alias_hashes))
+    together = [hashes] if command.ordered_by == SYSTEM and hashes else [[each] for each in hashes]
+    return [_newcomer(tx, each, command.until) for each in together]
+
+
 def _newcomer(tx: Tx, hashes: Sequence[bytes], at: Micros) -> SubjectState:
-    """Whoever objects is known from then on, so that nothing collected before is ever taken for it."""
     state = tx.new_subject()
     tx.put_subjects([state])
     tx.put_aliases(AliasRow(hash=hash_, subject=state.number, since=at) for hash_ in hashes)
@@ -200,9 +207,7 @@ def _restrict(tx: Tx, command: RequestDecided, plans: Plans, herald: Herald) -> 
     """Keep and let nobody use: for the purposes named or every one, also what arrives of them later."""
     every = dict.fromkeys(purpose.name for plan in plans for purpose in plan.purposes)
     names = command.purposes or list(every)
-    people = _people(tx, command.alias_hashes)
-    if not people and command.alias_hashes:
-        people = [_newcomer(tx, command.alias_hashes, command.until)]
+    people = _people(tx, command.alias_hashes) or _newcomers(tx, command)
     tasks: list[str] = []
     for state in people:
         for name in names:

@@ -31,6 +31,8 @@ MOST = 10_000
 """Open tasks of one processor that are looked through for its review."""
 LISTED = 20
 """Tasks named in one letter; more are counted."""
+COUNTING = 50
+"""Requests are counted for at most this part of the time."""
 LETTERS = "letter/"
 """Meta: letters ordered and not yet taken by the mail server."""
 KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
@@ -141,6 +143,8 @@ class Tasking:
     mail: Mailer | None
     work: Callable[..., Awaitable[object]]
     mine: Callable[[], bool]
+    seconds: Callable[[], float]
+    _count_at: float = float("-inf")
 
     async def run(self) -> int:
         """Look once; returns how many tasks changed, so that many are looked at at once."""
@@ -187,11 +191,16 @@ class Tasking:
                     metrics.TASKS.labels(name, kind).set(tx.count_tasks("open", name, kind))
                 oldest = open_since(tx.tasks(state="open", processor=name, limit=1))
                 metrics.TASK_AGE.labels(name).set((tx.now - oldest) / 1_000_000 if oldest is not None else 0)
-            if len(plans):
-                policy = plans.in_force(tx.now) or plans.latest
-                for right, (waits, late) in counted(waiting(tx), policy, tx.now).items():
-                    metrics.REQUESTS.labels(right).set(waits)
-                    metrics.OVERDUE_REQUESTS.labels(right).set(late)
+            if len(plans) and self.seconds() >= self._count_at:
+                self._count(tx, plans.in_force(tx.now) or plans.latest)
+
+    def _count(self, tx: Tx, policy: PolicyPlan) -> None:
+        """Count the requests that wait. Strangers add to them, so that is done ever more seldom."""
+        began = self.seconds()
+        for right, (waits, late) in counted(waiting(tx), policy, tx.now).items():
+            metrics.REQUESTS.labels(right).set(waits)
+            metrics.OVERDUE_REQUESTS.labels(right).set(late)
+        self._count_at = began + COUNTING * (self.seconds() - began)
 
 
 def look(tx: Tx) -> list[tuple[Step, Task]]:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from lapse import correcting
 from lapse.correcting import Changes, Corrector, Plan
 from lapse.personal import records_of, whose
+from lapse.subjects import about
 from schemas import signing
 from schemas.errors import BadInput
 from schemas.models import FieldsCorrected
@@ -126,3 +127,11 @@ def test_what_is_typed_is_read_or_refused(given: list[str], blank: list[str]) ->
     with pytest.raises(BadInput):
         correcting.changes(given, blank)
     assert correcting.changes(["name=Anne = Ann"], ["message"]) == {"name": "Anne = Ann", "message": None}
+
+
+@pytest.mark.parametrize("reason", ["her name is ANNA now", "ann@example.com asked"])
+def test_a_reason_repeats_no_value(reason: str) -> None:
+    """It is kept for years, and the value is not."""
+    with pytest.raises(BadInput, match="repeats"):
+        about(f"email:{ANN}", reason, ["Anna"])
+    assert about(f"email:{ANN}", "asked by mail", ["Anna"]) == "asked by mail"

@@ -18,6 +18,7 @@ from schemas.models import (
     RestrictionLifted,
     RightsRequested,
 )
+from streams import building, metrics
 from streams.requests import answer_by, waiting
 from streams.upkeep import REQUESTS_FOR
 from tests.unit.stages.test_flow import opened
@@ -231,3 +232,34 @@ async def test_an_answered_request_waits_no_more_whatever_is_ordered_under_its_i
     assert (code, detail["subjects"]) == (None, 1)
     with world.vault.transaction(write=False) as tx:
         assert waiting(tx) == []
+
+
+@pytest.mark.parametrize("right", ["objection", "restriction"])
+async def test_strangers_whom_one_request_names_are_not_made_one_person(world: World, right: str) -> None:
+    """Each is known from then on, and what comes of one is not found by asking as the other."""
+    eve, bob = (alias_hash(world.vault.secrets.alias, "email", f"{n}@example.com") for n in ("eve", "bob"))
+    order = replace(decided(world, right), alias_hashes=[eve, bob], signature=b"")
+    assert (await judged(world, world.command(order)))[1]["subjects"] == 2
+    with world.vault.transaction(write=False) as tx:
+        assert len({whose(tx, [eve]), whose(tx, [bob])}) == 2
+
+
+async def test_requests_are_counted_for_a_small_part_of_the_time(world: World) -> None:
+    """Strangers make requests, and counting opens each of them: what took two seconds waits for a hundred."""
+    moments = iter([0.0, 0.0, 2.0, 99.0, 100.0, 100.0, 100.0])
+    tasking = building.tasking(world.around, None)
+    tasking.seconds = moments.__next__
+    seen = []
+    for n in range(3):
+        with world.vault.transaction() as tx:
+            tx.put_request(
+                RequestState(
+                    request_id=RequestId(bytes([n]) * 16),
+                    right="access",
+                    state="received",
+                    received_at=tx.now,
+                )
+            )
+        await tasking.run()
+        seen.append(metrics.REGISTRY.get_sample_value("lapse_requests_open", {"right": "access"}))
+    assert seen == [1, 1, 3]

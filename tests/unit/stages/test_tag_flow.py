@@ -169,6 +169,11 @@ async def test_release_runs_tag_again_under_the_original_time(world: World) -> N
     quarantine.drop(world.vault, held)
     with pytest.raises(NotFound):
         quarantine.release(world.vault, 2, held)
+    correction = world.correction(suspect, name="Anne")
+    world.publish(correction, "intake.form")
+    await world.settle()
+    assert world.outcome(suspect) == ("routed", None), "what became of it is a record like any other"
+    assert [record.revision for record in world.tagged_as(suspect)] == [1, 2]
 
 
 async def test_a_forged_release_is_not_trusted(world: World) -> None:
