@@ -9,17 +9,16 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from lapse import personal, records, requests
+from lapse import personal, records, requests, subjects
 from lapse.access_document import Dossier, Kept, access, commitment, leaves, portable
 from lapse.commands import command, order, person, publish
 from lapse.main import Installation
 from lapse.reading import scanning
-from lapse.subjects import about, hashed
-from schemas.errors import BadInput, Refused
+from lapse.subjects import about
+from schemas.errors import Refused
 from schemas.ids import RecordId
 from schemas.models import FieldsRevealed, RecordDecided, RequestDecided, Right
 from schemas.plan import Plans, PolicyPlan
@@ -63,7 +62,7 @@ def export(
     )
     order(here, ordered, timeout)
     dossier = gather(here.vault, here.plans, scanning(here), partial(_decided, here), right, asked)
-    theirs(dossier, partial(_named, here, asked), proven)
+    theirs(dossier, partial(subjects.named, here, asked.hashes), proven)
     revealed = entry(dossier, why)
     if revealed is not None:
         publish(here, "decisions", [revealed], role="govern")
@@ -80,24 +79,13 @@ def alone(here: Installation, hashes: Sequence[bytes], proven: str | None) -> No
 
 
 def theirs(dossier: Dossier, asks: Callable[[str, str], bool], proven: str | None) -> None:
-    """Refuse records that say whose they are, and name nobody who `asks` (kind, value), unless it was shown.
-
-    Under a policy that joins identifiers, whoever types their own address beside somebody else's number into
-    a form leads to that person from then on.
-    """
-    for record in dossier.records:
-        kinds = dossier.plans.version(record.policy).sources[record.source].identifiers
-        given = [each for part in record.parts for each in part.fields.items() if each[0] in kinds]
-        if given and not proven and not any(asks(kinds[name], str(value)) for name, value in given):
+    """Refuse records that name their person by no identifier that `asks` (kind, value), unless shown."""
+    for record in () if proven else dossier.records:
+        form = dossier.plans.version(record.policy).sources[record.source]
+        if personal.names_another(record, form, asks):
             what = "a record names its person by another identifier than the one that was asked by"
             do = "ask by that one; or let them show that they are the same, and say how: --proven HOW"
             raise Refused("shared", what, record.record_id.hex(), do)
-
-
-def _named(here: Installation, asked: requests.Asked, kind: str, value: str) -> bool:
-    with suppress(BadInput):  # what somebody typed into a form names nobody then
-        return hashed(here, f"{kind}:{value}") in asked.hashes
-    return False
 
 
 def gather(

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,10 +18,10 @@ from msgspec.structs import replace
 from lapse.commands import OPERATOR, command, order, person, publish
 from lapse.initialise import signing_key
 from lapse.main import Installation
-from lapse.personal import HeldRecord, records_of, whose
+from lapse.personal import HeldRecord, names_another, records_of, whose
 from lapse.reading import scanning
 from lapse.records import decided
-from lapse.subjects import about, hashed
+from lapse.subjects import about, hashed, named
 from lapse.waiting import until_quiet
 from schemas import signing
 from schemas.errors import BadInput, Refused, Unavailable
@@ -95,7 +96,7 @@ def correct(
         until=here.vault.clock.now(),
         reason=about(who, reason, [value for value in wanted.values() if value is not None]),
     )
-    corrector = _corrector(here, numbers)
+    corrector = _corrector(here, alias, numbers)
     sources = corrector.sources(source, wanted)
     records = records_of(here.vault, here.plans, scanning(here), numbers)
     plan = corrector.plan(records, wanted, sources)
@@ -110,12 +111,13 @@ def correct(
 class Corrector:
     """Plans corrections of one person's records, as found on the log.
 
-    `leads` says whether an identifier (kind, value) leads to the person; `sign` puts an operator's name, time
-    and signature under a correction.
+    `leads` says whether an identifier (kind, value) leads to the person, `asks` whether it is the one asked
+    by; `sign` puts an operator's name, time and signature under a correction.
     """
 
     plans: Plans
     leads: Callable[[str, str], bool]
+    asks: Callable[[str, str], bool]
     sign: Callable[[FieldsCorrected], FieldsCorrected]
 
     def sources(self, source: str | None, wanted: Changes) -> frozenset[str]:
@@ -138,6 +140,9 @@ class Corrector:
             form = policy.sources[held.source]
             own = {name: value for name, value in wanted.items() if name in form.fields}
             if held.source not in sources or not own:
+                continue
+            if names_another(held, form, self.asks):
+                plan.left[held.record_id] = "shared"
                 continue
             before = {name: str(value) for part in held.parts for name, value in part.fields.items()}
             self._refuse_names(form, before, own)
@@ -184,7 +189,7 @@ def _correction(held: HeldRecord, collected_at: Micros, fields: Mapping[str, str
     )
 
 
-def _corrector(here: Installation, numbers: Collection[SubjectNumber]) -> Corrector:
+def _corrector(here: Installation, alias: bytes, numbers: Collection[SubjectNumber]) -> Corrector:
     key = signing_key(here.layout.operator_key)
 
     def leads(kind: str, value: str) -> bool:
@@ -195,7 +200,7 @@ def _corrector(here: Installation, numbers: Collection[SubjectNumber]) -> Correc
         at = Micros(time.time_ns() // 1000)
         return signing.sign(replace(said, ordered_by=person(), at=at, key_id=OPERATOR), key)
 
-    return Corrector(plans=here.plans, leads=leads, sign=sign)
+    return Corrector(plans=here.plans, leads=leads, asks=partial(named, here, {alias}), sign=sign)
 
 
 def _worked_off(here: Installation, plan: Plan, timeout: float) -> None:

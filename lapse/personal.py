@@ -7,7 +7,7 @@ records, still sealed. They are opened a page at a time, when they are asked for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from schemas.errors import Rejected
 from schemas.ids import Handle, Micros, Period, RecordId, SubjectNumber, Terms
 from schemas.layouts import TaggedCells, TaggedReader
 from schemas.models import Link, RecordTagged
-from schemas.plan import Plans, PolicyPlan, PurposePlan
+from schemas.plan import Plans, PolicyPlan, PurposePlan, SourcePlan
 from schemas.policy_words import COLLECTED_AT
 from streams.scan import Scan
 from vault.handles import slot_of
@@ -109,6 +109,17 @@ def records_of(
             best = max(copies, key=lambda held: len(held.parts))
             if best.parts:
                 yield best
+
+
+def names_another(held: HeldRecord, form: SourcePlan, asks: Callable[[str, str], bool]) -> bool:
+    """Say whether a record names its person, but by none of the identifiers (kind, value) that `asks`.
+
+    Under a policy that joins identifiers, whoever types their own address beside somebody else's number into
+    a form leads to that person from then on. A record whose identifiers no longer open says nothing.
+    """
+    kinds = form.identifiers
+    named = [each for part in held.parts for each in part.fields.items() if each[0] in kinds]
+    return bool(named) and not any(asks(kinds[name], str(value)) for name, value in named)
 
 
 # ---- finding -----------------------------------------------------------------------------------------------

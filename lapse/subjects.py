@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, cast, get_args
 
 from lapse.cli.output import moment
@@ -48,6 +49,13 @@ def hashed(here: Installation, who: str) -> bytes:
         return alias_hash(here.vault.secrets.alias, kind, normalise(kind, value))
     except Rejected as error:
         raise BadInput("bad_identifier", error.what, "KIND:VALUE", "check how it is written") from None
+
+
+def named(here: Installation, hashes: Collection[bytes], kind: str, value: str) -> bool:
+    """Whether what somebody typed into a form is one of these identifiers; what is none names nobody."""
+    with suppress(BadInput):
+        return hashed(here, f"{kind}:{value}") in hashes
+    return False
 
 
 def about(who: str, reason: str, values: Iterable[str] = ()) -> str:

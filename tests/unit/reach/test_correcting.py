@@ -19,6 +19,7 @@ from streams.scan import scan_memory
 from tests.unit.reach.test_personal import ANN, BOB, decides, fields, held, sent
 from tests.unit.stages.world import World
 from vault.handles import alias_hash
+from vault.values import AliasRow
 
 
 @pytest.fixture
@@ -34,9 +35,10 @@ def corrector(world: World, email: str = ANN) -> Corrector:
         named = replace(said, ordered_by="officer", at=world.vault.clock.now(), key_id="operator")
         return signing.sign(named, world.operator)
 
-    return Corrector(
-        plans=Plans([world.plan]), leads=lambda kind, value: (kind, value) == ("email", email), sign=sign
-    )
+    def own(kind: str, value: str) -> bool:
+        return (kind, value) == ("email", email)
+
+    return Corrector(plans=Plans([world.plan]), leads=own, asks=own, sign=sign)
 
 
 def planned(world: World, wanted: Changes, *, source: str | None = None, email: str = ANN) -> Plan:
@@ -135,3 +137,13 @@ def test_a_reason_repeats_no_value(reason: str) -> None:
     with pytest.raises(BadInput, match="repeats"):
         about(f"email:{ANN}", reason, ["Anna"])
     assert about(f"email:{ANN}", "asked by mail", ["Anna"]) == "asked by mail"
+
+
+async def test_a_record_that_names_somebody_else_is_left_as_it_is(world: World) -> None:
+    """Where identifiers are joined, eve's may lead to Ann: what says it is Ann's is corrected for Ann."""
+    with world.vault.transaction() as tx:
+        (ann,) = whose(tx, [alias_hash(world.vault.secrets.alias, "email", ANN)])
+        eve = alias_hash(world.vault.secrets.alias, "email", "eve@example.com")
+        tx.put_aliases([AliasRow(hash=eve, subject=ann, since=tx.now)])
+    plan = planned(world, {"name": "Eve"}, email="eve@example.com")
+    assert (len(plan.corrections), list(plan.left.values())) == (0, ["shared", "shared"])
