@@ -107,6 +107,11 @@ def correct(
     return {"request_id": ordered.request_id.hex(), **_answer(here, plan)}
 
 
+def settles(done: Mapping[str, Any]) -> bool:
+    """Whether what was done answers a request: nothing was left, but where nothing justifies the value."""
+    return all(each["code"] == "no_basis" for each in done["left"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrector:
     """Plans corrections of one person's records, as found on the log.

@@ -110,7 +110,7 @@ def subject_correct(
         asked = None if request is None else requests.asked(here, who, "rectification", request)
         request_id = None if asked is None else asked.request_id
         done = correcting.correct(here, who, wanted, source, reason, timeout, request_id=request_id)
-        if asked is not None:
+        if asked is not None and correcting.settles(done):
             requests.close(here, asked.request_id, "rectification", "answered", reason, timeout)
         show(done)
 

@@ -147,3 +147,13 @@ async def test_a_record_that_names_somebody_else_is_left_as_it_is(world: World) 
         tx.put_aliases([AliasRow(hash=eve, subject=ann, since=tx.now)])
     plan = planned(world, {"name": "Eve"}, email="eve@example.com")
     assert (len(plan.corrections), list(plan.left.values())) == (0, ["shared", "shared"])
+
+
+@pytest.mark.parametrize(
+    ("codes", "settled"),
+    [([], True), (["no_basis"], True), (["shared"], False), (["no_basis", "conflict"], False)],
+)
+def test_a_request_waits_on_while_a_record_may_still_be_corrected(codes: list[str], *, settled: bool) -> None:
+    """Closed, it would name nobody any more, and the officer would think that all is done."""
+    done = {"corrected": [], "left": [{"record_id": "07" * 16, "code": code} for code in codes]}
+    assert correcting.settles(done) is settled
