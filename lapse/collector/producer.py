@@ -125,6 +125,15 @@ class KafkaProducer:
 
     # ---- polling -------------------------------------------------------------------------------------------
     def _look(self) -> None:
+        again = _IDLE_SECONDS
+        try:
+            self._hear()
+            again = _IDLE_SECONDS if self._quiet.is_set() else _BUSY_SECONDS
+        finally:
+            # Whatever went wrong: without another look nobody would ever hear of what they sent.
+            self._timer = self._loop.call_later(again, self._look)
+
+    def _hear(self) -> None:
         self._client.poll(0)
         if self._fatal:
             self._replace()
@@ -132,22 +141,29 @@ class KafkaProducer:
             self._bury()
         if not self._leaving and not len(self._client):
             self._quiet.set()
-        self._timer = self._loop.call_later(
-            _IDLE_SECONDS if self._quiet.is_set() else _BUSY_SECONDS, self._look
-        )
 
     def _replace(self) -> None:
-        """A producer that lost its sequence never sends again; what it had fails and is spooled."""
-        self._leaving.append(self._client)
+        """A producer that lost its sequence never sends again; what it had fails and is spooled.
+
+        Where no new one can be made (threads or files have run out) the old one stays, which refuses whatever
+        it is given, and the next look tries again.
+        """
         self._client.purge()
-        self._client, self._fatal = self._build(), False
+        try:
+            client = self._build()
+        except KafkaException as error:
+            _log.error("no new kafka client", extra={"kafka_error": error.args[0].name()})
+            return
+        self._leaving.append(self._client)
+        self._client, self._fatal = client, False
 
     def _bury(self) -> None:
-        """Hear the last words of the clients that were replaced; that they are broken is known."""
+        """Hear the last words of the clients that were replaced: they say nothing of the present one."""
+        fatal = self._fatal
         for client in self._leaving:
             client.poll(0)
         self._leaving = [client for client in self._leaving if len(client)]
-        self._fatal = False
+        self._fatal = fatal
 
     # ---- sending -------------------------------------------------------------------------------------------
     async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
