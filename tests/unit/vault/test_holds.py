@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from schemas.errors import Bug, NotFound, Unavailable
 from schemas.ids import Micros, Period, SubjectNumber, Terms
+from schemas.models import Cause
 from tests.unit.vault.models import model
 from tests.unit.vault.worlds import DAY, HOUR, START, Plan, World, bucket, open_world, wanted
-from vault.ending import apply_statements, end_bucket, erase
+from vault.ending import apply_statements, end_bucket, end_buckets, erase
 from vault.handles import handle_key, make_handles
 from vault.holds import place_hold, release_hold
 from vault.keys import derive_k, new_key
@@ -55,6 +56,30 @@ def test_a_hold_survives_the_death_of_either_parent(world: World) -> None:
     with world.write() as tx:
         apply_statements(tx, tx.subjects([number])[number], [WITHDRAWN], world.herald)
     assert ks(world, HOLD) == {pair: k}
+
+
+def test_a_hold_keeps_of_many_ends_what_it_is_for(world: World) -> None:
+    """Buckets of several purposes that end together leave each hold its own, and nobody else's keys."""
+    ends = [bucket("news", 1), bucket("ads", 1), bucket("news", 2)]
+    living = bucket("news", 3)
+    with world.write() as tx:
+        held = world.person(tx, "a@x", purposes=("news", "ads")).number
+        world.person(tx, "b@x", purposes=("news", "ads"))
+        tx.ensure_buckets([wanted(each) for each in (*ends, living)])
+    with world.write() as tx:
+        place_hold(tx, HOLD, [world.hash("a@x")], ["news"])
+        place_hold(tx, SECOND, [world.hash("a@x")], ["news", "ads"])
+    before = ks(world, HOLD), ks(world, SECOND)
+    with world.write() as tx:
+        causes: dict[BucketId, Cause] = dict.fromkeys((*ends, bucket("ads", 9)), "retention")
+        assert end_buckets(tx, causes, world.herald) == ends
+        assert end_buckets(tx, causes, world.herald) == []
+    with world.write() as tx:
+        aside = [{key.pair.bucket for key in destroying(tx).put_aside(hold)} for hold in (HOLD, SECOND)]
+        assert [row.ended_at is None for row in tx.buckets([*ends, living]).values()].count(True) == 1
+    assert aside == [{ends[0], ends[2]}, set(ends)]
+    assert (ks(world, HOLD), ks(world, SECOND)) == before
+    assert {pair.subject for pair in before[1]} == {held} and len(before[1]) == 4
 
 
 def test_a_hold_survives_an_erasure(world: World) -> None:
