@@ -29,6 +29,9 @@ _BOOLEANS = {False: b"\0", True: b"\1"}
 _SOME = NUMBERS[1]
 """The branch of `["null", "string"]` that a string takes."""
 
+_LONG = 63
+"""Bits of Avro's `long` beside its sign; what is longer would be written and could not be read."""
+
 header = lru_cache(maxsize=16)(framing.header)
 word = lru_cache(maxsize=1024)(encoded)
 """A string of the policy's, such as the name of a field or a purpose: there are few of them."""
@@ -87,7 +90,7 @@ def _form(head: bytes, event: FormSubmitted) -> Sequence[bytes]:
     return (
         head,
         _fixed(event.event_id),
-        number(event.collected_at),
+        _time(event.collected_at),
         word(event.site),
         word(event.form),
         *_identifiers(event.identifiers),
@@ -103,7 +106,7 @@ def _opened(head: bytes, event: EmailOpened) -> Sequence[bytes]:
     return (
         head,
         _fixed(event.event_id),
-        number(event.collected_at),
+        _time(event.collected_at),
         word(event.site),
         _text(event.token),
         _OPENS[event.open_kind],
@@ -116,7 +119,7 @@ def _cookie(head: bytes, event: CookieObserved) -> Sequence[bytes]:
     return (
         head,
         _fixed(event.event_id),
-        number(event.collected_at),
+        _time(event.collected_at),
         word(event.site),
         _optional(event.cookie_id),
         _text(event.name),
@@ -135,6 +138,12 @@ def _fixed(event_id: bytes) -> bytes:
     if len(event_id) != 16:
         raise ValueError
     return event_id
+
+
+def _time(at: int) -> bytes:
+    if at.bit_length() > _LONG:
+        raise ValueError
+    return number(at)
 
 
 _LAYS: Mapping[type[Record], Callable[[bytes, Any], Sequence[bytes]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -80,6 +80,18 @@ COOKIES = st.builds(
 def test_an_event_is_laid_out_as_the_codec_writes_it(event: Record) -> None:
     """Every field, every union branch, long and empty texts."""
     assert intakes.encode(event) == codec.encode(event)
+
+
+@pytest.mark.parametrize("at", [2**63, -(2**63) - 1, 2**70])
+@pytest.mark.parametrize("kind", [FORMS, OPENS, COOKIES])
+@settings(max_examples=3)
+@given(st.data())
+def test_a_time_that_is_no_long_is_refused(
+    kind: st.SearchStrategy[FormSubmitted | EmailOpened | CookieObserved], at: int, drawn: st.DataObject
+) -> None:
+    """As by the codec: nobody could read it back."""
+    with pytest.raises(BadInput):
+        intakes.encode(replace(drawn.draw(kind), collected_at=Micros(at)))
 
 
 def test_what_has_no_layout_goes_by_way_of_the_codec() -> None:
