@@ -1,4 +1,4 @@
-"""Headings within a module are one line each: `# ---- what follows`, ruled to the margin."""
+"""Headings of modules are one line each, ruled to the margin; decisions and changes stand apart, and once."""
 
 from __future__ import annotations
 
@@ -22,3 +22,19 @@ def test_every_heading_is_ruled_to_the_margin() -> None:
     ]
     assert len(lines) > 100
     assert [where for where, line in lines if not RULED.fullmatch(line) or len(line) != MARGIN] == []
+
+
+def test_every_decision_stands_apart_and_once() -> None:
+    """A merge that joins two paragraphs, or keeps both versions of one, is seen."""
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    named = re.findall(r"^\*\*(.+?)\*\*", text, re.MULTILINE)
+    assert len(named) > 100
+    assert sorted(set(named)) == sorted(named)
+    assert len(named) == len(re.findall(r"\n\n\*\*", text))
+
+
+def test_every_change_is_grouped_once() -> None:
+    """Each release has a heading for each group of readers, and says nothing twice."""
+    for release in (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1:]:
+        for found in (re.findall(pattern, release, re.MULTILINE) for pattern in (r"^### .+$", r"^- .+$")):
+            assert sorted(set(found)) == sorted(found)
