@@ -8,8 +8,6 @@ import fcntl
 import json
 import os
 import secrets
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import IO, Literal
 
 from lapse import cluster, crew, faults, hiring, runfile, topics, vaults
-from lapse.broker import jars
 from lapse.broker.connection import Credentials
 from lapse.broker.embedded import EmbeddedKafka
 from lapse.cli.output import say
@@ -25,10 +22,10 @@ from lapse.cluster import Reached
 from lapse.commands import approve_first
 from lapse.initialise import Marker, initialise, read_marker, signing_key
 from lapse.layout import FAKES, Layout, write_json
+from lapse.lone_broker import embedded
 from lapse.main import (
     Installation,
     certificate_hosts,
-    environment,
     installation,
     use_registry,
 )
@@ -38,7 +35,7 @@ from lapse.runtime import Runtime, Security, choose_ports, free_ports
 from lapse.settings import Settings
 from lapse.supervisor import Supervisor
 from processors.said import played
-from schemas.errors import BadInput, Refused, Unavailable
+from schemas.errors import BadInput, Refused
 from schemas.policy import compile_plan, load
 from schemas.signing import SERVICE, public_key
 from vault.values import PolicyRow
@@ -46,7 +43,6 @@ from vault.values import PolicyRow
 FIRST_ORDERED = "first/ordered"
 """Meta: the first policy's commands are on `control`; a start that was killed before orders them again."""
 WORKERS = ("collector", "tag", "route", "govern", "expire", "connect", "keys")
-BROKER_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,38 +159,6 @@ def _broker(
     say("starting Kafka …")
     address = broker.start(max(1.0, deadline - time.monotonic()))
     return broker, Reached(address=address, administrator=broker.admin)
-
-
-def embedded(layout: Layout, host: str, port: int = 0) -> EmbeddedKafka:
-    """The embedded broker of a data folder, its jars fetched if need be."""
-    found = environment()
-    return EmbeddedKafka(
-        layout.broker,
-        libs=jars.fetch(jars.default_libs(found)),
-        java=jars.find_java(found),
-        host=host,
-        port=port,
-        log_file=layout.logs / "broker.log",
-    )
-
-
-def run_broker_alone(folder: Path, port: int) -> None:
-    """The embedded broker by itself, until SIGINT or SIGTERM; `Unavailable` where it ends before that."""
-    os.umask(0o077)  # the log holds what came in, in clear
-    layout = Layout(folder)
-    layout.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    broker, asked = embedded(layout, "127.0.0.1", port), threading.Event()
-    # Before the start: whoever is ended in the middle of it would leave a broker behind.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.set())
-    with broker:
-        path = layout.credentials("roles", "admin")
-        write_json(path, {"username": broker.admin.username, "password": broker.admin.password})
-        say(f"Kafka listens on {broker.address.bootstrap}; its super user: {path}")
-        while not asked.wait(BROKER_LOOK_SECONDS):
-            if broker.pid is None:
-                where, do = str(broker.log_file), "read its log, then start it again"
-                raise Unavailable("unavailable", "the broker ended by itself", where, do)
 
 
 # ---- set-up ------------------------------------------------------------------------------------------------

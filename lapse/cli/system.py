@@ -12,13 +12,14 @@ from lapse.cli.options import Data, Format, Timeout
 from lapse.cli.output import Output, say, show, show_rows, stdout
 
 if TYPE_CHECKING:
-    from lapse import clockwork, crew, doctor, initialise, main, topics, up, waiting
+    from lapse import clockwork, crew, doctor, initialise, lone_broker, main, topics, up, waiting
 else:
-    clockwork, crew, doctor, initialise, main, topics, up, waiting = lazily(
+    clockwork, crew, doctor, initialise, lone_broker, main, topics, up, waiting = lazily(
         "lapse.clockwork",
         "lapse.crew",
         "lapse.doctor",
         "lapse.initialise",
+        "lapse.lone_broker",
         "lapse.main",
         "lapse.topics",
         "lapse.up",
@@ -166,7 +167,7 @@ def run_broker(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
 ) -> None:
     """Run only the embedded Kafka of a data folder, until Ctrl-C; prints address and super user's file."""
-    up.run_broker_alone(main.data_folder(data), port)
+    lone_broker.run(main.data_folder(data), port)
 
 
 def run_topics(data: Data = None, _output: Format = Output.TABLE) -> int:
