@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,8 @@ from msgspec.structs import replace
 from schemas import codec
 from schemas.ids import EventId, Micros, SubjectNumber
 from schemas.models import ConsentStatement, CookieObserved, EmailOpened, FormSubmitted, Identifier
+from schemas.policy import compile_plan, load
+from schemas.times import rfc3339
 from streams import tagging
 from streams.alike import Alike
 from streams.correcting import CorrectionJudge
@@ -25,13 +28,24 @@ from streams.tagplan import TagWork
 from streams.tagstage import TagJudge
 from tests.unit.stages.world import SECOND, START, World
 from vault import tokens
+from vault.ending import erase
 from vault.handles import alias_hash
 from vault.port import Tx
-from vault.values import AliasRow
+from vault.values import AliasRow, PolicyRow
 
 IDS, EXAMPLES = count(1), count(1)
 PEOPLE = ("ann@example.com", "bob@example.com", "eve@example.com")
 NOW = Micros(START + 100 * SECOND)
+CHANGED = Micros(NOW - 4 * SECOND)
+"""When a second version of the policy comes into force, and up to when people are erased."""
+SECOND_VERSION = (
+    ("version: 1", "version: 2"),
+    ("effective: 2024-01-01", f"effective: {rfc3339(CHANGED)}"),
+    ("purposes: [answer, news, profile, opens]", "purposes: [news, profile, opens]"),
+    ("fields: [email, name, message, country]", "fields: [email, name, country]"),
+    ("retention: {after: last_activity", "opt_out: gpc\n    retention: {after: last_activity"),
+    ("sites: [shop]", "sites: [www]"),
+)
 
 
 class Undone(Exception):
@@ -120,6 +134,14 @@ class Twins:
     def __init__(self) -> None:
         self.world = World()
         self.world.vault.clock.set_manual(NOW)
+        text = self.world.text
+        for was, becomes in SECOND_VERSION:
+            assert was in text
+            text = text.replace(was, becomes)
+        plan = compile_plan(load(text, where="policy"))
+        row = PolicyRow(version=plan.version, effective=plan.effective, sha256=plan.sha256, body=text)
+        with self.world.vault.transaction() as tx:
+            tx.put_policy(row)
         self.reader = IntakeReader(vault=self.world.vault, pixel_keys=self.world.pixel_keys)
         self.plans = PlanBook(self.world.vault)()
         self.example = 0
@@ -141,6 +163,12 @@ class Twins:
                 rows = tx.aliases([name]).get(name, ())
                 known = [row.subject for row in rows if row.subject is not None and row.until is None]
                 tx.put_aliases([AliasRow(hash=mail, subject=each, since=tx.now) for each in known[:1]])
+
+    def erase(self, email: str, keep: tuple[str, ...]) -> None:
+        """Erase somebody up to when the second version came into force."""
+        name = alias_hash(self.world.vault.secrets.alias, "email", f"{self.example}.{email}")
+        with self.world.vault.transaction() as tx:
+            erase(tx, [name], CHANGED, self.world.around.herald(self.plans), keep=keep)
 
     def _own(self, event: tagging.Event) -> tagging.Event:
         event = replace(event, event_id=EventId(next(IDS).to_bytes(16, "big")))
@@ -201,6 +229,8 @@ def judge(world: World, alike: type[Alike]) -> TagJudge:
 
 
 TWINS: list[Twins] = []
+
+
 EVENTS = st.sampled_from((forms(), cookies(), opens())).flatmap(
     lambda kind: st.lists(kind, min_size=1, max_size=8)
 )
@@ -214,16 +244,46 @@ def twins() -> Twins:
     return TWINS[0]
 
 
+ERASED = st.none() | st.tuples(st.sampled_from(PEOPLE), st.sampled_from(((), ("tax",))))
+"""Who is erased behind a chunk, if anybody, and what the law keeps of them."""
+
+
 @settings(max_examples=60)
-@given(st.lists(EVENTS, min_size=1, max_size=4))
-def test_alike_is_judged_as_plain(chunks: list[list[tagging.Event]]) -> None:
+@given(st.lists(st.tuples(EVENTS, ERASED), min_size=1, max_size=4))
+def test_alike_is_judged_as_plain(
+    chunks: list[tuple[list[tagging.Event], tuple[str, tuple[str, ...]] | None]],
+) -> None:
     """Whatever came before: the same entries, people, identifiers and buckets."""
     own = twins()
-    for events in chunks:
+    for events, erased in chunks:
         part = own.part(events)
         plain = own.judged(part, judge(own.world, Nobody), undo=True)
         assert own.judged(part, judge(own.world, Alike), undo=False) == plain
         own.mail()
+        if erased is not None:
+            own.erase(*erased)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_many_of_few_sorts_are_judged_as_plain(number: int) -> None:
+    """What is kept of a sort is used again across periods, versions of the policy, signals and fields."""
+    own, dice = twins(), Random(number)
+    for _ in range(4):
+        events: list[tagging.Event] = []
+        for _ in range(40):
+            event = own.world.form(
+                email=dice.choice(PEOPLE),
+                fields=dice.choice(({"name": "x"}, {"country": "x"}, {"name": "x", "country": "y"})),
+                consents={"news": dice.random() < 0.9} if dice.random() < 0.7 else {},
+                collected_at=Micros(NOW - dice.randrange(9 * SECOND)),
+            )
+            signals = dice.choice(([], [], ["gpc"]))
+            events.append(replace(event, signals=signals, site=dice.choice(("www", "www", "shop"))))
+        part = own.part(events)
+        plain = own.judged(part, judge(own.world, Nobody), undo=True)
+        assert own.judged(part, judge(own.world, Alike), undo=False) == plain
+        if dice.random() < 0.3:
+            own.erase(dice.choice(PEOPLE), ())
 
 
 @pytest.mark.parametrize("new", [True, False])
