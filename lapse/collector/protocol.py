@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import httptools
 import uvicorn
@@ -91,12 +91,14 @@ class Exchange:
     __slots__ = ("_cycle",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        # Weak, for the cycle's own scope holds this: else each request would wait, body and all, for Python
+        # to look for garbage.
+        self._cycle = ref(cycle)
 
     def whole(self) -> bytes | None:
         """The body, if all of it is here and nobody has begun to read it."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected or cycle.response_complete:
+        cycle = self._cycle()
+        if cycle is None or cycle.more_body or cycle.disconnected or cycle.response_complete:
             return None
         body, cycle.body = bytes(cycle.body), bytearray()
         return body
@@ -106,9 +108,10 @@ class Exchange:
 
         Headers name their length; names are ours and in lower case, as in all of this package.
         """
-        cycle = self._cycle
+        cycle = self._cycle()
         if (
-            cycle.response_started
+            cycle is None
+            or cycle.response_started
             or cycle.disconnected
             or cycle.flow.write_paused
             or not cycle.keep_alive
