@@ -105,7 +105,8 @@ def _commands(steady: System, person: Person) -> None:
     body = {"type": "RightsRequested", "right": "access"}
     asked = {"identifiers": [{"kind": "email", "value": person.email}], "via": "form", "body": body}
     assert steady.collector("POST", "/s", asked).status == 202
-    assert person.message in steady.lapse("subject", "export", person.who).out
+    shown = steady.lapse("subject", "export", person.who, "--proven", "answered from that address")
+    assert person.message in shown.out, shown.err
     steady.do("subject", "erase", person.who, "--reason", "asked", "--yes")
     assert person.email in steady.lapse("hold", "open", hold, "--reason", "case").out
 
