@@ -14,13 +14,12 @@ from typing import Any
 
 from lapse import personal, records, requests, subjects
 from lapse.access_document import Dossier, Kept, access, commitment, leaves, portable
-from lapse.commands import command, order, person, publish
+from lapse.commands import person, publish
 from lapse.main import Installation
 from lapse.reading import scanning
-from lapse.subjects import about
 from schemas.errors import Refused
 from schemas.ids import RecordId
-from schemas.models import FieldsRevealed, RecordDecided, RequestDecided, Right
+from schemas.models import FieldsRevealed, RecordDecided, Right
 from schemas.plan import Plans, PolicyPlan
 from schemas.policy import load
 from streams.scan import Scan
@@ -50,17 +49,7 @@ def export(
     asked = requests.asked(here, who, right, request)
     alone(here, asked.hashes, proven)
     why = f"{reason}; possession shown by: {proven}" if proven else reason
-    ordered = command(
-        RequestDecided,
-        here,
-        request_id=asked.request_id,
-        right=right,
-        alias_hashes=list(asked.hashes),
-        purposes=[],
-        until=here.vault.clock.now(),
-        reason=why if who is None else about(who, why),
-    )
-    order(here, ordered, timeout)
+    requests.decide(here, asked, right, who, why, timeout)
     dossier = gather(here.vault, here.plans, scanning(here), partial(_decided, here), right, asked)
     theirs(dossier, partial(subjects.named, here, asked.hashes), proven)
     revealed = entry(dossier, why)
@@ -99,7 +88,7 @@ def gather(
     """Read everything the answer needs, at one moment of the vault and to the head of the log."""
     with vault.transaction(write=False) as tx:
         numbers, now = personal.whose(tx, asked.hashes), tx.now
-        today = plans.in_force(now) or plans.latest
+        today = plans.today(now)
         people = list(tx.subjects(numbers).values())
         told = sorted({name for number in numbers for name in tx.told_of_subject(number)})
         kept = _kept(tx, plans, today, people)

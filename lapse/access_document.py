@@ -64,7 +64,7 @@ class Dossier:
     @property
     def today(self) -> PolicyPlan:
         """The policy in force."""
-        return self.plans.in_force(self.now) or self.plans.latest
+        return self.plans.today(self.now)
 
     def purpose(self, name: str) -> PurposePlan:
         """The purpose as today's policy has it, or as the last one had it that knew it."""

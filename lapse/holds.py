@@ -12,7 +12,8 @@ from lapse.commands import command, order, person, publish
 from lapse.main import Installation
 from lapse.reading import read
 from lapse.subjects import about, hashed
-from schemas.errors import BadInput, NotFound, Refused
+from lapse.written import read_id
+from schemas.errors import NotFound, Refused
 from schemas.ids import RecordId
 from schemas.models import FieldsRevealed, HoldPlaced, HoldReleased, RecordTagged
 from schemas.plan import CompartmentPlan
@@ -149,10 +150,4 @@ def _standing(here: Installation, hold_id: bytes) -> Hold:
 
 
 def _id(text: str) -> bytes:
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        raw = b""
-    if len(raw) != HOLD_BYTES:
-        raise BadInput("bad_id", "a hold's id is 32 hexadecimal digits", "HOLD_ID", "lapse hold list")
-    return raw
+    return read_id(text, "a hold's id", "HOLD_ID", "lapse hold list")

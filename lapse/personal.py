@@ -192,7 +192,7 @@ def _opened(
     with vault.transaction(write=False) as tx:
         now, newest = tx.now, tx.superseded([record.record_id for record in flat])
         found = iter(find(tx, [ask for each in asks for ask in each]))
-    today = plans.in_force(now) or plans.latest
+    today = plans.today(now)
     for copies in page:
         opened = []
         for record in copies:

@@ -13,9 +13,10 @@ from lapse.cli.output import Lines
 from lapse.main import Installation
 from lapse.reading import Where, read
 from lapse.subjects import hashed
+from lapse.written import read_id
 from schemas.decided import DecisionReader
 from schemas.decided import read as entries_of
-from schemas.errors import BadInput, NotFound
+from schemas.errors import NotFound
 from schemas.ids import EventId, RecordId
 from schemas.models import DecisionBatch, Outcome, RecordDecided, RecordDelivered, RecordTagged
 from schemas.plan import PolicyPlan, SourceKind
@@ -26,7 +27,6 @@ KINDS: tuple[str, ...] = (*get_args(SourceKind), "signal")
 FOLD: tuple[Outcome, ...] = ("routed", "kept_in_vault", "expired", "quarantined", "discarded")
 """Entries of one record fold to the first of these that occurs: what was done was done."""
 LATER_CONTENT = "conflicting_event_id"
-ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,12 +284,4 @@ def _sites(here: Installation, site: str | None) -> list[str]:
 
 
 def _id(text: str, option: str) -> bytes:
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        raw = b""
-    if len(raw) != ID_BYTES:
-        raise BadInput(
-            "bad_id", "an id is 32 hexadecimal digits", option, "copy it from the collector's answer"
-        )
-    return raw
+    return read_id(text, "an id", option, "copy it from the collector's answer")

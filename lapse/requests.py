@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,8 @@ from lapse.cli.output import Lines, brief, moment, plain
 from lapse.commands import command, order
 from lapse.main import Installation
 from lapse.reading import read
-from lapse.subjects import hashed
+from lapse.subjects import about, hashed
+from lapse.written import ID_BYTES, read_id
 from schemas.errors import BadInput, NotFound, Refused
 from schemas.ids import RequestId
 from schemas.models import (
@@ -26,8 +28,6 @@ from schemas.models import (
 from schemas.plan import PolicyPlan
 from streams.requests import OPEN, answer_by
 from vault.values import RequestState
-
-ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +70,32 @@ def _asked(row: RequestState, who: str, hashes: tuple[bytes, ...]) -> Asked:
     return Asked(request_id=row.request_id, hashes=hashes, who=who, purposes=row.purposes)
 
 
+def decide(
+    here: Installation,
+    granted: Asked,
+    right: Right,
+    who: str | None,
+    reason: str,
+    timeout: float,
+    purposes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Order that a request is granted, for these purposes or all; returns what govern says of it.
+
+    It returns once the order is announced everywhere. The reason may not name `who`.
+    """
+    ordered = command(
+        RequestDecided,
+        here,
+        request_id=granted.request_id,
+        right=right,
+        alias_hashes=list(granted.hashes),
+        purposes=list(purposes),
+        until=here.vault.clock.now(),
+        reason=reason if who is None else about(who, reason),
+    )
+    return order(here, ordered, timeout)
+
+
 def waiting(here: Installation, request: str) -> RequestState:
     """Return a request that has not been answered; `NotFound`, or `Refused` where it was."""
     row = _find(here, request)
@@ -88,21 +114,14 @@ def _find(here: Installation, request: str) -> RequestState:
 
 def named(text: str) -> RequestId:
     """Read a request's id; `BadInput` where it is none."""
-    try:
-        raw = bytes.fromhex(text)
-    except ValueError:
-        raw = b""
-    if len(raw) != ID_BYTES:
-        do = "copy it from: lapse request list"
-        raise BadInput("bad_id", "a request's id is 32 hexadecimal digits", "REQUEST", do)
-    return RequestId(raw)
+    return RequestId(read_id(text, "a request's id", "REQUEST", "copy it from: lapse request list"))
 
 
 def listed(here: Installation, *, every: bool) -> list[dict[str, Any]]:
     """What waits to be answered, the longest due first; with `every` also what was answered or refused."""
     with here.vault.transaction(write=False) as tx:
         rows, now = tx.requests(), tx.now
-    plan = here.plans.in_force(now) or here.plans.latest
+    plan = here.plans.today(now)
     found = [_row(row, plan, now) for row in rows if every or row.state in OPEN]
     return sorted(found, key=lambda row: (row["state"] not in OPEN, row["due"]))
 
@@ -125,7 +144,7 @@ def shown(here: Installation, request: str) -> dict[str, Any]:
     request_id = named(request)
     with here.vault.transaction(write=False) as tx:
         row, now = tx.request(request_id), tx.now
-    plan = here.plans.in_force(now) or here.plans.latest
+    plan = here.plans.today(now)
     trail = [
         {"topic": where.topic, "offset": where.offset, **_said(record)}
         for where, record in read(here, ["control", "decisions"], containing=[request_id])

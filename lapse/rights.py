@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lapse import personal, requests, subjects
+from lapse import personal, requests
 from lapse.commands import command, order
 from lapse.main import Installation
 from lapse.subjects import about
 from schemas.errors import NotFound
-from schemas.models import RequestDecided, RestrictionLifted, Right
+from schemas.models import RestrictionLifted, Right
 
 
 def restrict(
@@ -50,10 +50,11 @@ def erase(
 ) -> dict[str, Any]:
     """Order an erasure, as the answer to a request that waits if there is one."""
     asked = reached(here, who, request)
-    done = subjects.erase(here, who, reason, timeout, request_id=asked.request_id, hashes=asked.hashes)
+    asked = replace(asked, hashes=tuple(dict.fromkeys(asked.hashes)))
+    requests.decide(here, asked, "erasure", who, reason, timeout)
     if request is not None:
         requests.close(here, asked.request_id, "erasure", "answered", reason, timeout)
-    return done
+    return {"request_id": asked.request_id.hex()}
 
 
 def reached(here: Installation, who: str | None, request: str | None) -> requests.Asked:
@@ -101,17 +102,7 @@ def _decide(
 ) -> tuple[requests.Asked, dict[str, Any]]:
     _known(here, purposes)
     asked = requests.asked(here, who, right, request)
-    ordered = command(
-        RequestDecided,
-        here,
-        request_id=asked.request_id,
-        right=right,
-        alias_hashes=list(asked.hashes),
-        purposes=purposes or list(asked.purposes),
-        until=here.vault.clock.now(),
-        reason=about(who, reason) if who is not None else reason,
-    )
-    detail = order(here, ordered, timeout)
+    detail = requests.decide(here, asked, right, who, reason, timeout, purposes or asked.purposes)
     if request is not None:
         requests.close(here, asked.request_id, right, "answered", reason, timeout)
     return asked, detail

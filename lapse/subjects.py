@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any, cast, get_args
 
 from lapse.cli.output import moment
-from lapse.commands import command, order, publish
+from lapse.commands import publish
 from lapse.main import Installation
 from lapse.waiting import until_quiet
 from schemas.errors import BadInput, NotFound, Rejected
-from schemas.ids import EventId, Micros, RequestId
+from schemas.ids import EventId, Micros
 from schemas.models import (
     ConsentStated,
     ConsentStatement,
     Identifier,
     IdentifierKind,
-    RequestDecided,
     SignalReceived,
 )
 from vault.handles import alias_hash
@@ -97,33 +96,6 @@ def _row(name: str, state: PurposeState) -> dict[str, object]:
         "restricted": state.restricted,
         "held_since": moment(state.oldest),
     }
-
-
-def erase(
-    here: Installation,
-    who: str | None,
-    reason: str,
-    timeout: float,
-    *,
-    request_id: RequestId,
-    hashes: Sequence[bytes],
-) -> dict[str, Any]:
-    """Order an erasure of whoever has these hashes, and return once it is announced everywhere.
-
-    Alike for a person nobody knows. The reason may not name `who`.
-    """
-    ordered = command(
-        RequestDecided,
-        here,
-        request_id=request_id,
-        right="erasure",
-        alias_hashes=list(dict.fromkeys(hashes)),
-        purposes=[],
-        until=here.vault.clock.now(),
-        reason=reason if who is None else about(who, reason),
-    )
-    order(here, ordered, timeout)
-    return {"request_id": request_id.hex()}
 
 
 def state_consent(

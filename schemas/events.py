@@ -11,7 +11,7 @@ and shared, so it must not be changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
@@ -38,10 +38,8 @@ _LONGEST = 512
 """Bytes of what is kept; longer ones are left to the codec."""
 _START = framing.HEADER + 16
 """Where the time stands, behind the event's id."""
-_KINDS: Mapping[int, IdentifierKind] = {0: "email", 2: "cookie", 4: "phone", 6: "account", 8: "token"}
-_OPENS: Mapping[int, OpenKind] = {
-    0: "apple_mpp", 2: "gmail_proxy", 4: "gmail_prefetch", 6: "machine", 8: "direct",
-}  # fmt: skip
+_KINDS: Mapping[int, IdentifierKind] = {2 * n: kind for n, kind in enumerate(get_args(IdentifierKind))}
+_OPENS: Mapping[int, OpenKind] = {2 * n: kind for n, kind in enumerate(get_args(OpenKind))}
 _FINGERPRINTS: Mapping[type[Event], str] = {
     FormSubmitted: "d471f260bb43455d",
     EmailOpened: "dacfdb7df2b37612",
@@ -109,8 +107,8 @@ class EventReader:
         tail = self._form_tails.get(encoded)
         if tail is None:
             whole = codec.decode_as(FormSubmitted, data)
-            tail = whole.consents, whole.notice, whole.signals, whole.backfill
-            self._form_tails.keep(encoded, tail)
+            found = whole.consents, whole.notice, whole.signals, whole.backfill
+            tail = self._form_tails.keep(encoded, found)
         consents, notice, signals, backfill = tail
         return FormSubmitted(
             event_id=EventId(data[framing.HEADER : _START]),

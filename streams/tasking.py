@@ -192,7 +192,7 @@ class Tasking:
                 oldest = open_since(tx.tasks(state="open", processor=name, limit=1))
                 metrics.TASK_AGE.labels(name).set((tx.now - oldest) / 1_000_000 if oldest is not None else 0)
             if len(plans) and self.seconds() >= self._count_at:
-                self._count(tx, plans.in_force(tx.now) or plans.latest)
+                self._count(tx, plans.today(tx.now))
 
     def _count(self, tx: Tx, policy: PolicyPlan) -> None:
         """Count the requests that wait. Strangers add to them, so that is done ever more seldom."""

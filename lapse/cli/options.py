@@ -21,3 +21,4 @@ Reason = Annotated[
     str, typer.Option("--reason", help="Why, in words an auditor will read. No personal data.")
 ]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="S", help="Seconds to wait before exit 5.")]
+Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapse.cli.lazily import lazily
-from lapse.cli.options import Data, Format, Reason, Timeout, Yes
+from lapse.cli.options import Data, Format, Reason, Timeout, Who, Yes
 from lapse.cli.output import Output, say, show, show_rows
 from lapse.cli.rights import MaybeWho, Request, about_one
 from schemas.errors import BadInput, Refused
@@ -23,8 +23,6 @@ else:
         "lapse.rights",
         "lapse.subjects",
     )
-
-Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]
 
 
 def register(app: typer.Typer) -> None:

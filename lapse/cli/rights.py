@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lapse.cli.lazily import lazily
-from lapse.cli.options import Data, Format, Reason, Timeout, Yes
+from lapse.cli.options import Data, Format, Reason, Timeout, Who, Yes
 from lapse.cli.output import Output, jsonable, show, show_rows
 from schemas.errors import BadInput, Refused
 
@@ -30,7 +30,6 @@ MaybeWho = Annotated[
     str | None,
     typer.Argument(metavar="[KIND:VALUE]", help="email:…, phone:…, account:… or cookie:…; or --request."),
 ]
-Who = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="email:…, phone:…, account:… or cookie:…")]
 Purposes = Annotated[
     list[str] | None,
     typer.Option("--purpose", help="May be given several times; all that it can be by default."),

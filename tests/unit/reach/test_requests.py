@@ -13,6 +13,7 @@ from lapse.main import Installation
 from schemas.errors import BadInput, LapseError, NotFound, Refused
 from schemas.ids import Micros, RequestId
 from schemas.models import Right
+from schemas.plan import Plans
 from schemas.policy import compile_plan, load
 from tests.unit.stages.world import POLICY, START
 from vault.factory import memory_vault
@@ -29,7 +30,7 @@ def here() -> Installation:
     """An installation, as far as requests go, in which Ann and Bob are known."""
     vault = memory_vault(start=START)
     plan = compile_plan(load(POLICY.read_text(), where="policy"))
-    plans = SimpleNamespace(latest=plan, in_force=lambda _: plan)
+    plans = Plans([plan])
     made = cast(Installation, SimpleNamespace(vault=vault, plans=plans))
     with vault.transaction() as tx:
         for who in (ANN, BOB):
