@@ -18,8 +18,8 @@ help:
 
 setup: $(READY) ## once: .venv from the hashed lock, Kafka's jars by Maven (the other targets run it when needed)
 
-# The lock decides when the environment is stale; sources are installed in place and never make it so.
-$(READY): requirements/dev.txt
+# The lock decides when the environment is stale, and what is compiled; Python's sources are installed in place.
+$(READY): requirements/dev.txt vault/_columns.c
 	@.ci/setup
 	touch $@
 

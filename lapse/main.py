@@ -27,7 +27,7 @@ from schemas import codec
 from schemas.errors import BadInput, NotFound, Unavailable
 from schemas.plan import Plans
 from schemas.registry import Registry
-from vault import open_vault
+from vault import columns, open_vault
 from vault.epochs import FileEpochKeys
 from vault.faults import Crash, never
 from vault.port import Vault
@@ -197,6 +197,7 @@ def installation(folder: Path, *, catching_up: bool = False) -> Iterator[Install
     """Open a data folder for one command; `NotFound` where there is none."""
     layout, chosen = Layout(folder), settings()
     here = Installation(layout, read_marker(layout), chosen, catching_up)
+    columns.use(native=chosen.native)
     use_registry(_registry(layout, chosen))
     try:
         yield here

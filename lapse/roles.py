@@ -21,6 +21,7 @@ from lapse.rolestate import RoleState
 from schemas.errors import LapseError, Unavailable
 from schemas.plan import Plans
 from streams.planbook import PlanBook
+from vault import columns
 
 Role = Callable[[Installation, RoleState], int]
 
@@ -36,6 +37,7 @@ def play(name: str, folder: Path) -> int:
     runner, registry = _runner(role_of(name))
     with installation(folder) as here:
         logs.to_stdout(here.settings.log_level)
+        structlog.get_logger("role").info("seals", role=name, how=columns.in_use())
         state = RoleState(here.layout, name, registry(), here.runtime.metrics.get(name, 0))
         try:
             return runner(here, state)

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
         default=True,
         description="Fork roles from one process that has imported what they share; off: start each plainly.",
     )
+    native: bool = Field(
+        default=True, description="Seal and open in C where that was built; off: in plain Python."
+    )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     fault: str | None = Field(
         default=None, description="Name of a crash point; honoured only on data made by `lapse init --test`."

@@ -21,6 +21,7 @@ class Check(NamedTuple):
 CHECKS: Mapping[str, Check] = {
     "roles": Check(of_roles.roles),
     "disk": Check(of_host.disk),
+    "sealing": Check(of_host.sealing),
     "certificate": Check(of_host.certificate),
     "broker": Check(of_broker.broker),
     "vault": Check(of_vault.vault),

@@ -1,4 +1,4 @@
-"""What lies on this host: disks, the spool, the certificate."""
+"""What lies on this host: disks, the spool, the certificate, and what seals."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 from cryptography import x509
 
 from lapse.doctor import judging
-from lapse.doctor.finding import Finding, bad
+from lapse.doctor.finding import Finding, bad, well
 from lapse.main import Installation
+from vault import columns
 
 SPOOL_BYTES, SPOOL_SECONDS = 1 << 30, 48 * 3600.0
 """What the collector's spool takes at most (`lapse.collector.settings`, which a test holds equal)."""
@@ -56,3 +57,8 @@ def certificate(here: Installation) -> Iterator[Finding]:
         return
     left = found.not_valid_after_utc - dt.datetime.now(dt.UTC)
     yield judging.certificate(left.total_seconds() / judging.DAY, str(path))
+
+
+def sealing(_here: Installation) -> Iterator[Finding]:
+    """What seals and opens here; plain Python is slower and no fault."""
+    yield well("sealing", columns.in_use())
