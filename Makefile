@@ -9,10 +9,10 @@ BIN := .venv/bin
 READY := .venv/.lapse-ready
 ARGS ?=
 
-.PHONY: help setup demo test check lanes soak bench bench-big fmt lock clean
+.PHONY: help setup demo test check lanes soak bench bench-big bench-strain fmt lock clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	echo
 	echo '  LAPSE_BOOTSTRAP=host:port uses that Kafka instead of the embedded one (no Java needed).'
 
@@ -69,6 +69,10 @@ bench: $(READY) ## every benchmark, one table of goals and figures (minutes); AR
 
 bench-big: $(READY) ## the large benchmark
 	@$(BIN)/python -m benchmarks.big $(ARGS)
+
+bench-strain: $(READY) ## Kafka killed under load, then the memory of half a million events (half an hour); ARGS is for the second
+	@$(BIN)/python -m benchmarks.outage
+	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 fmt: $(READY) ## format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -47,13 +47,15 @@ UNLIMITED = Limits(form_rate=1e9, form_burst=10**9, beacon_rate=1e9, beacon_burs
 """The limits per address are not what is measured: here everything comes from one."""
 
 
-def collect(parent: Parent, folder: Path, settings: dict[str, str], pixel_keys: str) -> None:
+def collect(
+    parent: Parent, folder: Path, settings: dict[str, str], pixel_keys: str, ack_seconds: float = 30.0
+) -> None:
     """Play the collector."""
     plans = Plans([compile_plan(load(POLICY.read_text(encoding="utf-8"), where=POLICY.name))])
     serve(
         CollectorSettings(
             spool=SpoolSettings(folder=folder / "spool", keys=folder / "keys"),
-            kafka=KafkaSettings(connection=settings, ack_seconds=30.0),
+            kafka=KafkaSettings(connection=settings, ack_seconds=ack_seconds),
             limits=UNLIMITED,
             drain_seconds=0.0,
         ),

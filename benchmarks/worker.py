@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.hot import PARTITIONS, REFERENCE, Bench, cpu, yardstick
 from benchmarks.traffic import KINDS, POLICY, Kind, Traffic
+from lapse.cradle import COMMON
 from schemas.policy import compile_plan, load
 from schemas.topics import topic_plan
 from streams import building
@@ -47,9 +49,40 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a worker is to do: its role, for how many records; it looks at its memory every `look` of them."""
+
+    role: str
+    events: int
+    access: KafkaAccess
+    partitions: int = PARTITIONS
+    look: int = 1_000_000_000
+    seconds: int = 600
+    """It is given up after so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The memory of this process after so many records, in MB: resident now, and at most so far."""
+
+    events: int
+    now_mb: float
+    peak_mb: float
+
+    @classmethod
+    def now(cls, events: int) -> Held:
+        """Look; a peak that getrusage would say may be that of the process that started this one."""
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        resident, most = (int(status[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+        return cls(events=events, now_mb=resident, peak_mb=most)
+
+
 # ---- the worker --------------------------------------------------------------------------------------------
 def worker(file: Path) -> int:
     """Run one role until `events` records are done; the result is written beside the plan."""
+    for module in COMMON:
+        import_module(module)  # as a role of a deployed system is born with
     plan: dict[str, Any] = json.loads(file.read_text())
     folder, role = Path(plan["folder"]), plan["role"]
     vault = open_vault(f"sqlite:///{folder / 'vault.db'}", FileEpochKeys(folder / "keys", folder / "backup"))
@@ -64,13 +97,13 @@ def worker(file: Path) -> int:
         around = Surroundings(
             vault=vault,
             sink=engine.sink,
-            partitions=lambda _topic: PARTITIONS,
+            partitions=lambda _topic: plan["partitions"],
             service_key=bytes(32),
             pixel_keys=PixelKeys.from_json((folder / "pixel.json").read_text()),
             work=engine.work,
         )
         stage = building.tag(around) if role == "tag" else building.route(around)
-        began, done, slow = 0.0, 0, 0.0
+        began, done, slow, held = 0.0, 0, 0.0, [Held.now(0)]
 
         async def counted(chunk: Chunk) -> Outcome:
             nonlocal began, done, slow
@@ -78,12 +111,15 @@ def worker(file: Path) -> int:
                 slow, began = yardstick(), cpu()
             outcome = await stage(chunk)
             done += len(chunk.records)
+            if done >= held[-1].events + plan["look"]:
+                held.append(Held.now(done))
             if done >= plan["events"]:
                 used = cpu() - began
                 result = {
                     "us": used / done * 1e6,
                     "slow": (slow + yardstick()) / 2 / REFERENCE,
                     "chunk": len(chunk),
+                    "held": [asdict(each) for each in [*held, Held.now(done)]],
                 }
                 file.with_suffix(".result").write_text(json.dumps(result))
                 signal.raise_signal(signal.SIGTERM)
@@ -108,13 +144,18 @@ def prepare(folder: Path) -> tuple[FileEpochKeys, PixelKeys, Traffic]:
     return keys, bench.pixels, bench.traffic
 
 
-def fill(access: KafkaAccess, traffic: Traffic, events: int) -> None:
-    """Make the topics and publish the events of each kind in turn over the partitions."""
+def make_topics(access: KafkaAccess, partitions: int) -> None:
+    """Make the topics of the policy."""
     admin = AdminClient(access.librdkafka())
     plan = compile_plan(load(POLICY.read_text(encoding="utf-8"), where=POLICY.name))
-    topics = [NewTopic(t.name, PARTITIONS, 1) for t in topic_plan(plan, partitions=PARTITIONS)]
+    topics = [NewTopic(t.name, partitions, 1) for t in topic_plan(plan, partitions=partitions)]
     for future in admin.create_topics(topics).values():
         future.result()
+
+
+def fill(access: KafkaAccess, traffic: Traffic, events: int) -> None:
+    """Make the topics and publish the events of each kind in turn over the partitions."""
+    make_topics(access, PARTITIONS)
     producer = Producer(access.librdkafka() | {"linger.ms": 50, "queue.buffering.max.messages": 2_000_000})
     for n in range(events):
         kind: Kind = KINDS[n % len(KINDS)]
@@ -124,25 +165,24 @@ def fill(access: KafkaAccess, traffic: Traffic, events: int) -> None:
     producer.flush()
 
 
-def measure(folder: Path, access: KafkaAccess, role: str, events: int) -> dict[str, float]:
-    """Run a worker of this role in a process of its own."""
-    file = folder / f"{role}.json"
-    plan = {"folder": str(folder), "role": role, "events": events, "access": asdict(access)}
-    file.write_text(json.dumps(plan))
+def measure(folder: Path, task: Task) -> dict[str, Any]:
+    """Run a worker of this role in a process of its own; returns what it measured."""
+    role, file = task.role, folder / f"{task.role}.json"
+    file.write_text(json.dumps({"folder": str(folder), **asdict(task)}))
     with (folder / f"{role}.log").open("wb") as log:
         command = [sys.executable, "-m", "benchmarks.worker", "--worker", str(file)]
-        done = subprocess.run(command, stdout=log, stderr=log, timeout=600, check=False)
+        done = subprocess.run(command, stdout=log, stderr=log, timeout=task.seconds, check=False)
     result = file.with_suffix(".result")
     if done.returncode or not result.exists():
         raise SystemExit(
             f"the {role} worker ended with {done.returncode}: {(folder / f'{role}.log').read_text()[-2000:]}"
         )
-    found: dict[str, float] = json.loads(result.read_text())
+    found: dict[str, Any] = json.loads(result.read_text())
     result.unlink()
     return found
 
 
-def once(events: int) -> dict[str, dict[str, float]]:
+def once(events: int) -> dict[str, dict[str, Any]]:
     """One broker, one vault, one run of each role."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,7 +195,7 @@ def once(events: int) -> dict[str, dict[str, float]]:
                 password=kafka.admin.password,
             )
             fill(access, traffic, events)
-            return {role: measure(folder, access, role, events) for role in TOPICS}
+            return {role: measure(folder, Task(role=role, events=events, access=access)) for role in TOPICS}
 
 
 def main() -> None:
