@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -34,7 +34,7 @@ from schemas.topics import topic_plan
 from streams import building
 from streams.agents import GROUPS
 from streams.engine import Engine, KafkaAccess
-from streams.ports import Chunk, Outcome
+from streams.ports import Outcome, Sheaf
 from streams.surroundings import Surroundings
 from streams.worker import run
 from tests.support.broker import new_embedded
@@ -105,12 +105,12 @@ def worker(file: Path) -> int:
         stage = building.tag(around) if role == "tag" else building.route(around)
         began, done, slow, held = 0.0, 0, 0.0, [Held.now(0)]
 
-        async def counted(chunk: Chunk) -> Outcome:
+        async def counted(sheaf: Sheaf) -> Sequence[Outcome]:
             nonlocal began, done, slow
             if not done:
                 slow, began = yardstick(), cpu()
-            outcome = await stage(chunk)
-            done += len(chunk.records)
+            outcomes = await stage.together(sheaf)
+            done += sum(map(len, sheaf))
             if done >= held[-1].events + plan["look"]:
                 held.append(Held.now(done))
             if done >= plan["events"]:
@@ -118,14 +118,14 @@ def worker(file: Path) -> int:
                 result = {
                     "us": used / done * 1e6,
                     "slow": (slow + yardstick()) / 2 / REFERENCE,
-                    "chunk": len(chunk),
+                    "chunk": sum(map(len, sheaf)),
                     "held": [asdict(each) for each in [*held, Held.now(done)]],
                 }
                 file.with_suffix(".result").write_text(json.dumps(result))
                 signal.raise_signal(signal.SIGTERM)
-            return outcome
+            return outcomes
 
-        engine.agent(*TOPICS[role])(counted)
+        engine.sheaf_agent(*TOPICS[role], name=role)(counted)
         return engine
 
     return run(build)

@@ -44,18 +44,18 @@ BROKEN_SECONDS = 5.0
 
 # ---- the roles ---------------------------------------------------------------------------------------------
 def _tag(bench: Bench, engine: Engine) -> None:
-    engine.agent(*GROUPS["tag"])(building.tag(bench.around(engine)))
+    engine.sheaf_agent(*GROUPS["tag"], name="tag")(building.tag(bench.around(engine)).together)
 
 
 def _route(bench: Bench, engine: Engine) -> None:
-    engine.agent(*horizons(bench.plans()))(building.route(bench.around(engine)))
+    engine.sheaf_agent(*horizons(bench.plans()), name="route")(building.route(bench.around(engine)).together)
 
 
 def _govern(bench: Bench, engine: Engine) -> None:
     around = bench.around(engine)
     engine.agent("intake.signal")(building.govern_signals(around))
     engine.agent("control")(building.govern_control(around))
-    engine.agent("receipts")(building.govern_receipts(around))
+    engine.sheaf_agent("receipts", name="receipts")(building.govern_receipts(around).together)
 
 
 def _expire(bench: Bench, engine: Engine) -> None:

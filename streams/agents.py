@@ -6,7 +6,8 @@
     the vault's clock                  -> EXPIRE  -> keys destroyed -> lifecycle, processor.<name>
     processor.<name>                   -> CONNECT -> opened late -> the third party -> receipts
 
-A chunk goes through `chunks.Chunks`: read, commit 1 (`judge`), `produce`, commit 2 (`settle`), acknowledge.
+Chunks go through `chunks.Chunks`: read, commit 1 (`judge`), `produce`, commit 2 (`settle`), acknowledge;
+those of all partitions that have something go together, except where order or destruction forbids it.
 What is decided stands in tagging, routing, governing and lapsing; here is only what is read from where and
 written to where.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +38,7 @@ from streams.routeplan import Record, RouteWork
 from streams.routestage import RecordReader
 from streams.signalout import SignalOutput
 from streams.signals import Said, SignalEntry, SignalJudge, SignalWork
-from streams.stage import Owing, Part, Quiet
+from streams.stage import Given, Owing, Part, Quiet
 from streams.tagout import TagOutput
 from streams.tagplan import Entry, TagWork
 from streams.tagstage import TagJudge
@@ -72,18 +73,22 @@ class Tag(Owing[TagWork]):
     output: TagOutput
     entry: Any = Entry
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Arrived]]:
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[tuple[Plans, list[Arrived]]]:
         """Decode, resolve tokens, hash identifiers."""
-        return (plans := self.plans()), self.reader.part(part, plans, spoilt)
+        plans = self.plans()
+        return [(plans, self.reader.part(part, plans, spoilt)) for part in parts]
 
     def judge(
-        self, tx: Tx, part: Part, read: tuple[Plans, list[Arrived]], planned: Mapping[int, Entry] | None
+        self,
+        tx: Tx,
+        given: Sequence[Given[tuple[Plans, list[Arrived]]]],
+        planned: Mapping[int, Entry] | None,
     ) -> TagWork:
         """Commit 1: consent folded, purposes decided, keys and buckets made, the plan kept."""
-        plans, arrived = read[0], part.still(read[1])
+        plans, arrived = given[0].read[0], [part.still(read) for part, (_, read) in given]
         if planned is None:
             return self.judge_.decide(tx, arrived, plans)
-        return self.judge_.repeat(tx, arrived, planned, plans)
+        return self.judge_.repeat(tx, arrived[0], planned, plans)
 
     async def produce(self, part: Part, work: TagWork) -> None:
         """Seal and send; a restored vault must know of a new revision before anybody reads it (model m8)."""
@@ -108,13 +113,15 @@ class Route(Owing[RouteWork]):
     crash: Crash
     entry: Any = None
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Record]]:
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[tuple[Plans, list[Record]]]:
         """Decode our own records."""
-        return self.plans(), self.reader.part(part, spoilt)
+        plans = self.plans()
+        return [(plans, self.reader.part(part, spoilt)) for part in parts]
 
-    def judge(self, tx: Tx, part: Part, read: tuple[Plans, list[Record]], _: object) -> RouteWork:
+    def judge(self, tx: Tx, given: Sequence[Given[tuple[Plans, list[Record]]]], _: object) -> RouteWork:
         """Commit 1: links followed, verdicts made, and written down who must be told of a lapse."""
-        return routestage.decide(tx, part.still(read[1]), read[0], self.herald)
+        records = [record for part, (_, read) in given for record in part.still(read)]
+        return routestage.decide(tx, records, given[0].read[0], self.herald)
 
     async def produce(self, part: Part, work: RouteWork) -> None:
         """The decision is acknowledged before the delivery it allows."""
@@ -134,15 +141,20 @@ class GovernSignals(Owing[SignalWork]):
     output: SignalOutput
     entry: Any = SignalEntry
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> tuple[Plans, list[Said]]:
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[tuple[Plans, list[Said]]]:
         """Decode, hash identifiers."""
-        return (plans := self.plans()), signals.read_signals(self.vault, plans, part, spoilt)
+        plans = self.plans()
+        return [(plans, signals.read_signals(self.vault, plans, part, spoilt)) for part in parts]
 
     def judge(
-        self, tx: Tx, part: Part, read: tuple[Plans, list[Said]], planned: Mapping[int, SignalEntry] | None
+        self,
+        tx: Tx,
+        given: Sequence[Given[tuple[Plans, list[Said]]]],
+        planned: Mapping[int, SignalEntry] | None,
     ) -> SignalWork:
         """Commit 1: statements folded, keys destroyed, requests kept."""
-        plans, said = read[0], part.still(read[1])
+        ((part, (plans, read)),) = given
+        said = part.still(read)
         if planned is None:
             return self.judge_.apply(tx, said, plans)
         return self.judge_.repeat(tx, said, planned, plans)
@@ -160,14 +172,15 @@ class GovernControl(Owing[ControlWork]):
     output: SignalOutput
     entry: Any = ControlEntry
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> dict[int, Any]:
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[dict[int, Any]]:
         """Decode; what cannot be read is refused, not stumbled over."""
-        return read_commands(part, spoilt)
+        return [read_commands(part, spoilt) for part in parts]
 
     def judge(
-        self, tx: Tx, part: Part, read: dict[int, Any], planned: Mapping[int, ControlEntry] | None
+        self, tx: Tx, given: Sequence[Given[dict[int, Any]]], planned: Mapping[int, ControlEntry] | None
     ) -> ControlWork:
         """Commit 1: signature, replay, policy; then obeyed or refused, once."""
+        ((part, read),) = given
         return self.judge_.obey(tx, part, read, planned)
 
     async def produce(self, part: Part, work: ControlWork) -> None:
@@ -183,15 +196,15 @@ class GovernReceipts(Quiet[ReceiptWork]):
     keys: Callable[[Tx, PolicyPlan | None], Mapping[str, bytes]]
     entry: Any = None
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> list[Any]:
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[list[Any]]:
         """Decode."""
-        return read_receipts(part, spoilt)
+        return [read_receipts(part, spoilt) for part in parts]
 
-    def judge(self, tx: Tx, _: Part, read: list[Any], __: object) -> ReceiptWork:
+    def judge(self, tx: Tx, given: Sequence[Given[list[Any]]], _: object) -> ReceiptWork:
         """Commit 1: what is awaited of processors is settled."""
-        plans = self.plans.within(tx)
-        settle(tx, read, self.keys(tx, plans.in_force(tx.now) if len(plans) else None))
-        return ReceiptWork(seq=tx.seq, plan={}, receipts=read)
+        plans, receipts = self.plans.within(tx), [receipt for _, read in given for receipt in read]
+        settle(tx, receipts, self.keys(tx, plans.in_force(tx.now) if len(plans) else None))
+        return ReceiptWork(seq=tx.seq, receipts=receipts)
 
     def settle(self, _: Tx, work: ReceiptWork) -> None:
         """Commit 2: count them by outcome."""

@@ -3,12 +3,16 @@
 Both commits are fenced by the vault's `progress` of the topic id and partition, so a zombie's chunk has no
 effect. A stage that plans writes what it has judged in commit 1; a redelivery repeats the plan, so it never
 changes an outcome. (Checked by `docs/model/m1_tag.py` and `m2_route.py`.)
+
+Chunks of several partitions share their commits and their acknowledgement, because waiting for the disk and
+the broker costs the same for one as for all. They share them only while nothing is special about any: what is
+fenced, planned before, overtaken or broken is done by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
 import msgspec
@@ -16,8 +20,8 @@ import msgspec
 from schemas.errors import BadInput, Bug
 from streams import metrics
 from streams.faults import Crash, never
-from streams.ports import Chunk, Done, Outcome, Seek
-from streams.stage import Blocking, Finding, Part, Stage, T, Work, inline
+from streams.ports import Chunk, Done, Outcome, Seek, Sheaf
+from streams.stage import Blocking, Finding, Given, Part, Stage, T, Work, inline
 from vault.port import Tx, Vault
 
 POISON = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, BadInput, Bug)
@@ -30,10 +34,17 @@ class Fenced(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Commit1(Generic[Work]):
-    part: Part
-    work: Work
+    """What commit 1 made of the parts it was given, each by its place among them.
+
+    `done` says of those that are over how they ended; `parts` were judged, as cut by the vault, all in one
+    work; whoever is in neither was planned before and waits for a turn of its own.
+    """
+
+    done: dict[int, int | Fenced] = field(default_factory=dict)
+    parts: dict[int, Part] = field(default_factory=dict)
+    work: Work | None = None
 
 
 class Chunks(Generic[Work]):
@@ -69,41 +80,68 @@ class Chunks(Generic[Work]):
 
     async def __call__(self, chunk: Chunk) -> Outcome:
         """Do one chunk; `Seek` where the vault says that this worker is not where the partition is."""
-        with metrics.CHUNK_SECONDS.labels(self.__name__).time():
-            outcome = await self._chunk(chunk)
-        if isinstance(outcome, Seek):
-            metrics.FENCED.labels(self.__name__).inc()
-        else:
-            metrics.CHUNKS.labels(self.__name__).inc()
-        return outcome
+        return (await self.together([chunk]))[0]
 
-    async def _chunk(self, chunk: Chunk) -> Outcome:
-        rest = Part(chunk.topic, chunk.topic_id.hex(), chunk.partition, chunk.records, chunk.position)
-        while rest.records:
-            done = await self._part(rest._replace(records=rest.records[: self._most]), frozenset())
+    async def together(self, sheaf: Sheaf) -> list[Outcome]:
+        """Do chunks of different partitions, in as few commits as they allow; the outcome of each."""
+        with metrics.CHUNK_SECONDS.labels(self.__name__).time():
+            parts = [Part(c.topic, c.topic_id.hex(), c.partition, c.records, c.position) for c in sheaf]
+            begun = await self._begun(parts)
+            outcomes = [await self._rest(part, begun.get(at)) for at, part in enumerate(parts)]
+        fenced = sum(isinstance(outcome, Seek) for outcome in outcomes)
+        metrics.FENCED.labels(self.__name__).inc(fenced)
+        metrics.CHUNKS.labels(self.__name__).inc(len(outcomes) - fenced)
+        return outcomes
+
+    async def _begun(self, parts: Sequence[Part]) -> dict[int, int | Fenced]:
+        """Do what goes together: how far each part is, by its place; those not there are yet to be done."""
+        if len(parts) < 2:
+            return {}
+        try:
+            first = await self._produced(parts, frozenset())
+        except POISON:  # one of them breaks the stage: which one shows when each is done by itself
+            return {}
+        return await self._finished(first)
+
+    async def _rest(self, rest: Part, done: int | Fenced | None) -> Outcome:
+        """Do what is left of one chunk, part by part."""
+        while True:
             if isinstance(done, Fenced):
                 if rest.next > done.offset:
                     return Seek(done.offset)
                 await self._stage.done_before()
                 return Done()
-            rest = rest._replace(records=[r for r in rest.records if r.offset >= done], position=done)
-        return Done()
+            if done is not None:
+                rest = rest._replace(records=[r for r in rest.records if r.offset >= done], position=done)
+            if not rest.records:
+                return Done()
+            done = await self._part(rest._replace(records=rest.records[: self._most]), frozenset())
 
     async def _part(self, part: Part, spoilt: frozenset[int]) -> int | Fenced:
         """Do the first part of what is left: the offset done up to, or where the partition really is."""
         try:
-            self._at("read")
-            first = await self._work(lambda: self._commit1(part, self._stage.read(part, spoilt)))
-            if isinstance(first, Fenced):
-                return first
-            self._at("committed")
-            await self._stage.produce(first.part, first.work)
-            self._at("produced")
+            first = await self._produced([part], spoilt)
         except POISON:
             return await self._bisect(part, spoilt)
+        return (await self._finished(first))[0]
+
+    async def _produced(self, parts: Sequence[Part], spoilt: frozenset[int]) -> _Commit1[Work]:
+        """Commit 1, and what it decided on the log."""
+        self._at("read")
+        first = await self._work(lambda: self._commit1(parts, self._stage.read(parts, spoilt)))
+        if first.work is not None:
+            self._at("committed")
+            await self._stage.produce(next(iter(first.parts.values())), first.work)
+            self._at("produced")
+        return first
+
+    async def _finished(self, first: _Commit1[Work]) -> dict[int, int | Fenced]:
+        """Commit 2 of what was produced, and what must be on the log before it is acknowledged."""
+        if first.work is None:
+            return first.done
         done = await self._work(lambda: self._commit2(first))
         self._at("settled")
-        if not isinstance(done, Fenced):
+        if all(isinstance(done.get(at), int) for at in first.parts):
             await self._stage.settled(first.work)
             self._at("told")
         return done
@@ -128,19 +166,29 @@ class Chunks(Generic[Work]):
         with self._vault.transaction() as tx:
             return do(tx)
 
-    def _commit1(self, part: Part, read: Any) -> _Commit1[Work] | Fenced:
-        return self._in_vault(lambda tx: self._judged(tx, part, read))
+    def _commit1(self, parts: Sequence[Part], read: Sequence[Any]) -> _Commit1[Work]:
+        return self._in_vault(lambda tx: self._judged(tx, parts, read))
 
-    def _judged(self, tx: Tx, part: Part, read: Any) -> _Commit1[Work] | Fenced:
-        fenced = self._fence(tx, part)
-        if isinstance(fenced, Fenced):
-            return fenced
-        part, planned = self._planned(tx, fenced)
-        work = self._stage.judge(tx, part, read, planned)
-        if self._plan_type and planned is None:
-            plan = msgspec.msgpack.encode((part.next, work.plan))
-            tx.put_plan(part.log, part.partition, plan)
-        return _Commit1(part=part, work=work)
+    def _judged(self, tx: Tx, parts: Sequence[Part], read: Sequence[Any]) -> _Commit1[Work]:
+        first, planned = _Commit1[Work](), None
+        for at, part in enumerate(parts):
+            fenced = self._fence(tx, part)
+            if isinstance(fenced, Fenced):
+                first.done[at] = fenced
+                continue
+            cut, planned = self._planned(tx, fenced)
+            if planned is None or len(parts) == 1:
+                first.parts[at] = cut
+        if first.parts:
+            given = [Given(part, read[at]) for at, part in first.parts.items()]
+            first.work = self._stage.judge(tx, given, planned if len(parts) == 1 else None)
+            if self._plan_type and (planned is None or len(parts) > 1):
+                self._keep_plans(tx, first.parts.values(), first.work.planned)
+        return first
+
+    def _keep_plans(self, tx: Tx, parts: Iterable[Part], plans: Sequence[Mapping[int, Any]]) -> None:
+        for part, plan in zip(parts, plans, strict=True):
+            tx.put_plan(part.log, part.partition, msgspec.msgpack.encode((part.next, plan)))
 
     def _fence(self, tx: Tx, part: Part) -> Part | Fenced:
         """Skip the prefix that is done; accept a gap only where the log itself has one, as a finding."""
@@ -174,18 +222,24 @@ class Chunks(Generic[Work]):
         found: dict[int, Any] = msgspec.msgpack.decode(stored, type=self._plan_type)
         return found
 
-    def _commit2(self, first: _Commit1[Work]) -> int | Fenced:
+    def _commit2(self, first: _Commit1[Work]) -> dict[int, int | Fenced]:
         return self._in_vault(lambda tx: self._settled(tx, first), counts=True)
 
-    def _settled(self, tx: Tx, first: _Commit1[Work]) -> int | Fenced:
-        part = first.part
-        progress = tx.progress(part.log, part.partition) or 0
-        if progress > part.start:
-            return Fenced(progress)
+    def _settled(self, tx: Tx, first: _Commit1[Work]) -> dict[int, int | Fenced]:
+        """Count, and move on; if one was overtaken nothing is counted, and the rest repeats its plans."""
+        assert first.work is not None, "only what was judged is settled"
+        overtaken = {
+            at: Fenced(progress)
+            for at, part in first.parts.items()
+            if (progress := tx.progress(part.log, part.partition) or 0) > part.start
+        }
+        if overtaken:
+            return first.done | overtaken
         self._stage.settle(tx, first.work)
-        self._keep_rest_of_plan(tx, part)
-        tx.set_progress(part.log, part.partition, part.next)
-        return part.next
+        for part in first.parts.values():
+            self._keep_rest_of_plan(tx, part)
+            tx.set_progress(part.log, part.partition, part.next)
+        return first.done | {at: part.next for at, part in first.parts.items()}
 
     def _keep_rest_of_plan(self, tx: Tx, part: Part) -> None:
         found = self._stored_plan(tx, part)

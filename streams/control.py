@@ -78,7 +78,9 @@ class ControlJudge:
         plan: dict[int, ControlEntry] = {}
         steps: list[RequestStepped] = []
         if planned is not None:
-            return ControlWork(seq=tx.seq, plan=plan, owes=True, steps=_steps_again(tx, commands, planned))
+            return ControlWork(
+                seq=tx.seq, planned=[plan], owes=True, steps=_steps_again(tx, commands, planned)
+            )
         for record in part.records:
             if is_tick(record):
                 continue
@@ -90,7 +92,7 @@ class ControlJudge:
             if code is not None:
                 self.finding(f"command refused: {code}", f"control {record.offset}")
             tx.set_control_offset(record.offset + 1)
-        return ControlWork(seq=tx.seq, plan=plan, owes=True, steps=steps)
+        return ControlWork(seq=tx.seq, planned=[plan], owes=True, steps=steps)
 
     def _judge(self, tx: Tx, command: Command, record: Inbound, steps: list[RequestStepped]) -> str | None:
         """Judge one command; returns why it was refused, None if it was carried out."""

@@ -110,6 +110,10 @@ class Ledger:
         book = self._books.get(place)
         return None if book is None else book.expected
 
+    def outstanding(self) -> int:
+        """How many offsets are handed out and not yet settled."""
+        return sum(book.open[-1].after - book.open[0].first for book in self._books.values() if book.open)
+
     def committable(self) -> dict[Place, int]:
         """Offsets that may be committed and are not known to be."""
         return {

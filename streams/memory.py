@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from schemas.errors import Bug
 from streams.ledger import Delivery, Ledger, Place
-from streams.ports import MAX_RECORD_BYTES, Chunk, Inbound, Outbound, Placed, record_bytes
+from streams.ports import MAX_RECORD_BYTES, Chunk, Inbound, Outbound, Placed, Sheaf, record_bytes
 
 CHUNK_RECORDS = 2000
 
@@ -129,6 +129,7 @@ class MemorySource:
         *,
         partitions: Mapping[str, Collection[int]] | None = None,
         chunk_records: int = CHUNK_RECORDS,
+        width: int = 1,
         drain: bool = False,
         commit_on_ack: bool = True,
     ) -> None:
@@ -137,6 +138,7 @@ class MemorySource:
         self._topics = tuple(topics)
         self._only = partitions
         self._chunk_records = chunk_records
+        self._width = width
         self._drain = drain
         self._commit_on_ack = commit_on_ack
         self._ledger = Ledger()
@@ -144,26 +146,31 @@ class MemorySource:
         self._turn = 0
         self._stopped = False
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
-        """Yield chunks, the partitions taking turns."""
+    async def sheaves(self) -> AsyncIterator[Sheaf]:
+        """Yield sheaves of up to `width` chunks, the partitions taking turns."""
         while not self._stopped:
-            chunk = self.poll()
-            if chunk is not None:
-                yield chunk
+            sheaf = self.gather(self._width)
+            if sheaf:
+                yield sheaf
             elif self._drain:
                 return
             else:
                 await self._log.wait()
 
+    def gather(self, width: int) -> Sheaf:
+        """Chunks of up to so many partitions, as far as there are any."""
+        places, first = self._assigned(), self._turn
+        found: list[Chunk] = []
+        for n in range(first, first + len(places)):
+            chunk = self._read(places[n % len(places)]) if len(found) < width else None
+            if chunk is not None:
+                found.append(chunk)
+                self._turn = (n + 1) % len(places)
+        return found
+
     def poll(self) -> Chunk | None:
         """Next chunk if there is one: the step a stateful test takes."""
-        places = self._assigned()
-        for turn in range(len(places)):
-            chunk = self._read(places[(self._turn + turn) % len(places)])
-            if chunk is not None:
-                self._turn = (self._turn + turn + 1) % len(places)
-                return chunk
-        return None
+        return next(iter(self.gather(1)), None)
 
     def ack(self, chunk: Chunk) -> None:
         """See `Source`; the committed offset follows at once unless `commit_on_ack` is off."""
@@ -190,7 +197,7 @@ class MemorySource:
         self._ids.clear()
 
     def stop(self) -> None:
-        """End `chunks()`."""
+        """End `sheaves()`."""
         self._stopped = True
         self._log.wake()
 

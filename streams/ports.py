@@ -112,13 +112,17 @@ class Seek:
 Outcome = Done | Seek
 Handle = Callable[[Chunk], Awaitable[Outcome]]
 """A stage: judges one chunk, lets its effects become durable, then says `Done` or `Seek`."""
+Sheaf = Sequence[Chunk]
+"""Chunks that are done together: all that is ready, not empty, at most one chunk of each partition."""
+SheafHandle = Callable[[Sheaf], Awaitable[Sequence[Outcome]]]
+"""A stage that does a sheaf at a time: an outcome for each chunk, in their order."""
 
 
 class Source(Protocol):
     """Chunks in offset order per partition, each delivered again until it is acknowledged (at least once)."""
 
-    def chunks(self) -> AsyncIterator[Chunk]:
-        """Yield chunks until the worker stops; one iterator per source."""
+    def sheaves(self) -> AsyncIterator[Sheaf]:
+        """Yield what is ready until the worker stops; one iterator per source."""
 
     def ack(self, chunk: Chunk) -> None:
         """Let the committed offset pass this chunk once all earlier ones of its partition are acknowledged.
@@ -141,11 +145,25 @@ class Sink(Protocol):
         """
 
 
-async def drive(source: Source, handle: Handle) -> None:
-    """Feed every chunk of `source` to `handle`, one at a time, and acknowledge or seek as it says."""
-    async for chunk in source.chunks():
-        match await handle(chunk):
-            case Done():
-                source.ack(chunk)
-            case Seek(offset):
-                await source.seek(chunk.topic, chunk.partition, offset)
+async def drive(source: Source, handle: SheafHandle) -> None:
+    """Feed every sheaf of `source` to `handle`, one at a time, and acknowledge or seek as it says."""
+    async for sheaf in source.sheaves():
+        for chunk, outcome in zip(sheaf, await handle(sheaf), strict=True):
+            match outcome:
+                case Done():
+                    source.ack(chunk)
+                case Seek(offset):
+                    await source.seek(chunk.topic, chunk.partition, offset)
+
+
+def one_by_one(handle: Handle) -> SheafHandle:
+    """Do the chunks of a sheaf one after the other.
+
+    One that raises keeps those behind it waiting and lets those before it be done again: a source that gives
+    sheaves of one chunk spares that.
+    """
+
+    async def handled(sheaf: Sheaf) -> Sequence[Outcome]:
+        return [await handle(chunk) for chunk in sheaf]
+
+    return handled

@@ -17,7 +17,6 @@ from schemas.models import Quarantined
 from streams.intake import RELEASED, release_header
 from streams.out import Out
 from streams.ports import Outbound
-from streams.stage import Part
 from vault.keys import Draw
 from vault.port import Tx, Vault
 from vault.sealing import open_quarantined, quarantine_aad, seal_quarantined
@@ -32,8 +31,9 @@ DROPPED = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aside:
-    """What is said of an input that is set aside, besides its bytes."""
+    """What is said of an input that is set aside, besides its bytes; `topic` is where it came in."""
 
+    topic: str
     record_id: RecordId
     schema_id: int | None
     received_at: Micros
@@ -48,12 +48,12 @@ def keepable(raw: bytes | None) -> bool:
     return raw is not None and len(raw) <= LARGEST
 
 
-def set_aside(out: Out, part: Part, aside: Aside, raw: bytes, bucket_key: bytes, draw: Draw) -> Outbound:
+def set_aside(out: Out, partition: int, aside: Aside, raw: bytes, bucket_key: bytes, draw: Draw) -> Outbound:
     """Seal an input whole; the message for the quarantine topic."""
-    aad = quarantine_aad(aside.record_id, part.topic, aside.received_at, aside.period, aside.terms)
+    aad = quarantine_aad(aside.record_id, aside.topic, aside.received_at, aside.period, aside.terms)
     record = Quarantined(
         record_id=aside.record_id,
-        topic=part.topic,
+        topic=aside.topic,
         schema_id=aside.schema_id,
         received_at=aside.received_at,
         code=aside.code,
@@ -62,7 +62,7 @@ def set_aside(out: Out, part: Part, aside: Aside, raw: bytes, bucket_key: bytes,
         terms=aside.terms,
         sealed=seal_quarantined(bucket_key, aside.record_id, raw, aad, draw),
     )
-    return out.to_partition(TOPIC, part.partition, codec.encode(record))
+    return out.to_partition(TOPIC, partition, codec.encode(record))
 
 
 def reopen(tx: Tx, record: Quarantined) -> bytes:

@@ -107,6 +107,7 @@ class RouteOutput:
         if raw is None or not keepable(raw):
             return None
         aside = Aside(
+            topic=part.topic,  # what is spoilt is done alone: it came in this part
             record_id=RecordId(item.record.place),
             schema_id=None,
             received_at=now,
@@ -115,7 +116,7 @@ class RouteOutput:
             period=item.period,
             terms=item.terms,
         )
-        return set_aside(self.out, part, aside, raw, item.key, self.draw)
+        return set_aside(self.out, part.partition, aside, raw, item.key, self.draw)
 
 
 class _People:

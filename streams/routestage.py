@@ -65,7 +65,6 @@ def decide(tx: Tx, records: Sequence[Record], plans: Plans, herald: Callable[[Pl
     corrected = [item for item in items if item.alike.corrects]
     return RouteWork(
         seq=tx.seq,
-        plan={},
         items=items,
         spoilt=[_set_aside(tx, record, today.quarantine) for record in records if record.tagged is None],
         plans=plans,

@@ -24,7 +24,9 @@ class SignalOutput:
 
     async def send(self, part: Part, work: SignalWork) -> None:
         """Send quarantined signals, decisions and steps; returns once all of it is acknowledged."""
-        records = [set_aside(self.out, part, said, raw, key, self.draw) for said, raw, key in work.asides]
+        records = [
+            set_aside(self.out, part.partition, said, raw, key, self.draw) for said, raw, key in work.asides
+        ]
         batches = decision_batches(work.entries)
         records += [self.out.to_partition(DECISIONS, part.partition, batch) for batch in batches]
         await self.out.send(records)

@@ -34,6 +34,7 @@ from vault.port import Tx, Vault
 from vault.values import BucketId, BucketWanted, ProcessorState, RequestState
 
 SOURCE = "signal"
+TOPIC = "intake.signal"
 
 
 class SignalEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -273,7 +274,7 @@ def _work(
             )
         )
     asides = [aside for each in said if (aside := _aside(tx, each, plan[each.record.offset])) is not None]
-    return SignalWork(seq=tx.seq, plan=dict(plan), entries=entries, steps=steps, asides=asides, owes=owes)
+    return SignalWork(seq=tx.seq, planned=[plan], entries=entries, steps=steps, asides=asides, owes=owes)
 
 
 def _aside(tx: Tx, each: Said, entry: SignalEntry) -> tuple[Aside, bytes, bytes] | None:
@@ -283,6 +284,7 @@ def _aside(tx: Tx, each: Said, entry: SignalEntry) -> tuple[Aside, bytes, bytes]
     if key is None or raw is None or not keepable(raw) or entry.code is None:
         return None
     said = Aside(
+        topic=TOPIC,
         record_id=entry.record_id,
         schema_id=None,
         received_at=each.received,

@@ -1,8 +1,8 @@
-"""What a stage is: three steps for a part of a chunk, and what it may assume."""
+"""What a stage is: three steps for parts of chunks, and what it may assume."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -15,18 +15,19 @@ TICK = "lapse-tick"
 
 Work = TypeVar("Work", bound="Judged")
 Read = TypeVar("Read", bound="HasRecord")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
 class Judged:
-    """What a stage made of a part in commit 1: one plan entry per judged offset, the commit's number.
+    """What a stage made of parts in commit 1: a plan entry per judged offset of each, the commit's number.
 
     `owes`: something may have been destroyed, so the outbox may hold what the Kafka commit must wait for.
     """
 
     seq: VaultSequence
-    plan: dict[int, Any]
+    planned: Sequence[Mapping[int, Any]] = ()
     owes: bool = False
 
 
@@ -39,23 +40,29 @@ class Finding(Protocol):
 
 
 class Stage(Protocol[Work]):
-    """One stage's steps for a part of a chunk; `entry` is its plan's type, None if it plans nothing."""
+    """One stage's steps for parts done together; `entry` is its plan's type, None if it plans nothing.
+
+    What was planned or spoilt before comes alone: then there is one part.
+    """
 
     @property
     def entry(self) -> Any:
         """Type of the plan's entries; None for a stage that plans nothing."""
         ...
 
-    def read(self, part: Part, spoilt: frozenset[int], /) -> Any:
-        """Decode, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int], /) -> list[Any]:
+        """Decode each part, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
         ...
 
-    def judge(self, tx: Tx, part: Part, read: Any, planned: Mapping[int, Any] | None, /) -> Work:
+    def judge(self, tx: Tx, given: Sequence[Given[Any]], planned: Mapping[int, Any] | None, /) -> Work:
         """Commit 1: read, fold, write; with `planned`, repeat what it says. No sealing, no I/O but `tx`."""
         ...
 
     async def produce(self, part: Part, work: Work, /) -> None:
-        """Seal and send everything, and return once all of it is acknowledged."""
+        """Seal and send everything, and return once all of it is acknowledged.
+
+        What may lie in any partition goes where `part` came from, the first of those that were judged.
+        """
         ...
 
     def settle(self, tx: Tx, work: Work, /) -> None:
@@ -148,6 +155,19 @@ class Part(NamedTuple):
         """Both halves; only for two records or more."""
         middle = len(self.records) // 2
         return self._replace(records=self.records[:middle]), self._replace(records=self.records[middle:])
+
+
+class Given(NamedTuple, Generic[R]):
+    """A part as the vault lets it be judged, and what was read of it, which may be more."""
+
+    part: Part
+    read: R
+
+
+def plans_of(parts: Sequence[Sequence[HasRecord]], entries: Iterable[T]) -> list[dict[int, T]]:
+    """The entries of each part by their offsets; they come in the order of what was read."""
+    left = iter(entries)
+    return [{each.record.offset: entry for each, entry in zip(own, left, strict=False)} for own in parts]
 
 
 class Blocking(Protocol):

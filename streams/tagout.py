@@ -108,6 +108,7 @@ class TagOutput:
         entry, (key,), record = item.entry, item.keys, item.arrived.record
         assert record.value is not None and entry.code is not None
         aside = Aside(
+            topic=item.arrived.topic,
             record_id=entry.record_id,
             schema_id=item.arrived.schema_id,
             received_at=entry.at,
@@ -116,7 +117,7 @@ class TagOutput:
             period=key.link.period,
             terms=key.link.terms,
         )
-        return set_aside(self._out, part, aside, record.value, key.bucket.key, self._draw)
+        return set_aside(self._out, part.partition, aside, record.value, key.bucket.key, self._draw)
 
     def _decided(self, item: Item, work: TagWork, plans: Plans) -> RecordDecided | None:
         """The entry of what ends here; accepted records are decided by route."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from schemas.ids import Micros, SubjectNumber
 from schemas.plan import Plans
@@ -13,6 +14,7 @@ from streams.correcting import CorrectionJudge, remembered
 from streams.intake import Arrived, release_id
 from streams.leaves import add_leaves, take_back
 from streams.people import People
+from streams.stage import plans_of
 from streams.tagpad import Pad
 from streams.tagplan import (
     QUARANTINE,
@@ -45,8 +47,9 @@ class TagJudge:
     corrections: CorrectionJudge
     alike: Callable[[Pad], Alike] = Alike
 
-    def decide(self, tx: Tx, arrived: Sequence[Arrived], plans: Plans) -> TagWork:
-        """Commit 1 of a part nobody has planned: fold statements, judge, make keys and buckets."""
+    def decide(self, tx: Tx, parts: Sequence[Sequence[Arrived]], plans: Plans) -> TagWork:
+        """Commit 1 of parts nobody has planned: fold statements, judge, make keys and buckets."""
+        arrived = [each for part in parts for each in part]
         hashes = {hash_ for each in arrived for hash_ in each.hashes}
         ids = {each.record_id for each in arrived if each.event is not None}
         named = {remembered(each.correction) for each in arrived if each.correction is not None}
@@ -74,7 +77,7 @@ class TagJudge:
         corrected = {e.subject for e in entries if e.revision > REVISION and e.subject is not None}
         if corrected:
             states, owes = states | tx.subjects(corrected), True
-        return self._work(tx, arrived, entries, states, plans, owes)
+        return self._work(tx, parts, entries, states, plans, owes)
 
     def repeat(
         self, tx: Tx, arrived: Sequence[Arrived], planned: Mapping[int, Entry], plans: Plans
@@ -87,7 +90,7 @@ class TagJudge:
             for each in arrived
         ]
         states = tx.subjects({entry.subject for entry in entries if entry.subject is not None})
-        return self._work(tx, arrived, entries, states, plans, True)
+        return self._work(tx, [arrived], entries, states, plans, True)
 
     def _set_aside(self, tx: Tx, each: Arrived, planned: Entry, plans: Plans) -> Entry:
         """What was planned broke while it was sealed: it is quarantined under the id it was planned under."""
@@ -102,7 +105,7 @@ class TagJudge:
     def _work(
         self,
         tx: Tx,
-        arrived: Sequence[Arrived],
+        parts: Sequence[Sequence[Arrived]],
         entries: Sequence[Entry],
         states: Mapping[SubjectNumber, SubjectState],
         plans: Plans,
@@ -114,7 +117,7 @@ class TagJudge:
         buckets = tx.buckets(wanted)
         keys = {bucket: BucketKey(key) for bucket, key in tx.bucket_keys(wanted).items()}
         items, known = [], dict[tuple[int, SubjectNumber | None, int], tuple[Keys, ...]]()
-        for each, entry in zip(arrived, entries, strict=True):
+        for each, entry in zip(chain.from_iterable(parts), entries, strict=True):
             name = (entry.policy, entry.subject, id(entry.links))
             found = known.get(name)
             if found is None:
@@ -125,7 +128,7 @@ class TagJudge:
             items.append(Item(each, entry, found))
         return TagWork(
             seq=tx.seq,
-            plan={each.record.offset: entry for each, entry in zip(arrived, entries, strict=True)},
+            planned=plans_of(parts, entries),
             items=items,
             plans=plans,
             now=tx.now,

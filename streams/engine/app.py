@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ from streams.engine.guard import check_libraries
 from streams.engine.health import EngineHealth, Status
 from streams.engine.shared import Shared
 from streams.engine.sink import KafkaSink
+from streams.engine.source import StreamSource
 from streams.engine.stopping import StopGuard
 from streams.engine.transport import ChunkSchema, register
-from streams.ledger import Delivery, Place
 from streams.patience import discreet, patient
-from streams.ports import Chunk, Handle, Sink, drive
+from streams.ports import Handle, SheafHandle, Sink, drive, one_by_one
 from streams.topic_ids import BrokerTopicIds
 
 P = ParamSpec("P")
@@ -57,10 +57,11 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Largest chunk in records, chunks buffered, seconds between two commits."""
+    """Largest chunk and sheaf in records, chunks and records read ahead, seconds between two commits."""
 
     chunk_records: int = 2000
-    buffered_chunks: int = 8
+    buffered_chunks: int = 64
+    buffered_records: int = 8000
     commit_every: float = 1.0
 
 
@@ -92,7 +93,9 @@ class Engine:
             topic_ids=BrokerTopicIds(access.librdkafka()),
             status=self._status,
             guard=self.guard,
+            most_outstanding=tuning.buffered_records,
         )
+        self._tuning = tuning
         self.app: Any = faust.App(
             group,
             datadir=str(workdir / f"{group}.faust"),
@@ -113,23 +116,36 @@ class Engine:
         One chunk at a time. `Unavailable` repeats the chunk, anything else ends the worker with rc 1.
         """
 
-        def register_agent(handle: Handle) -> Handle:
+        def register(handle: Handle) -> Handle:
             name = getattr(handle, "__name__", type(handle).__name__)
-            safe = patient(
-                discreet(handle),
-                giving_up=lambda: self._shared.draining,
-                note=functools.partial(self._status.wait_for, name),
-            )
-
-            async def agent(stream: Any) -> None:
-                await drive(_StreamSource(stream, self._shared), safe)
-
-            channel = self.app.topic(*topics, schema=ChunkSchema())
-            self.app.agent(channel, name=f"{self.group}.{name}")(agent)
-            self.app.producer_only = False
+            self._register(topics, name, one_by_one(handle), together=False)
             return handle
 
-        return register_agent
+        return register
+
+    def sheaf_agent(self, *topics: str, name: str) -> Callable[[SheafHandle], SheafHandle]:
+        """The same for a stage that does all that is ready, of as many partitions as there are, at a time."""
+
+        def register(handle: SheafHandle) -> SheafHandle:
+            self._register(topics, name, handle, together=True)
+            return handle
+
+        return register
+
+    def _register(self, topics: Sequence[str], name: str, handle: SheafHandle, *, together: bool) -> None:
+        safe = patient(
+            discreet(handle),
+            giving_up=lambda: self._shared.draining,
+            note=functools.partial(self._status.wait_for, name),
+        )
+        most = self._tuning.chunk_records if together else 0
+
+        async def agent(stream: Any) -> None:
+            await drive(StreamSource(stream, self._shared, most), safe)
+
+        channel = self.app.topic(*topics, schema=ChunkSchema())
+        self.app.agent(channel, name=f"{self.group}.{name}")(agent)
+        self.app.producer_only = False
 
     def task(self, function: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         """Run the decorated coroutine function beside the agents; an exception ends the worker with rc 1."""
@@ -159,35 +175,3 @@ class Engine:
 
     def _producer(self) -> Any | None:
         return getattr(self.app.producer, "_producer", None)
-
-
-class _StreamSource:
-    """A `Source` over one agent's stream."""
-
-    def __init__(self, stream: Any, shared: Shared) -> None:
-        self._stream = stream
-        self._shared = shared
-
-    async def chunks(self) -> AsyncIterator[Chunk]:
-        """Yield chunks that still count; the one handed out is `in_hand` until the next is asked for."""
-        shared = self._shared
-        # noack: stock Faust acknowledges, and so loses, an event whose agent raised
-        async for event in self._stream.noack().events():
-            chunk: Chunk = event.value
-            delivery = chunk.token
-            if not isinstance(delivery, Delivery) or shared.draining or not shared.ledger.holds(delivery):
-                continue
-            shared.in_hand.add(delivery)
-            try:
-                yield chunk
-            finally:
-                shared.in_hand.discard(delivery)
-
-    def ack(self, chunk: Chunk) -> None:
-        """See `Source`."""
-        if isinstance(chunk.token, Delivery) and self._shared.ledger.ack(chunk.token):
-            self._shared.status.progress()
-
-    async def seek(self, topic: str, partition: int, offset: int) -> None:
-        """See `Source`; carried out before the next fetch."""
-        self._shared.ledger.seek(Place(topic, partition), offset)

@@ -13,11 +13,14 @@ from streams.topic_ids import TopicIds
 class Shared:
     """Hangs on the Faust app, because Faust constructs the consumer that needs it."""
 
-    def __init__(self, *, group: str, topic_ids: TopicIds, status: Status, guard: StopGuard) -> None:
+    def __init__(
+        self, *, group: str, topic_ids: TopicIds, status: Status, guard: StopGuard, most_outstanding: int
+    ) -> None:
         self.group = group
         self.topic_ids = topic_ids
         self.status = status
         self.guard = guard
+        self.most_outstanding = most_outstanding
         self.ledger = Ledger()
         self.draining = False
         self.in_hand: set[Delivery] = set()

@@ -145,8 +145,9 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
         if seeks:
             await self._thread.call_thread(self._thread.move, seeks)
         active = self._get_active_partitions()
-        if not active:  # all buffers full, or nothing assigned
-            await asyncio.sleep(0.005 if self._buffered_partitions else 0.1)
+        # all buffers full, enough on its way, or nothing assigned
+        if not active or ledger.outstanding() >= self._shared.most_outstanding:
+            await asyncio.sleep(0.1 if not active and not self._buffered_partitions else 0.005)
             return True
         # a full partition may have room again long before the others get data: look soon
         try:

@@ -18,7 +18,7 @@ from typing import Any
 from schemas.errors import Unavailable
 from streams.engine import Engine, KafkaAccess, Tuning
 from streams.poison import BugBudget, bisect
-from streams.ports import Chunk, Done, Handle, Inbound, Outbound, Outcome, Seek
+from streams.ports import Chunk, Done, Handle, Inbound, Outbound, Outcome, Seek, one_by_one
 from streams.worker import run
 
 POISON = b"poison"
@@ -99,7 +99,7 @@ def build(plan: Plan) -> Engine:
         tuning=Tuning(chunk_records=plan.chunk_records, commit_every=plan.commit_every),
     )
     if plan.topics:
-        engine.agent(*plan.topics)(stage(plan, engine))
+        engine.sheaf_agent(*plan.topics, name="copy")(one_by_one(stage(plan, engine)))
     if plan.fail_task:
         engine.task(_failing)
     return engine

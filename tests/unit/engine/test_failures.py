@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.errors import Bug, Conflict, Rejected, Unavailable
 from streams.patience import discreet, patient
 from streams.poison import BUGS_PER_MINUTE, BugBudget, bisect, offenders
-from streams.ports import Chunk, Done, Inbound, Outcome, Seek
+from streams.ports import Chunk, Done, Inbound, Outcome, Seek, one_by_one
 
 
 def chunk_of(*values: bytes) -> Chunk:
@@ -32,8 +32,8 @@ async def test_an_unavailable_vault_is_waited_for() -> None:
             raise Unavailable("unavailable", "the vault is locked", "vault")
         return Done()
 
-    handle = patient(stage, giving_up=lambda: False, note=told.append)
-    assert await handle(chunk_of(b"1")) == Done()
+    handle = patient(one_by_one(stage), giving_up=lambda: False, note=told.append)
+    assert await handle([chunk_of(b"1")]) == [Done()]
     assert tries == 3
     assert told == ["the vault is locked (vault)"] * 2 + [None]
 
@@ -51,7 +51,8 @@ async def test_a_conflict_is_tried_again_at_once() -> None:
         return Done()
 
     async with asyncio.timeout(2):
-        assert await patient(stage, giving_up=lambda: False, note=told.append)(chunk_of(b"1")) == Done()
+        handle = patient(one_by_one(stage), giving_up=lambda: False, note=told.append)
+        assert await handle([chunk_of(b"1")]) == [Done()]
     assert told == [None]
 
 
@@ -63,8 +64,8 @@ async def test_giving_up_drops_the_chunk(error: Unavailable) -> None:
         raise error
 
     async with asyncio.timeout(1):
-        outcome = await patient(stage, giving_up=lambda: True, note=lambda _: None)(chunk_of(b"1"))
-    assert outcome == Seek(7)
+        handle = patient(one_by_one(stage), giving_up=lambda: True, note=lambda _: None)
+        assert await handle([chunk_of(b"1"), chunk_of(b"2")]) == [Seek(7), Seek(7)]
 
 
 async def test_other_errors_are_not_waited_for() -> None:
@@ -74,7 +75,7 @@ async def test_other_errors_are_not_waited_for() -> None:
         raise Rejected("bug", "no")
 
     with pytest.raises(Rejected):
-        await patient(stage, giving_up=lambda: False, note=lambda _: None)(chunk_of(b"1"))
+        await patient(one_by_one(stage), giving_up=lambda: False, note=lambda _: None)([chunk_of(b"1")])
 
 
 async def test_a_foreign_exception_loses_its_text() -> None:
@@ -84,7 +85,7 @@ async def test_a_foreign_exception_loses_its_text() -> None:
         raise KeyError(chunk.records[0].value)
 
     with pytest.raises(Bug) as caught:
-        await discreet(stage)(chunk_of(b"secret"))
+        await discreet(one_by_one(stage))([chunk_of(b"secret")])
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -99,7 +100,7 @@ async def test_our_own_errors_keep_their_words() -> None:
         raise Unavailable("unavailable", "away")
 
     with pytest.raises(Unavailable):
-        await discreet(stage)(chunk_of(b"1"))
+        await discreet(one_by_one(stage))([chunk_of(b"1")])
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60))

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import Unavailable
 from streams.memory import MemoryLog, MemorySink, MemorySource
-from streams.ports import Handle, Outbound, Sink, drive
+from streams.ports import Handle, Outbound, Sink, drive, one_by_one
 from streams.scan import Scan, scan_memory
 from tests.unit.engine.contract import Bench, PortsContract, values
 
@@ -63,7 +63,7 @@ class MemoryBench:
         """See `Bench`."""
         source = MemorySource(self.log, group, topics)
         async with asyncio.timeout(5):
-            worker = asyncio.create_task(drive(source, handle))
+            worker = asyncio.create_task(drive(source, one_by_one(handle)))
             while not until() and not worker.done():  # noqa: ASYNC110 the condition is the test's own
                 await asyncio.sleep(0)
             source.stop()
@@ -171,7 +171,7 @@ async def test_drain_ends_when_nothing_is_left(log: MemoryLog) -> None:
     """With `drain` the chunks end by themselves, which is how a test runs a stage to its quiet point."""
     log.append(Outbound("t", 0, None, b"1"))
     source = MemorySource(log, "g", ["t"], drain=True)
-    assert len([chunk async for chunk in source.chunks()]) == 1
+    assert len([sheaf async for sheaf in source.sheaves()]) == 1
 
 
 def test_payloads_stay_out_of_reprs(log: MemoryLog) -> None:

@@ -284,16 +284,16 @@ class Flow(RuleBasedStateMachine):
         self.quiet = False
 
     # ---- what the machine does -----------------------------------------------------------------------------
-    @rule(role=st.sampled_from(ROLES), kill=kills, chunk=st.integers(1, 6))
-    def step(self, role: str, kill: int | None, chunk: int) -> None:
-        """A role does a chunk, perhaps killed at any effect."""
-        self.run_(self.world.step(role, kill_after=kill, chunk=chunk))
+    @rule(role=st.sampled_from(ROLES), kill=kills, chunk=st.integers(1, 6), width=st.sampled_from([1, 2, 12]))
+    def step(self, role: str, kill: int | None, chunk: int, width: int) -> None:
+        """A role does a chunk, or one of each of some partitions together, perhaps killed at any effect."""
+        self.run_(self.world.step(role, kill_after=kill, chunk=chunk, width=width))
         self.quiet = False
 
-    @rule(role=st.sampled_from(ROLES), chunk=st.integers(1, 6))
-    def zombie(self, role: str, chunk: int) -> None:
-        """A second worker that believes the partitions are its own does a chunk."""
-        self.run_(self.world.zombie_step(role, chunk=chunk))
+    @rule(role=st.sampled_from(ROLES), chunk=st.integers(1, 6), width=st.sampled_from([1, 2, 12]))
+    def zombie(self, role: str, chunk: int, width: int) -> None:
+        """A second worker that believes the partitions are its own does what the first one does."""
+        self.run_(self.world.zombie_step(role, chunk=chunk, width=width))
         self.quiet = False
 
     @rule(kill=kills)

@@ -196,7 +196,7 @@ class Twins:
         arrived = self.reader.part(part, self.plans, frozenset())
         found: list[tuple[object, ...]] = []
         with suppress(Undone), self.world.vault.transaction() as tx:
-            found.append(self._seen(tx, arrived, judge.decide(tx, arrived, self.plans)))
+            found.append(self._seen(tx, arrived, judge.decide(tx, [arrived], self.plans)))
             _undo(undo)
         return found[0]
 
@@ -206,7 +206,8 @@ class Twins:
         numbers = {row.subject for row in rows if row.subject is not None}
         # Numbers follow the wall clock: who is the how many-th is the same.
         order = {number: SubjectNumber(n) for n, number in enumerate(sorted(numbers))}
-        plan = {n: replace(e, subject=order.get(e.subject or SubjectNumber(0))) for n, e in work.plan.items()}
+        (planned,) = work.planned
+        plan = {n: replace(e, subject=order.get(e.subject or SubjectNumber(0))) for n, e in planned.items()}
         states = [replace(state, number=order[n]) for n, state in sorted(tx.subjects(numbers).items())]
         buckets = {key.link.bucket for item in work.items for key in item.keys}
         linked = sorted(

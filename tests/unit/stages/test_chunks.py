@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from streams.chunks import Chunks
 from streams.intake import Arrived
 from streams.out import BATCH_BYTES, decision_batches
 from streams.ports import Chunk, Done, Inbound, Outbound, Seek
-from streams.stage import Judged, Part
+from streams.stage import Given, Judged, Part
 from streams.tagplan import Entry
 from tests.unit.stages.world import World
 from vault import sealing
@@ -43,30 +44,30 @@ class Echo:
     always: bool = False
     fail_produce: int = 0
 
-    def read(self, part: Part, spoilt: frozenset[int]) -> frozenset[int]:
+    def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[None]:
         """Break on an offset that is not set aside."""
-        for record in part.records:
+        for record in chain.from_iterable(part.records for part in parts):
             if record.offset in self.breaks_on and (self.always or record.offset not in spoilt):
                 raise KeyError(record.offset)
         self.spoilt |= spoilt
-        return spoilt
+        return [None for _ in parts]
 
-    def judge(self, tx: Tx, part: Part, _: object, planned: Mapping[int, int] | None) -> Judged:
+    def judge(self, tx: Tx, given: Sequence[Given[None]], planned: Mapping[int, int] | None) -> Judged:
         """Plan the offsets, or repeat them."""
-        offsets = tuple(record.offset for record in part.records)
-        (self.judged if planned is None else self.repeated).append(offsets)
-        return Judged(seq=tx.seq, plan={offset: offset for offset in offsets})
+        offsets = [tuple(record.offset for record in part.records) for part, _ in given]
+        (self.judged if planned is None else self.repeated).append(tuple(chain.from_iterable(offsets)))
+        return Judged(seq=tx.seq, planned=[{each: each for each in own} for own in offsets])
 
     async def produce(self, _: Part, work: Judged) -> None:
         """Fail as often as asked."""
         if self.fail_produce:
             self.fail_produce -= 1
             raise ConnectionError
-        self.produced += work.plan
+        self.produced += chain.from_iterable(work.planned)
 
     def settle(self, _: Tx, work: Judged) -> None:
         """Count."""
-        self.settled_ += work.plan
+        self.settled_ += chain.from_iterable(work.planned)
 
     async def settled(self, _: Judged) -> None:
         """Nothing is owed."""
@@ -101,16 +102,16 @@ class Bench:
         if self.spent > 2:
             raise Bug("bug", "too many")
 
-    def progress(self) -> int | None:
+    def progress(self, partition: int = 0) -> int | None:
         """Where the vault is."""
         with self.vault.transaction(write=False) as tx:
-            return tx.progress(TOPIC.hex(), 0)
+            return tx.progress(TOPIC.hex(), partition)
 
 
-def chunk(*offsets: int, position: int | None = None) -> Chunk:
+def chunk(*offsets: int, position: int | None = None, partition: int = 0) -> Chunk:
     """A chunk of these offsets."""
     records = [Inbound(offset, 0, None, b"x") for offset in offsets]
-    return Chunk(topic="t", topic_id=TOPIC, partition=0, records=records, position=position)
+    return Chunk(topic="t", topic_id=TOPIC, partition=partition, records=records, position=position)
 
 
 async def test_a_chunk_is_done_once() -> None:
@@ -199,6 +200,72 @@ async def test_a_record_that_cannot_even_be_set_aside_stops_the_worker() -> None
     bench = Bench(breaks_on={1}, always=True)
     with pytest.raises(Bug):
         await bench.chunks(chunk(0, 1, position=0))
+
+
+# ---- chunks of several partitions --------------------------------------------------------------------------
+async def test_partitions_share_their_commits() -> None:
+    """Three chunks are judged, produced and settled as one, and each partition has moved on."""
+    bench = Bench()
+    sheaf = [chunk(0, 1, partition=0), chunk(0, partition=1), chunk(0, 1, 2, partition=2)]
+    assert await bench.chunks.together(sheaf) == [Done()] * 3
+    assert bench.stage.judged == [(0, 1, 0, 0, 1, 2)]
+    assert [bench.progress(n) for n in range(3)] == [2, 1, 3]
+    with bench.vault.transaction(write=False) as tx:
+        assert [tx.plan(TOPIC.hex(), n) for n in range(3)] == [None] * 3
+
+
+async def test_who_is_ahead_or_behind_keeps_nobody_else() -> None:
+    """A partition that is done already, half done or too far is told so; the others are done."""
+    bench = Bench()
+    await bench.chunks(chunk(0, 1, 2, partition=0))
+    await bench.chunks(chunk(0, partition=1))
+    sheaf = [
+        chunk(0, 1, 2, partition=0),
+        chunk(0, 1, partition=1),
+        chunk(5, 6, partition=2),
+        chunk(0, partition=3),
+    ]
+    assert await bench.chunks.together(sheaf) == [Done(), Done(), Seek(0), Done()]
+    assert bench.stage.judged[2:] == [(1, 0)]
+    assert [bench.progress(n) for n in range(4)] == [3, 2, None, 1]
+
+
+async def test_what_was_planned_before_is_repeated_by_itself() -> None:
+    """After a kill every partition's plan is repeated, cut as it comes; what is new is judged."""
+    bench = Bench(fail_produce=1)
+    with pytest.raises(ConnectionError):
+        await bench.chunks.together([chunk(0, 1, partition=0), chunk(0, partition=1)])
+    sheaf = [chunk(0, 1, 2, partition=0), chunk(0, partition=1), chunk(0, partition=2)]
+    assert await bench.again().together(sheaf) == [Done()] * 3
+    assert bench.stage.repeated == [(0, 1), (0,)]
+    assert bench.stage.judged == [(0, 1, 0), (0,), (2,)]
+    assert sorted(bench.stage.settled_) == [0, 0, 0, 1, 2]
+
+
+async def test_an_overtaken_partition_counts_for_nobody_and_the_rest_is_repeated() -> None:
+    """One zombie partition among several: its records count once, those of the others too."""
+    bench = Bench()
+    zombie = bench.again()
+
+    async def overtaken(_: Part, __: Judged) -> None:
+        bench.stage.produce = Echo.produce.__get__(bench.stage)  # type: ignore[method-assign]  # only once
+        assert await bench.chunks(chunk(0, 1, 2, partition=1)) == Done()
+
+    bench.stage.produce = overtaken  # type: ignore[method-assign, assignment]  # the other worker is faster
+    sheaf = [chunk(0, 1, partition=0), chunk(0, 1, 2, 3, partition=1)]
+    assert await zombie.together(sheaf) == [Done(), Seek(3)]
+    assert sorted(bench.stage.settled_) == [0, 0, 1, 1, 2]
+    assert bench.stage.repeated[-1] == (0, 1)
+
+
+async def test_a_record_that_breaks_one_partition_is_set_aside_there() -> None:
+    """Together they fail; alone, the offender is found and all others are done."""
+    bench = Bench(breaks_on={11})
+    sheaf = [chunk(*range(3), partition=0), chunk(*range(8, 13), partition=1, position=0)]
+    assert await bench.chunks.together(sheaf) == [Done(), Done()]
+    assert sorted(bench.stage.settled_) == [0, 1, 2, 8, 9, 10, 11, 12]
+    assert bench.stage.spoilt == {11}
+    assert bench.spent == 1
 
 
 def test_decisions_are_packed_into_as_few_messages_as_fit() -> None:

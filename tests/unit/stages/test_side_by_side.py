@@ -54,13 +54,14 @@ class Hosts:
 
         async def work() -> None:
             handle = building.tag(around)
-            async for chunk in source.chunks():
+            async for sheaf in source.sheaves():
                 while True:
                     try:
-                        assert await handle(chunk) == Done()
+                        assert await handle.together(sheaf) == [Done()] * len(sheaf)
                     except Unavailable:
                         continue
-                    source.ack(chunk)
+                    for chunk in sheaf:
+                        source.ack(chunk)
                     break
 
         def run() -> None:

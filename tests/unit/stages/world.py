@@ -37,7 +37,7 @@ from streams.agents import GROUPS, Expire
 from streams.chunks import Chunks
 from streams.faults import Crash, never
 from streams.memory import MemoryLog, MemorySink, MemorySource
-from streams.ports import Done, Outbound, Placed, Seek
+from streams.ports import Done, Outbound, Outcome, Placed, Seek, Sheaf
 from streams.scan import scan_memory
 from streams.surroundings import Surroundings
 from vault.factory import memory_vault
@@ -52,6 +52,8 @@ SECOND = 1_000_000
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
 POLICY = Path(__file__).with_name("policy.yaml")
+TOGETHER = frozenset({"tag", "route", "receipts"})
+"""Roles that do chunks of several partitions together."""
 
 
 class Killed(BaseException):
@@ -115,6 +117,15 @@ class FusedSink:
             self._fuse.burn()
             placed += await self._sink.send([record])
         return placed
+
+
+async def _obeyed(source: MemorySource, sheaf: Sheaf, outcomes: Sequence[Outcome]) -> None:
+    for chunk, outcome in zip(sheaf, outcomes, strict=True):
+        match outcome:
+            case Done():
+                source.ack(chunk)
+            case Seek(offset):
+                await source.seek(chunk.topic, chunk.partition, offset)
 
 
 class World:
@@ -212,20 +223,18 @@ class World:
         return build(self.around)
 
     # ---- running it ----------------------------------------------------------------------------------------
-    async def step(self, role: str, *, kill_after: int | None = None, chunk: int = 2000) -> bool:
-        """Let a role do one chunk, killed at its n-th effect if asked; says whether it did one."""
+    async def step(
+        self, role: str, *, kill_after: int | None = None, chunk: int = 2000, width: int = 12
+    ) -> bool:
+        """Let a role do one sheaf, killed at its n-th effect if asked; says whether it did one."""
         source = self.sources[role]
         source._chunk_records = chunk  # noqa: SLF001  # the twin's size of a chunk, varied by the machine
-        got = source.poll()
-        if got is None:
+        got = source.gather(width if role in TOGETHER else 1)
+        if not got:
             return False
         self.fuse.left = kill_after
         try:
-            match await self.handles[role](got):
-                case Done():
-                    source.ack(got)
-                case Seek(offset):
-                    await source.seek(got.topic, got.partition, offset)
+            await _obeyed(source, got, await self.handles[role].together(got))
         except Killed:
             source.crash()
             self.handles[role] = self.handle(role)
@@ -236,21 +245,17 @@ class World:
             self.fuse.left = None
         return True
 
-    async def zombie_step(self, role: str, *, chunk: int = 2000) -> None:
-        """Let a second worker, with offsets and handle of its own, do one chunk of the same partitions."""
+    async def zombie_step(self, role: str, *, chunk: int = 2000, width: int = 12) -> None:
+        """Let a second worker, with offsets and handle of its own, do one sheaf of the same partitions."""
         if role not in self.zombies:
             self.zombies[role] = (self._source(role), self.handle(role))
         source, handle = self.zombies[role]
         source._chunk_records = chunk  # noqa: SLF001  # as above
-        got = source.poll()
-        if got is None:
+        got = source.gather(width if role in TOGETHER else 1)
+        if not got:
             return
         try:
-            match await handle(got):
-                case Done():
-                    source.ack(got)
-                case Seek(offset):
-                    await source.seek(got.topic, got.partition, offset)
+            await _obeyed(source, got, await handle.together(got))
         except Unavailable:
             source.crash()
 
