@@ -130,17 +130,22 @@ class TaggedFrame:
 
     def encode(
         self,
-        record_id: bytes,
+        ids: Sequence[bytes],
         tagged_at: bytes,
-        slot: int,
-        handles: Sequence[bytes],
-        sealed: Sequence[bytes],
-    ) -> bytes:
-        """Return the framed record; `tagged_at` is encoded already, `sealed` as a mould gives it."""
-        values = [record_id, tagged_at, NUMBERS[slot], *handles, *sealed]
+        slots: Sequence[int],
+        handles: Sequence[Sequence[bytes]],
+        sealed: Sequence[Sequence[bytes]],
+    ) -> list[bytes]:
+        """Return the framed records of these ids; `tagged_at` is encoded already.
+
+        `handles` and `sealed` are columns as a mould takes and gives them.
+        """
+        values = [ids, [tagged_at] * len(ids), [NUMBERS[slot] for slot in slots], *handles, *sealed]
         for at in self._bodies:
-            values[at] = data(values[at])
-        return _sized(self._gaps.filled(values), "RecordTagged")
+            values[at] = [data(body) for body in values[at]]
+        framed = self._gaps.columns(values)
+        _sized(max(framed, key=len, default=b""), "RecordTagged")
+        return framed
 
 
 def _sized(framed: bytes, name: str) -> bytes:

@@ -17,7 +17,6 @@ from streams.routeplan import Routed, RouteWork, Spoilt, spoilt_entry
 from streams.stage import Part
 from vault.handles import delivery_names, handle_key, handles_of, people_blocks, subject_ref
 from vault.keys import ID_BYTES, Draw, Keyed
-from vault.moulds import LinkKey
 from vault.port import Secrets
 
 
@@ -130,7 +129,7 @@ class _People:
         """Whose a link is, of each record."""
         return [now.usable.number for now in self._links[link]]
 
-    def keys(self, link: int) -> list[LinkKey]:
+    def keys(self, link: int) -> list[bytes]:
         """K(S,p,t) of a link, of each record."""
         return [now.key for now in self._links[link]]
 

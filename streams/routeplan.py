@@ -12,7 +12,6 @@ from schemas.plan import Plans
 from streams.ports import Inbound
 from streams.routing import Decision, LinkState, Policies
 from streams.stage import Judged
-from vault.moulds import LinkKey
 from vault.opening import Found, Usable
 from vault.values import BucketId, Closed
 
@@ -35,7 +34,7 @@ class LinkNow:
     `look` is all that a decision and its delivery depend on but for the person.
     """
 
-    __slots__ = ("_k", "_usable", "bucket", "found", "look", "state", "until", "used")
+    __slots__ = ("_usable", "bucket", "found", "look", "state", "until", "used")
 
     def __init__(self, bucket: BucketId, found: Found, used: Usable | Closed) -> None:
         self.bucket = bucket
@@ -45,7 +44,6 @@ class LinkNow:
         self._usable = used if isinstance(used, Usable) else None
         self.until = None if self._usable is None else self._usable.use_until
         self.look = (self.state.closed, self.state.restricted, self.state.denied, self.until)
-        self._k: LinkKey | None = None
 
     @property
     def usable(self) -> Usable:
@@ -54,11 +52,10 @@ class LinkNow:
         return self._usable
 
     @property
-    def key(self) -> LinkKey:
-        """K(S,p,t) and what is derived from it, of a link that may be used."""
-        if self._k is None:
-            self._k = LinkKey(self.usable.k)
-        return self._k
+    def key(self) -> bytes:
+        """K(S,p,t) of a link that may be used."""
+        assert self._usable is not None, "only what opens is granted"
+        return self._usable.k
 
 
 class Alike:

@@ -62,33 +62,69 @@ class TagOutput:
             metrics.OUTCOMES.labels(outcome, code).inc(n)
 
     def _sealed(self, work: TagWork) -> list[Outbound]:
-        """Every accepted record, sealed, for the topic of its horizon."""
+        """Every accepted record, sealed, for the topic of its horizon: those of one kind together."""
         accepted = [item for item in work.items if item.entry.fate == "tagged" and item.keys]
-        tagged_at, near = number(work.now), dict[tuple[object, ...], _Kind]()
-        slots: dict[SubjectNumber, Slot] = {}
+        handles, slots = _handles(accepted), self._slots_of(accepted)
         topics: dict[tuple[int, Micros], str] = {}
-        records = []
-        for item, own in zip(accepted, _handles(accepted), strict=True):
-            arrived, entry, keys = item
-            subject, given = entry.subject, arrived.given
+        made = dict[int, Outbound]()
+        for kind, places in self._alike(accepted, work.plans):
+            some, theirs = [accepted[at] for at in places], [slots[at] for at in places]
+            values = self._values(kind, some, theirs, [handles[at] for at in places], work.now)
+            for at, item, slot, value in zip(places, some, theirs, values, strict=True):
+                due = max([key.due for key in item.keys])
+                topic = topics.get((item.entry.policy, due))
+                if topic is None:
+                    horizon = work.plans.version(item.entry.policy).horizon(due - work.now)
+                    topic = topics[item.entry.policy, due] = f"records.{horizon}"
+                made[at] = self._out.to_slot(topic, slot, value, flag=item.entry.code)
+        return [made[at] for at in range(len(accepted))]
+
+    def _values(
+        self,
+        kind: _Kind,
+        items: Sequence[Item],
+        slots: Sequence[Slot],
+        handles: Sequence[tuple[Handle, ...]],
+        now: Micros,
+    ) -> list[bytes]:
+        """Seal and encode records of one kind, a column at a time."""
+        ids = [item.entry.record_id for item in items]
+        columns = [*zip(*handles, strict=True)]
+        keys = [[key.k for key in column] for column in zip(*(item.keys for item in items), strict=True)]
+        clear = [
+            [encode_fields([*map(item.arrived.given.get, names), item.entry.at]) for item in items]
+            for names in kind.fields
+        ]
+        sealed = kind.mould.seal(ids, columns, keys, clear, self._draw(kind.mould.draws * len(ids)))
+        return kind.frame.encode(ids, number(now), slots, columns, sealed)
+
+    def _slots_of(self, items: Sequence[Item]) -> list[Slot]:
+        """The virtual partition of each one's person; a person's is worked out once."""
+        slots, found = dict[SubjectNumber, Slot](), list[Slot]()
+        for item in items:
+            subject = item.entry.subject
             assert subject is not None, "what is tagged is about somebody"
             slot = slots.get(subject)
             if slot is None:
                 slot = slots[subject] = slot_named(self._slots, subject)
+            found.append(slot)
+        return found
+
+    def _alike(self, items: Sequence[Item], plans: Plans) -> list[tuple[_Kind, list[int]]]:
+        """The kinds of these items, and the places of each one's."""
+        kinds: dict[int, tuple[_Kind, list[int]]] = {}
+        near = dict[tuple[object, ...], list[int]]()
+        for at, item in enumerate(items):
+            (arrived, entry, keys), given = item, item.arrived.given
             name = (id(entry.links), len(keys), entry.revision, arrived.schema_id, arrived.source, *given)
-            kind = near.get(name) if len(keys) == len(entry.links) else None
-            if kind is None:
-                kind = near[name] = self._kind(item, given, work.plans)
-            clear = [encode_fields([*map(given.get, names), entry.at]) for names in kind.fields]
-            sealed = kind.mould.seal(entry.record_id, own, [key.k for key in keys], clear, self._draw)
-            value = kind.frame.encode(entry.record_id, tagged_at, slot, own, sealed)
-            due = max([key.due for key in keys])
-            topic = topics.get((entry.policy, due))
-            if topic is None:
-                horizon = work.plans.version(entry.policy).horizon(due - work.now)
-                topic = topics[entry.policy, due] = f"records.{horizon}"
-            records.append(self._out.to_slot(topic, slot, value, flag=entry.code))
-        return records
+            places = near.get(name) if len(keys) == len(entry.links) else None
+            if places is None:
+                kind = self._kind(item, given, plans)
+                _, places = kinds.setdefault(id(kind), (kind, []))
+                if len(keys) == len(entry.links):
+                    near[name] = places
+            places.append(at)
+        return [*kinds.values()]
 
     def _kind(self, item: Item, given: Mapping[str, str], plans: Plans) -> _Kind:
         arrived, version = item.arrived, item.entry.policy

@@ -16,7 +16,7 @@ from streams.intake import Arrived
 from streams.leaves import leaf
 from streams.stage import Judged
 from vault.keys import Keyed
-from vault.moulds import LinkKey, link_key
+from vault.moulds import link_key
 from vault.port import Tx
 from vault.values import BucketId, BucketRow, ResidueEntry, SubjectState
 
@@ -79,11 +79,11 @@ class Keys:
         self.due = due
         self.bucket = bucket
         self.subject = subject
-        self._k: LinkKey | None = None
+        self._k: bytes | None = None
 
     @property
-    def k(self) -> LinkKey:
-        """K(S,p,t) and what is derived from it."""
+    def k(self) -> bytes:
+        """K(S,p,t)."""
         if self._k is None:
             self._k = link_key(self.bucket.begun, self.subject)
         return self._k

@@ -1,22 +1,20 @@
 """Sealing many deliveries alike for one processor, byte for byte as `vault.sealing` does one.
 
-`vault.moulds` does the same for records. A delivered compartment costs an encryption, two MACs and a wrap for
-each grant, and hardly more.
+`vault.moulds` does the same for records. A delivered compartment costs an encryption, a MAC and, for each
+grant, a MAC and a wrap, and hardly more.
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
 from itertools import count
 from typing import NamedTuple
 
 import msgspec
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
+from vault.columns import used
 from vault.handles import packed
-from vault.keys import INFO_WRAP, KEY_BYTES
-from vault.moulds import Bound, LinkKey, commitment
-from vault.sealing import NONCE_BYTES, Clear, bucket_bytes, size_class
+from vault.keys import INFO_DELIVER, INFO_WRAP, KEY_BYTES
+from vault.moulds import Bound
+from vault.sealing import COMMIT_LABEL, NONCE_BYTES, Clear, bucket_bytes, size_class
 
 DRAWN = KEY_BYTES + NONCE_BYTES
 """Random bytes a delivered compartment takes."""
@@ -51,7 +49,7 @@ class DeliveryMould:
         grants: Sequence[DeliveryMouldGrant],
         parts: Sequence[tuple[str, Sequence[int]]],
     ) -> None:
-        self._processor = processor
+        self._root = INFO_DELIVER + processor.encode() + b"\x01"
         pieces, end = [], b""
         for g in grants:
             pieces.append(end + packed(g.purpose) + bucket_bytes(g.period, g.terms))
@@ -73,45 +71,29 @@ class DeliveryMould:
         self,
         ids: Sequence[bytes],
         handles: Sequence[Sequence[bytes]],
-        keys: Sequence[Sequence[LinkKey]],
+        keys: Sequence[Sequence[bytes]],
         clear: Sequence[Sequence[bytes]],
         drawn: bytes,
     ) -> list[list[bytes]]:
         """Seal deliveries of these ids, all that belongs to them in columns.
 
-        For each grant the handles and the keys, for each compartment the clear texts. `drawn` are `draws`
+        For each grant the handles and K(S,p,t), for each compartment the clear texts. `drawn` are `draws`
         random bytes for each delivery, never used before.
 
         Returns for each compartment a column of its sealed bytes and one of the wraps of every grant it is
         given for, one after the other.
         """
-        begins = [_BEGIN + name for name in ids]
-        bounds = self._bound.columns(handles) if handles else [self._bound.with_handles(())] * len(ids)
-        labels = [INFO_WRAP + name for name in ids]
-        heads = [self._heads(column, labels) for column in keys]
+        do = used()
+        bound = self._bound.columns(handles)
+        roots = [do.macs(column, [self._root]) for column in keys]
         sealed, end = [], self.draws * len(ids)
         for at, (middle, place, grants), texts in zip(count(0, DRAWN), self._parts, clear, strict=False):
             own = [drawn[i : i + KEY_BYTES] for i in range(at, end, self.draws)]
             nonces = [drawn[i : i + NONCE_BYTES] for i in range(at + KEY_BYTES, end, self.draws)]
-            sealed.append(
-                [
-                    commitment(key, nonce) + nonce + AESGCM(key).encrypt(nonce, text, begin + middle + bound)
-                    for key, nonce, text, begin, bound in zip(own, nonces, texts, begins, bounds, strict=True)
-                ]
-            )
+            sealed.append(do.seals(COMMIT_LABEL, own, nonces, texts, [_BEGIN, ids, middle, bound]))
             for grant in grants:
-                sealed.append(
-                    [
-                        aes_key_wrap(sha256(outer + sha256(inner + place).digest()).digest(), key)
-                        for (inner, outer), key in zip(heads[grant], own, strict=True)
-                    ]
-                )
+                sealed.append(do.wraps(do.macs(roots[grant], [INFO_WRAP, ids, place]), own))
         return sealed
-
-    def _heads(self, keys: Sequence[LinkKey], labels: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-        """What the MAC of each delivery's key begins with under one grant, inside and outside."""
-        roots = [k.root(self._processor) for k in keys]
-        return [(inner + label, outer) for (inner, outer), label in zip(roots, labels, strict=True)]
 
 
 class FieldsText:

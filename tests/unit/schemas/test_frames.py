@@ -67,7 +67,13 @@ def framed(record: RecordTagged) -> bytes:
         part for box in record.compartments for part in (box.sealed, *(wrap.key for wrap in box.wraps[1:]))
     ]
     handles = [link.handle for link in record.links]
-    return frame.encode(record.record_id, number(record.tagged_at), record.slot, handles, sealed)
+    # The same record twice: what is written of one says nothing of what is written of the other.
+    ids, when, slots = [record.record_id] * 2, number(record.tagged_at), [record.slot] * 2
+    one, other = frame.encode(
+        ids, when, slots, [[each] * 2 for each in handles], [[each] * 2 for each in sealed]
+    )
+    assert one == other
+    return one
 
 
 @given(tagged())

@@ -2,17 +2,19 @@
 
 import hmac
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ids import DeliveryId, Handle, Micros, Period, RecordId, Slot, SubjectNumber, Terms
 from schemas.ids import Sequence as Seq
 from schemas.models import Compartment, Grant, Link, RecordTagged, Wrap
+from vault import columns
 from vault.deliverymoulds import DeliveryMould, DeliveryMouldGrant, FieldsText
 from vault.keys import Keyed, derive_k, hmac_sha256, keyed, record_kek, wrap
-from vault.moulds import Boxes, LinkKey, RecordMould, link_key
+from vault.moulds import Boxes, RecordMould, link_key
 from vault.opening import UNKNOWN, Usable, open_fields
 from vault.sealing import (
     Clear,
@@ -30,6 +32,17 @@ from vault.sealing import (
 )
 from vault.values import Closed
 
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["native", "plain"], scope="module")
+def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this file on columns in C, where these work, and in plain Python."""
+    if request.param and columns.native() is None:
+        pytest.skip(f"no {columns.in_use()}")
+    columns.use(native=request.param)
+    yield
+    columns.use(native=True)
+
+
 KEYS = st.binary(min_size=32, max_size=32)
 IDS = st.binary(min_size=16, max_size=16)
 LINKS = st.lists(
@@ -42,6 +55,11 @@ LINKS = st.lists(
 def flat(boxes: list[tuple[bytes, list[bytes]]]) -> list[bytes]:
     """Sealed bytes and wraps of all compartments, one after the other."""
     return [part for body, wraps in boxes for part in (body, *wraps)]
+
+
+def turned(rows: Sequence[Sequence[bytes]]) -> list[list[bytes]]:
+    """Rows as columns."""
+    return [[*column] for column in zip(*rows, strict=True)]
 
 
 def stream() -> Callable[[int], bytes]:
@@ -72,14 +90,24 @@ def test_a_mould_seals_what_sealing_seals(
         st.lists(st.tuples(st.lists(st.integers(0, 300), max_size=3), numbers), min_size=1, max_size=3)
     )
     mould = RecordMould(revision=revision, source=source, policy=3, links=links, parts=parts)
-    fast, plain = stream(), stream()
-    for record in ids:
-        handles = [data.draw(IDS) for _ in links]
-        pairs = [(data.draw(KEYS), data.draw(KEYS)) for _ in links]
-        clear = [data.draw(st.binary(max_size=60)) for _ in parts]
-        found = mould.seal(
-            record, handles, [link_key(Keyed(bucket), subject) for bucket, subject in pairs], clear, fast
+    made = [
+        (
+            [data.draw(IDS) for _ in links],
+            [(data.draw(KEYS), data.draw(KEYS)) for _ in links],
+            [data.draw(st.binary(max_size=60)) for _ in parts],
         )
+        for _ in ids
+    ]
+    keys = [[link_key(Keyed(bucket), subject) for bucket, subject in pairs] for _, pairs, _ in made]
+    found = mould.seal(
+        ids,
+        turned([handles for handles, _, _ in made]),
+        turned(keys),
+        turned([clear for _, _, clear in made]),
+        stream()(mould.draws * len(ids)),
+    )
+    plain, expected = stream(), []
+    for record, (handles, pairs, clear) in zip(ids, made, strict=True):
         header = RecordHeader(
             RecordId(record),
             revision,
@@ -93,9 +121,10 @@ def test_a_mould_seals_what_sealing_seals(
         boxes = [
             Part(categories, opens, text) for (categories, opens), text in zip(parts, clear, strict=True)
         ]
-        expected = seal_record(header, boxes, [derive_k(*pair) for pair in pairs], plain)
-        assert all(box.wraps[0].key == b"" for box in expected)
-        assert found == flat([(box.sealed, [wrap.key for wrap in box.wraps[1:]]) for box in expected])
+        sealed = seal_record(header, boxes, [derive_k(*pair) for pair in pairs], plain)
+        assert all(box.wraps[0].key == b"" for box in sealed)
+        expected.append(flat([(box.sealed, [wrap.key for wrap in box.wraps[1:]]) for box in sealed]))
+    assert found == turned(expected)
 
 
 @given(
@@ -136,7 +165,7 @@ def test_a_mould_opens_what_opening_opens(
         links=[(p, 9, 1) for p in range(3)],
         parts=[([n], own) for n, own in enumerate(opens)],
     )
-    keys = [LinkKey(k) if on else None for k, on in zip(ks, keep, strict=True)]
+    keys = [k if on else None for k, on in zip(ks, keep, strict=True)]
     usable = [
         Usable(k, SubjectNumber(1), 1, Micros(9)) if on else UNKNOWN for k, on in zip(ks, keep, strict=True)
     ]
@@ -159,12 +188,12 @@ def test_a_mould_opens_what_opening_opens(
 def test_a_mould_opens_nothing_that_was_touched(sealed: bytes, place: int, bit: int, link: bytes) -> None:
     """Neither garbage nor one flipped bit of what it sealed itself."""
     mould = RecordMould(revision=1, source="x%", policy=1, links=[(0, 1, 1)], parts=[([1], [0])])
-    key, handle = LinkKey(link), [bytes(16)]
-    [body] = mould.seal(bytes(16), handle, [key], [bytes(150)], stream())
+    handle = [bytes(16)]
+    [[body]] = mould.seal([bytes(16)], [handle], [[link]], [[bytes(150)]], stream()(mould.draws))
     touched = bytearray(body)
     touched[place % len(body)] ^= 1 << bit
     each = [body, bytes(touched), sealed, b""]
-    found = mould.open([bytes(16)] * 4, [handle * 4], [[key] * 4], [Boxes(0, each, [(0, None)])])
+    found = mould.open([bytes(16)] * 4, [handle * 4], [[link] * 4], [Boxes(0, each, [(0, None)])])
     assert found == [[bytes(150), None, None, None]]
 
 
@@ -177,16 +206,13 @@ def test_a_mould_opens_each_record_by_the_first_link_that_opens_it(
     """Of many records together, some by one of two links, some by the other, some by none."""
     mould = RecordMould(revision=1, source="x", policy=1, links=[(0, 1, 1), (1, 1, 1)], parts=[([1], [0, 1])])
     ids, handles = ids[: len(keys)], [bytes(16), bytes(range(16))]
-    columns = [[LinkKey(pair[n]) for pair in keys] for n in (0, 1)]
-    made = [
-        mould.seal(name, handles, [first, second], [name], stream())
-        for name, first, second in zip(ids, *columns, strict=True)
-    ]
-    wrong = LinkKey(bytes(range(32)))
-    tried = [[wrong if at % 2 else k for at, k in enumerate(columns[0])]]
-    tried.append([wrong if at % 4 == 3 else k for at, k in enumerate(columns[1])])
-    asked = [Boxes(0, [body for body, _ in made], [(0, None), (1, [wrap for _, wrap in made])])]
-    found = mould.open(ids, [[handle] * len(ids) for handle in handles], tried, asked)
+    ks, beside = turned(keys), [[handle] * len(ids) for handle in handles]
+    bodies, wraps = mould.seal(ids, beside, ks, [ids], stream()(mould.draws * len(ids)))
+    wrong = bytes(range(32))
+    tried = [[wrong if at % 2 else k for at, k in enumerate(ks[0])]]
+    tried.append([wrong if at % 4 == 3 else k for at, k in enumerate(ks[1])])
+    asked = [Boxes(0, bodies, [(0, None), (1, wraps)])]
+    found = mould.open(ids, beside, tried, asked)
     assert found == [[None if at % 4 == 3 else name for at, name in enumerate(ids)]]
 
 
@@ -214,7 +240,7 @@ def test_a_delivery_mould_seals_what_sealing_seals(
     found = mould.seal(
         deliveries,
         handles,
-        [[LinkKey(k) for k in column] for column in keys],
+        keys,
         [[*map(encode_delivered, column)] for column in texts],
         stream()(mould.draws * len(deliveries)),
     )
