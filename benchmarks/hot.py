@@ -1,6 +1,6 @@
 """`make bench`: what one event costs in the tag and route stages, in CPU time of this process.
 
-    python -m benchmarks.hot [--events 4000] [--rounds 5] [--profile tag|route]
+    python -m benchmarks.hot [--events 4000] [--rounds 5] [--profile tag|route] [--plain]
 
 The stages run as in production, on a real SQLite vault; Kafka is replaced by lists, so this is what the
 product does itself. Chunks hold 2000 events of one kind, as the engine gives them. Rows of people: `repeat`
@@ -34,6 +34,7 @@ from streams.chunks import Chunks
 from streams.collecting import collect_less
 from streams.ports import Chunk, Done, Inbound, Outbound, Placed
 from streams.surroundings import Surroundings
+from vault import columns
 from vault.epochs import MemoryEpochKeys
 from vault.factory import open_vault
 from vault.handles import alias_hash
@@ -227,6 +228,7 @@ class Run:
     def report(self) -> Iterator[str]:
         """The table."""
         slow = statistics.median(self.slowness)
+        yield f"sealing {columns.in_use()}"
         yield f"this machine now: {slow:.2f} times as slow as the reference; times below are divided by that"
         yield (
             f"{'us CPU per event':<18}"
@@ -256,7 +258,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=4000, help="of each kind, in each row and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", choices=("tag", "route"))
+    parser.add_argument("--plain", action="store_true", help="seal and open in plain Python, not in C")
     arguments = parser.parse_args()
+    columns.use(native=not arguments.plain)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Bench(Path(folder)), arguments.events, arguments.profile)
         collect_less()
