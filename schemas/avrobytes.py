@@ -36,6 +36,12 @@ def data(value: bytes) -> bytes:
     return number(len(value)) + value
 
 
+def data_column(values: Iterable[bytes]) -> list[bytes]:
+    """Encode bytes, many at once."""
+    known, most = NUMBERS, _KNOWN
+    return [(known[n] if (n := len(each)) < most else _zigzag(n)) + each for each in values]
+
+
 def string(value: str) -> bytes:
     """Encode a string."""
     return data(value.encode())

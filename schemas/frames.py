@@ -10,7 +10,7 @@ from itertools import repeat
 from typing import NamedTuple, get_args
 
 from schemas import codec, framing
-from schemas.avrobytes import NUMBERS, array, data, number, string
+from schemas.avrobytes import NUMBERS, array, data_column, number, string
 from schemas.errors import BadInput
 from schemas.models import (
     DecisionBatch,
@@ -142,7 +142,7 @@ class TaggedFrame:
         """
         values = [ids, [tagged_at] * len(ids), [NUMBERS[slot] for slot in slots], *handles, *sealed]
         for at in self._bodies:
-            values[at] = [data(body) for body in values[at]]
+            values[at] = data_column(values[at])
         framed = self._gaps.columns(values)
         _sized(max(framed, key=len, default=b""), "RecordTagged")
         return framed
@@ -203,7 +203,7 @@ class DeliveredFrame:
         """
         values = [ids, refs, *sealed, *handles]
         for at in self._bodies:
-            values[at] = [data(body) for body in values[at]]
+            values[at] = data_column(values[at])
         framed = self._gaps.columns(values)
         _sized(max(framed, key=len, default=b""), "RecordDelivered")
         return framed

@@ -132,7 +132,7 @@ class RouteKind:
         handles = [*zip(*(item.tagged.handles for item in items), strict=True)]
         opened = self._mould.open([each[0] for each in cells], handles, keys, boxes)
         texts: list[Texts] = [{} for _ in items]
-        times: dict[int, bytes] = {}
+        times: dict[int, str] = {}
         for clears, (_, _, _, categories) in zip(opened, self._boxes, strict=True):
             for own, clear in zip(texts, clears, strict=True):
                 if clear is not None:
@@ -141,7 +141,7 @@ class RouteKind:
 
 
 def _read(
-    clear: bytes, categories: Sequence[tuple[int, FieldsText]], into: Texts, times: dict[int, bytes]
+    clear: bytes, categories: Sequence[tuple[int, FieldsText]], into: Texts, times: dict[int, str]
 ) -> None:
     """Put what a compartment holds under its categories; `times` are those written before."""
     values = decode_fields(clear)
@@ -149,7 +149,7 @@ def _read(
     assert isinstance(collected_at, int), "the last field is when the event was collected"
     when = times.get(collected_at)
     if when is None:
-        when = times[collected_at] = rfc3339(Micros(collected_at)).encode()
+        when = times[collected_at] = rfc3339(Micros(collected_at))
     for category, fields in categories:
         text = fields.text(values, when)
         if text is not None:

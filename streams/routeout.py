@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from schemas.frames import DecisionFrame, pack_decisions
 from schemas.ids import DeliveryId, Handle, Micros, RecordId, SubjectNumber, SubjectRef
@@ -15,8 +16,8 @@ from streams.quarantine import Aside, keepable, set_aside
 from streams.routekind import Given, Granted, RouteKind
 from streams.routeplan import Routed, RouteWork, Spoilt, spoilt_entry
 from streams.stage import Part
-from vault.handles import delivery_names, handle_key, handles_of, people_blocks, subject_ref
-from vault.keys import ID_BYTES, Draw, Keyed
+from vault.handles import delivery_ids, handle_key, handles_of, people_blocks, subject_refs
+from vault.keys import Draw
 from vault.port import Secrets
 
 
@@ -75,7 +76,7 @@ class RouteOutput:
             people = _People(some)
             for granted, given in zip(kind.granted, kind.given(present), strict=True):
                 clear = [[texts[at][category] for at in places] for category in given.categories]
-                sealed = self._sealed(granted, given, some, clear, people, names)
+                sealed = self._sealed(granted, given, clear, people, names)
                 for at, record in zip(places, sealed, strict=True):
                     made[at].append(record)
         return made
@@ -84,22 +85,21 @@ class RouteOutput:
         self,
         granted: Granted,
         given: Given,
-        items: Sequence[Routed],
         clear: Sequence[Sequence[bytes]],
         people: _People,
         names: _Names,
-    ) -> Iterator[Outbound]:
+    ) -> list[Outbound]:
         """What one processor gets of records alike, a column at a time."""
         mould, frame, _ = given
-        ids = names.deliveries(granted.name, [item.tagged.record_id for item in items])
+        ids = names.deliveries(granted.name, people.records)
         refs = names.people(granted.name, people.numbers(granted.links[0]))
         handles = [people.handles(link, ids) for link in granted.links]
         keys = [people.keys(link) for link in granted.links]
         sealed = mould.seal(ids, handles, keys, clear, self.draw(mould.draws * len(ids)))
         values = frame.encode(ids, refs, handles, sealed)
         places = self.out.places(granted.topic)
-        for item, ref, value in zip(items, refs, values, strict=True):
-            yield Outbound(granted.topic, places[item.tagged.slot], ref, value)
+        partitions = [places[slot] for slot in people.slots]
+        return [*map(Outbound, repeat(granted.topic), partitions, refs, values)]
 
     def _set_aside(self, part: Part, item: Spoilt, now: Micros) -> Outbound | None:
         raw = item.record.record.value
@@ -119,9 +119,11 @@ class RouteOutput:
 
 
 class _People:
-    """Whose the links of some records of one kind are, link by link."""
+    """Some records of one kind, and whose their links are, link by link."""
 
     def __init__(self, items: Sequence[Routed]) -> None:
+        self.records = [item.tagged.record_id for item in items]
+        self.slots = [item.tagged.slot for item in items]
         self._links = [*zip(*(item.links for item in items), strict=True)]
         self._blocks: dict[int, bytes] = {}
 
@@ -150,26 +152,24 @@ class _Names:
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
-        self._known: dict[str, tuple[bytes, Keyed, dict[SubjectNumber, SubjectRef]]] = {}
+        self._known: dict[str, tuple[bytes, dict[SubjectNumber, SubjectRef]]] = {}
 
     def deliveries(self, processor: str, records: Sequence[RecordId]) -> list[DeliveryId]:
         """Name records."""
-        name = self._of(processor)[1].digest
-        return [DeliveryId(name(record)[:ID_BYTES]) for record in records]
+        return delivery_ids(self._of(processor)[0], records)
 
     def people(self, processor: str, numbers: Sequence[SubjectNumber]) -> list[SubjectRef]:
         """Name people."""
-        secret, _, known = self._of(processor)
-        for number in numbers:
-            if number not in known:
-                known[number] = subject_ref(secret, number)
+        secret, known = self._of(processor)
+        new = [number for number in dict.fromkeys(numbers) if number not in known]
+        if new:
+            known.update(zip(new, subject_refs(secret, new), strict=True))
         return [known[number] for number in numbers]
 
-    def _of(self, processor: str) -> tuple[bytes, Keyed, dict[SubjectNumber, SubjectRef]]:
+    def _of(self, processor: str) -> tuple[bytes, dict[SubjectNumber, SubjectRef]]:
         found = self._known.get(processor)
         if found is None:
-            secret = self._secrets.processor(processor)
-            found = self._known[processor] = secret, delivery_names(secret), {}
+            found = self._known[processor] = self._secrets.processor(processor), {}
         return found
 
 

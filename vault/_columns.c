@@ -407,6 +407,33 @@ CALL(macs)
     return each(&call, ready(nargs, 2) && COLUMN(0, 0, 0) && PIECES(1), authenticated, NULL);
 }
 
+CALL(mac)
+{
+    PyObject *out;
+    Mac one;
+    int right;
+    if (nargs < 1 || !hash) {
+        PyErr_SetString(PyExc_TypeError, "a key is needed, and load()");
+        return NULL;
+    }
+    for (Py_ssize_t p = 0; p < nargs; p++)
+        if (!PyBytes_Check(args[p])) {
+            PyErr_SetString(PyExc_TypeError, "a MAC is of bytes");
+            return NULL;
+        }
+    if (!(out = PyBytes_FromStringAndSize(NULL, HASH)))
+        return NULL;
+    right = mac_begin(&one, args[0]);
+    for (Py_ssize_t p = 1; right && p < nargs; p++)
+        right = hash_more(BYTES(args[p]), SIZE(args[p]));
+    right = right && mac_end(&one, BYTES(out));
+    ssl.OPENSSL_cleanse(&one, sizeof one);
+    if (hash_new() && right)
+        return out;
+    Py_DECREF(out);
+    return refused();
+}
+
 CALL(wraps)
 {
     Call call = {.n = -1};
@@ -473,6 +500,7 @@ static PyMethodDef methods[] = {
     {"load", load, METH_O, "Find OpenSSL in this library; returns its version."},
     {"joins", (PyCFunction)(void (*)(void))joins, METH_FASTCALL, "See vault.columns_plain."},
     {"macs", (PyCFunction)(void (*)(void))macs, METH_FASTCALL, "See vault.columns_plain."},
+    {"mac", (PyCFunction)(void (*)(void))mac, METH_FASTCALL, "See vault.columns_plain."},
     {"wraps", (PyCFunction)(void (*)(void))wraps, METH_FASTCALL, "See vault.columns_plain."},
     {"unwraps", (PyCFunction)(void (*)(void))unwraps, METH_FASTCALL, "See vault.columns_plain."},
     {"seals", (PyCFunction)(void (*)(void))seals, METH_FASTCALL, "See vault.columns_plain."},

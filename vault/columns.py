@@ -10,7 +10,7 @@ returned then.
 from collections.abc import Sequence
 from typing import Protocol
 
-from vault import columns_plain
+from vault import columns_plain, keys
 from vault.columns_plain import Column
 
 OPENSSL = "libcrypto.so.3"
@@ -22,6 +22,10 @@ class Columns(Protocol):
 
     def joins(self, pieces: Sequence[Column], /) -> list[bytes]:
         """Join the pieces of every row."""
+        ...
+
+    def mac(self, key: bytes, /, *pieces: bytes) -> bytes:
+        """HMAC-SHA256 (RFC 2104) of one text."""
         ...
 
     def macs(self, keys: Column, pieces: Sequence[Column], /) -> list[bytes]:
@@ -101,13 +105,14 @@ def _found() -> tuple[Columns | None, str]:
 
 
 _native, _said = _found()
-_used: Columns = _native or columns_plain
+_used: Columns = columns_plain
 
 
 def use(*, native: bool) -> None:
     """Work in C from now on, where that is fit for use, or in plain Python."""
     global _used
     _used = _native if native and _native else columns_plain
+    keys.take_macs_from(_used.mac if _used is _native else None)
 
 
 def in_use() -> str:
@@ -125,3 +130,6 @@ def native() -> Columns | None:
 def used() -> Columns:
     """The implementation that works here."""
     return _used
+
+
+use(native=True)

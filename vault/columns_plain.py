@@ -11,7 +11,7 @@ from itertools import repeat
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.keys import KEY_BYTES, Keyed, hmac_blocks, hmac_sha256, unwrap, wrap
+from vault.keys import KEY_BYTES, hmac_blocks, plain_mac, unwrap, wrap
 
 Column = bytes | Sequence[bytes]
 
@@ -27,15 +27,22 @@ def joins(pieces: Sequence[Column], /) -> list[bytes]:
     return [form % row for row in zip(*columns, strict=True)]
 
 
+def mac(key: bytes, /, *pieces: bytes) -> bytes:
+    """HMAC-SHA256 of one text."""
+    inner, outer = hmac_blocks(key)
+    return sha256(outer + sha256(b"".join((inner, *pieces))).digest()).digest()
+
+
 def macs(keys: Column, pieces: Sequence[Column], /) -> list[bytes]:
     """HMAC-SHA256 of every row's pieces."""
     _count([keys, *pieces])
     fixed = [each for each in pieces if isinstance(each, bytes)]
     if isinstance(keys, bytes):
-        return [*map(Keyed(keys).digest, joins(pieces))]
+        inner, outer = hmac_blocks(keys)
+        return [sha256(outer + sha256(inner + text).digest()).digest() for text in joins(pieces)]
     if len(fixed) == len(pieces):
         text = b"".join(fixed)
-        known = {key: hmac_sha256(key, text) for key in set(keys)}
+        known = {key: plain_mac(key, text) for key in set(keys)}
         return [known[key] for key in keys]
     blocks = {key: hmac_blocks(key) for key in set(keys)}
     begun = zip(map(blocks.__getitem__, keys), joins(pieces), strict=True)
@@ -60,7 +67,7 @@ def seals(label: bytes, keys: Column, nonces: Column, texts: Column, aad: Sequen
     _sized(keys, KEY_BYTES)
     _sized(nonces, _NONCE)
     return [
-        hmac_sha256(key, label + nonce)[:_COMMIT] + nonce + AESGCM(key).encrypt(nonce, text, bound)
+        plain_mac(key, label + nonce)[:_COMMIT] + nonce + AESGCM(key).encrypt(nonce, text, bound)
         for key, nonce, text, bound in _rows(keys, nonces, texts, _bound(aad))
     ]
 
@@ -78,7 +85,7 @@ def _opened(label: bytes, key: bytes, sealed: bytes, aad: bytes) -> bytes | None
     if len(sealed) < _BODY + _TAG:
         return None
     nonce = sealed[_COMMIT:_BODY]
-    if not compare_digest(hmac_sha256(key, label + nonce)[:_COMMIT], sealed[:_COMMIT]):
+    if not compare_digest(plain_mac(key, label + nonce)[:_COMMIT], sealed[:_COMMIT]):
         return None
     try:
         return AESGCM(key).decrypt(nonce, sealed[_BODY:], aad)

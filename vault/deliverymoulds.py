@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from itertools import count
 from typing import NamedTuple
 
-import msgspec
-
 from vault.columns import used
 from vault.handles import packed
 from vault.keys import INFO_DELIVER, INFO_WRAP, KEY_BYTES
 from vault.moulds import Bound
-from vault.sealing import COMMIT_LABEL, NONCE_BYTES, Clear, bucket_bytes, size_class
+from vault.sealing import COMMIT_LABEL, NONCE_BYTES, Clear, bucket_bytes, encode_delivered
 
 DRAWN = KEY_BYTES + NONCE_BYTES
 """Random bytes a delivered compartment takes."""
@@ -103,16 +101,12 @@ class FieldsText:
     """
 
     def __init__(self, fields: Sequence[tuple[int, str]], last: str) -> None:
-        self._fields = [(at, _json(name) + b":") for at, name in fields]
-        self._last = _json(last).replace(b"%", b"%%") + b':"%b"}'
+        self._fields, self._last = tuple(fields), last
 
-    def text(self, values: Sequence[Clear], when: bytes) -> bytes | None:
-        """Return the padded object of the fields that are there, or None; `when` is written as it is."""
-        out = [name + _json(str(values[at])) for at, name in self._fields if values[at] is not None]
-        if not out:
+    def text(self, values: Sequence[Clear], when: str) -> bytes | None:
+        """Return the padded object of the fields that are there, or None."""
+        there = {name: str(value) for at, name in self._fields if (value := values[at]) is not None}
+        if not there:
             return None
-        clear = b"{" + b",".join((*out, self._last % when))
-        return clear.ljust(size_class(len(clear)))
-
-
-_json = msgspec.json.Encoder().encode
+        there[self._last] = when
+        return encode_delivered(there)

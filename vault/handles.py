@@ -10,9 +10,11 @@ from struct import Struct
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from schemas.ids import SLOTS, DeliveryId, EventId, Handle, RecordId, Slot, SubjectNumber, SubjectRef
+from vault.columns import used
 from vault.keys import ID_BYTES, INFO_HANDLE, Keyed, hkdf_expand, keyed
 
 _BLOCK = 16
+_DELIVERY, _SUBJECT = b"lapse/v1/delivery-id", b"lapse/v1/subject-ref"
 
 
 def packed(text: str) -> bytes:
@@ -37,17 +39,29 @@ def record_names(key: bytes, site: str, kind: str) -> Keyed:
 
 def delivery_id(processor_secret: bytes, record: RecordId) -> DeliveryId:
     """Name a record towards one processor."""
-    return DeliveryId(_name(processor_secret, b"lapse/v1/delivery-id", record))
+    return DeliveryId(_name(processor_secret, _DELIVERY, record))
+
+
+def delivery_ids(processor_secret: bytes, records: Sequence[RecordId]) -> list[DeliveryId]:
+    """Name many records towards one processor."""
+    names = used().macs(processor_secret, [_DELIVERY, records])
+    return [DeliveryId(name[:ID_BYTES]) for name in names]
 
 
 def delivery_names(processor_secret: bytes) -> Keyed:
     """Return what names records towards one processor: the digest of a record id, cut to 16."""
-    return Keyed(processor_secret, b"lapse/v1/delivery-id")
+    return Keyed(processor_secret, _DELIVERY)
 
 
 def subject_ref(processor_secret: bytes, number: SubjectNumber) -> SubjectRef:
     """Name a person towards one processor."""
-    return SubjectRef(_name(processor_secret, b"lapse/v1/subject-ref", number.to_bytes(8, "big")))
+    return SubjectRef(_name(processor_secret, _SUBJECT, number.to_bytes(8, "big")))
+
+
+def subject_refs(processor_secret: bytes, numbers: Sequence[SubjectNumber]) -> list[SubjectRef]:
+    """Name many people towards one processor."""
+    names = used().macs(processor_secret, [_SUBJECT, [number.to_bytes(8, "big") for number in numbers]])
+    return [SubjectRef(name[:ID_BYTES]) for name in names]
 
 
 def lifecycle_tag(lifecycle_key: bytes, number: SubjectNumber, purpose: str, generation: int) -> SubjectRef:

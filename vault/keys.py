@@ -48,15 +48,26 @@ INNER_REST, OUTER_REST = b"\x36" * (_BLOCK - KEY_BYTES), b"\x5c" * (_BLOCK - KEY
 
 
 def hmac_sha256(key: bytes, text: bytes) -> bytes:
-    """HMAC-SHA256 (RFC 2104) under a key used once or twice.
+    """HMAC-SHA256 (RFC 2104) under a key used once or twice."""
+    return plain_mac(key, text) if _quick is None else _quick(key, text)
 
-    Two plain hashes cost 0.9 us where setting up OpenSSL's HMAC costs 1.4.
-    """
+
+def plain_mac(key: bytes, text: bytes) -> bytes:
+    """HMAC-SHA256 without our C: two plain hashes cost 0.9 us where setting up OpenSSL's costs 1.4."""
     if len(key) == KEY_BYTES:
         hashed = sha256(key.translate(INNER) + INNER_REST + text).digest()
         return sha256(key.translate(OUTER) + OUTER_REST + hashed).digest()
     inner, outer = hmac_blocks(key)
     return sha256(outer + sha256(inner + text).digest()).digest()
+
+
+_quick: Callable[..., bytes] | None = None
+
+
+def take_macs_from(quick: Callable[..., bytes] | None) -> None:
+    """Let this work out MACs from now on, of a key and pieces of text; None: plain (`vault.columns.use`)."""
+    global _quick
+    _quick = quick
 
 
 def hmac_blocks(key: bytes) -> tuple[bytes, bytes]:
@@ -68,14 +79,19 @@ def hmac_blocks(key: bytes) -> tuple[bytes, bytes]:
 
 
 class Keyed:
-    """HMAC-SHA256 under a key that lives long: begun once, copied for every text (0.5 us)."""
+    """HMAC-SHA256 under a key that lives long: begun once and copied for every text (0.5 us), but in C."""
 
     def __init__(self, key: bytes, label: bytes = b"") -> None:
-        self._begun = hmac.HMAC(key, hashes.SHA256())
-        self._begun.update(label)
+        self._key, self._label = key, label
+        self._begun: hmac.HMAC | None = None
 
     def digest(self, text: bytes) -> bytes:
         """Return the MAC of the label and this text."""
+        if _quick is not None:
+            return _quick(self._key, self._label, text)
+        if self._begun is None:
+            self._begun = hmac.HMAC(self._key, hashes.SHA256())
+            self._begun.update(self._label)
         mac = self._begun.copy()
         mac.update(text)
         return mac.finalize()

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from schemas.errors import Bug, Conflict, Refused
 from schemas.ids import Micros, SubjectNumber
 from vault.base import Base, Tools
+from vault.columns import used
 from vault.keys import hkdf_expand, new_key
-from vault.sealing import seal, unseal
+from vault.sealing import COMMIT_LABEL, NONCE_BYTES
 from vault.store import Rows, Way
 from vault.tables import ALIAS, ANCHOR, SUBJECT, SUPERSEDED, SUPPRESSION
 from vault.values import AliasRow, SubjectState
@@ -68,8 +69,13 @@ class PeopleRows(Base):
     def _load(self, numbers: list[SubjectNumber]) -> None:
         rows = self.rows.find(SUBJECT, ("number",), [(n,) for n in numbers])
         keys = self.slots.read(row[2] for row in rows)
-        for number, version, slot, sealed in rows:
-            clear = unseal(keys[slot], sealed, _aad(number, version)) if slot in keys else None
+        found = used().opens(
+            COMMIT_LABEL,
+            [keys.get(slot) for _, _, slot, _ in rows],
+            [sealed for _, _, _, sealed in rows],
+            [[_aad(number, version) for number, version, _, _ in rows]],
+        )
+        for (number, version, slot, _), clear in zip(rows, found, strict=True):
             if clear is None:
                 raise Refused("wrong_data_folder", "a subject's row does not open", "subject")
             stored = _decoder.decode(clear)
@@ -264,15 +270,16 @@ class PeopleRows(Base):
         for entry, slot in zip(new, self.slots.add(e.key for e in new) if new else [], strict=True):
             entry.slot = slot
         self.slots.overwrite({e.slot: e.key for _, e in changed if e.rotate and e.slot is not None})
-        rows = []
+        clear, bound = [], []
         for number, entry in changed:
             if entry.state is None:
                 raise Bug("bug", "an identifier is linked to somebody who was not put", "subject")
-            stored = _Stored(entry.state, tuple(entry.aliases))
-            version = entry.version + 1
-            sealed = seal(entry.key, msgspec.msgpack.encode(stored), _aad(number, version), self.tools.draw)
-            rows.append((number, version, entry.slot, sealed))
+            clear.append(msgspec.msgpack.encode(_Stored(entry.state, tuple(entry.aliases))))
+            bound.append(_aad(number, entry.version + 1))
             self._anchor(number, entry)
+        drawn = [self.tools.draw(NONCE_BYTES) for _ in changed]
+        sealed = used().seals(COMMIT_LABEL, [e.key for _, e in changed], drawn, clear, [bound])
+        rows = [(n, e.version + 1, e.slot, each) for (n, e), each in zip(changed, sealed, strict=True)]
         self.rows.put(SUBJECT, rows)
         return super().flush()
 

@@ -1,10 +1,12 @@
 """The fence and the plan of each partition, and what was seen (model m1)."""
 
 from collections.abc import Iterable, Mapping
+from struct import Struct
 
 from schemas.ids import Micros, RecordId
 from schemas.times import DAY
 from vault.base import Base, Tools, one
+from vault.columns import used
 from vault.keys import Keyed, keyed
 from vault.store import Rows, Way
 from vault.tables import PLAN, PROGRESS, SEEN
@@ -30,7 +32,6 @@ class ProgressRows(Base):
     def __init__(self, rows: Rows, tools: Tools, *, write: bool, way: Way = "alone") -> None:
         super().__init__(rows, tools, write=write, way=way)
         self._seen: dict[RecordId, tuple[int, bytes]] = {}
-        self._names: Keyed | None = None
 
     def progress(self, topic_id: str, partition: int) -> int | None:
         """Return the next offset to be done, None where nothing was ever done."""
@@ -59,7 +60,7 @@ class ProgressRows(Base):
 
     def seen(self, record_ids: Iterable[RecordId]) -> dict[RecordId, bytes]:
         """Return the content digest of each record id already accepted."""
-        names = {record: self._seen_name(record) for record in record_ids}
+        names = self._seen_names(record_ids)
         kept = {row[0]: row[2] for row in self.rows.find(SEEN, ("id",), [(n,) for n, _ in names.values()])}
         # Eight bytes make a narrow key; eight more tell two records apart that share them.
         return {
@@ -69,25 +70,26 @@ class ProgressRows(Base):
     def put_seen(self, digests: Mapping[RecordId, bytes], *, longer: int = 0) -> None:
         """Remember what was accepted, under today; `longer` microseconds more than everything else."""
         day = (self.now + longer) // DAY
-        rows = []
-        for record, digest in digests.items():
-            assert len(digest) == DIGEST_BYTES, "a content digest is 16 bytes"
-            n, check = self._seen_name(record)
-            rows.append((n, day, check + digest))
+        assert all(len(digest) == DIGEST_BYTES for digest in digests.values()), "a content digest is 16 bytes"
+        names = self._seen_names(digests)
+        rows = [(n, day, check + digests[record]) for record, (n, check) in names.items()]
         self.rows.put(SEEN, rows)
 
     def prune_seen(self, before: Micros) -> int:
         """Forget what was seen before that day; returns how many."""
         return self.rows.delete_where(SEEN, [("day", "<", before // DAY)])
 
-    def _seen_name(self, record: RecordId) -> tuple[int, bytes]:
-        known = self._seen.get(record)
-        if known is not None:
-            return known
-        if self._names is None:
+    def _seen_names(self, records: Iterable[RecordId]) -> dict[RecordId, tuple[int, bytes]]:
+        """The narrow key of each of these records, and what tells those apart that share one."""
+        records = list(records)
+        new = [record for record in records if record not in self._seen]
+        if new:
             key = self.secret("seen")
             assert key is not None, "the vault was set up with its secrets"
-            self._names = keyed(key, b"lapse/v1/seen")
-        name = self._names.digest(record)
-        found = self._seen[record] = int.from_bytes(name[:8], "big", signed=True), name[8:16]
-        return found
+            for record, name in zip(new, used().macs(key, [_SEEN, new]), strict=True):
+                self._seen[record] = _NAME.unpack_from(name)
+        return {record: self._seen[record] for record in records}
+
+
+_SEEN = b"lapse/v1/seen"
+_NAME = Struct(">q8s")

@@ -105,7 +105,7 @@ def size_class(length: int) -> int:
 _SIZED = 4096
 _SIZES = tuple(map(size_class, range(_SIZED)))
 """The usual lengths' classes by themselves."""
-_packed = msgspec.msgpack.Encoder().encode
+_packed, _json = msgspec.msgpack.Encoder().encode, msgspec.json.Encoder().encode
 
 
 def encode_fields(values: Sequence[Clear]) -> bytes:
@@ -122,8 +122,9 @@ def decode_fields(clear: bytes) -> list[str | int | dict[str, str] | None]:
 
 def encode_delivered(fields: Mapping[str, str]) -> bytes:
     """Encode a delivery's compartment: a UTF-8 JSON object of strings; padded with spaces."""
-    clear = msgspec.json.encode(fields)
-    return clear.ljust(size_class(len(clear)))
+    clear = _json(fields)
+    length = len(clear)
+    return clear.ljust(_SIZES[length] if length < _SIZED else size_class(length))
 
 
 def decode_delivered(clear: bytes) -> dict[str, str]:

@@ -7,7 +7,8 @@ one slot, and turning the epoch means re-wrapping slots and nothing else.
 from collections.abc import Iterable, Mapping
 
 from schemas.errors import Refused
-from vault.keys import INFO_SLOT_KEK, WRAPPED_BYTES, hkdf_expand, unwrap, wrap
+from vault.columns import used
+from vault.keys import INFO_SLOT_KEK, WRAPPED_BYTES, hkdf_expand, wrap
 from vault.port import EpochKeys
 from vault.store import Rows
 from vault.tables import EPOCH, KEYSLOT
@@ -55,19 +56,18 @@ class Slots:
 
     def add(self, keys: Iterable[bytes]) -> list[int]:
         """Keep new keys; returns their slots, ascending."""
-        kek = self._cache.kek(self.epoch)
-        wrapped = [wrap(kek, key) for key in keys]
+        wrapped = used().wraps(self._cache.kek(self.epoch), [*keys])
         numbers = self._rows.draw(_COUNTER, len(wrapped))
         self._rows.put(KEYSLOT, [(n, self.epoch, each) for n, each in zip(numbers, wrapped, strict=True)])
         return numbers
 
     def read(self, slots: Iterable[int]) -> dict[int, bytes]:
         """Return living keys by slot; destroyed ones are absent, damaged ones `Refused`."""
+        rows = [row for row in self._rows.find(KEYSLOT, ("n",), [(n,) for n in slots]) if row[1] != NOBODY]
+        over = [self._cache.kek(epoch) for _, epoch, _ in rows]
+        found = used().unwraps(over, [wrapped for _, _, wrapped in rows])
         keys = {}
-        for n, epoch, wrapped in self._rows.find(KEYSLOT, ("n",), [(n,) for n in slots]):
-            if epoch == NOBODY:
-                continue
-            key = unwrap(self._cache.kek(epoch), wrapped)
+        for (n, _, _), key in zip(rows, found, strict=True):
             if key is None:
                 raise Refused("wrong_data_folder", "a key does not open under its epoch", f"keyslot {n}")
             keys[n] = key
