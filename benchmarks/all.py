@@ -21,7 +21,7 @@ import msgspec
 from benchmarks.figures import Figure, show
 from benchmarks.hot import GOALS, REFERENCE, SIZES, Bench, Run, yardstick
 
-MODULES = ("keys", "expire", "connect", "collector", "publisher", "start", "endtoend")
+MODULES = ("peers", "keys", "expire", "connect", "collector", "publisher", "start", "endtoend")
 EVENTS, ROUNDS = 2_000, 3
 SECONDS = 300
 """No benchmark takes longer than this, or it counts as failed."""

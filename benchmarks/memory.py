@@ -26,7 +26,7 @@ from confluent_kafka import Producer
 from benchmarks.figures import Figure, show
 from benchmarks.hot import CHUNK, Bench
 from benchmarks.traffic import KINDS, Kind, Traffic
-from benchmarks.worker import TOPICS, Task, make_topics, measure
+from benchmarks.worker import TOPICS, Task, access_to, make_topics, measure
 from schemas.ids import Micros
 from streams.collecting import collect_less
 from streams.engine import KafkaAccess
@@ -96,12 +96,7 @@ def fill(access: KafkaAccess, traffic: Traffic, events: int, people: int) -> Non
 def run(folder: Path, events: int, subjects: int) -> dict[str, dict[str, Any]]:
     """One broker, and one worker of each role after the other; what each measured."""
     with new_embedded(folder / "kafka") as kafka:
-        access = KafkaAccess(
-            bootstrap=kafka.address.bootstrap,
-            protocol="SASL_PLAINTEXT",
-            username=kafka.admin.username,
-            password=kafka.admin.password,
-        )
+        access = access_to(kafka)
         keys = PixelKeys.from_json((folder / "pixel.json").read_text())
         say(f"publishing {events:,} events")
         fill(access, Traffic(Micros(time.time_ns() // 1000), keys), events, subjects // 2)

@@ -28,6 +28,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.hot import PARTITIONS, REFERENCE, Bench, cpu, yardstick
 from benchmarks.traffic import KINDS, POLICY, Kind, Traffic
+from lapse.broker.embedded import EmbeddedKafka
 from lapse.cradle import COMMON
 from schemas.policy import compile_plan, load
 from schemas.topics import topic_plan
@@ -165,12 +166,12 @@ def fill(access: KafkaAccess, traffic: Traffic, events: int) -> None:
     producer.flush()
 
 
-def measure(folder: Path, task: Task) -> dict[str, Any]:
-    """Run a worker of this role in a process of its own; returns what it measured."""
+def measure(folder: Path, task: Task, *, module: str = "benchmarks.worker") -> dict[str, Any]:
+    """Run a worker of this role in a process of its own, or a peer's; returns what it measured."""
     role, file = task.role, folder / f"{task.role}.json"
     file.write_text(json.dumps({"folder": str(folder), **asdict(task)}))
     with (folder / f"{role}.log").open("wb") as log:
-        command = [sys.executable, "-m", "benchmarks.worker", "--worker", str(file)]
+        command = [sys.executable, "-m", module, "--worker", str(file)]
         done = subprocess.run(command, stdout=log, stderr=log, timeout=task.seconds, check=False)
     result = file.with_suffix(".result")
     if done.returncode or not result.exists():
@@ -182,18 +183,23 @@ def measure(folder: Path, task: Task) -> dict[str, Any]:
     return found
 
 
+def access_to(kafka: EmbeddedKafka) -> KafkaAccess:
+    """Where a running broker is, as its super user."""
+    return KafkaAccess(
+        bootstrap=kafka.address.bootstrap,
+        protocol="SASL_PLAINTEXT",
+        username=kafka.admin.username,
+        password=kafka.admin.password,
+    )
+
+
 def once(events: int) -> dict[str, dict[str, Any]]:
     """One broker, one vault, one run of each role."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _, _, traffic = prepare(folder)
         with new_embedded(folder / "kafka") as kafka:
-            access = KafkaAccess(
-                bootstrap=kafka.address.bootstrap,
-                protocol="SASL_PLAINTEXT",
-                username=kafka.admin.username,
-                password=kafka.admin.password,
-            )
+            access = access_to(kafka)
             fill(access, traffic, events)
             return {role: measure(folder, Task(role=role, events=events, access=access)) for role in TOPICS}
 

@@ -63,8 +63,13 @@ def _chunks(
 
 def tag(around: Surroundings) -> Chunks[Any]:
     """The handle of `intake.form`, `intake.email-open` and `intake.cookie`."""
+    return _chunks(around, "tag", tag_stage(around))
+
+
+def tag_stage(around: Surroundings) -> Tag:
+    """The steps of tag by themselves."""
     assert around.pixel_keys is not None, "tag verifies pixel tokens"
-    stage = Tag(
+    return Tag(
         plans=PlanBook(around.vault),
         reader=IntakeReader(vault=around.vault, pixel_keys=around.pixel_keys),
         judge_=TagJudge(
@@ -75,14 +80,18 @@ def tag(around: Surroundings) -> Chunks[Any]:
         output=TagOutput(around.out, slot_key=around.vault.secrets.slot, draw=around.draw),
         drained=around.drained,
     )
-    return _chunks(around, "tag", stage)
 
 
 def route(around: Surroundings) -> Chunks[Any]:
     """The handle of every `records.<horizon>`."""
+    return _chunks(around, "route", route_stage(around))
+
+
+def route_stage(around: Surroundings) -> Route:
+    """The steps of route by themselves."""
     output = RouteOutput(out=around.out, secrets=around.vault.secrets, draw=around.draw)
     reader = RecordReader(around.vault)
-    stage = Route(
+    return Route(
         plans=PlanBook(around.vault),
         reader=reader,
         herald=around.herald,
@@ -90,7 +99,6 @@ def route(around: Surroundings) -> Chunks[Any]:
         crash=around.crash,
         drained=around.drained,
     )
-    return _chunks(around, "route", stage)
 
 
 def govern_signals(around: Surroundings) -> Chunks[Any]:
