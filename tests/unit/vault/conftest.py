@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.postgres import databases
 from tests.unit.vault.worlds import STORES, World, open_world
+from vault import columns
 
 
 @pytest.fixture(autouse=True)
@@ -31,3 +32,13 @@ def on_disk(tmp_path: Path) -> Iterator[World]:
     made = open_world("sqlite", tmp_path)
     yield made
     made.vault.close()
+
+
+@pytest.fixture(params=[True, False], ids=["native", "plain"], scope="module")
+def sealed_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Columns in C, where these work, and then in plain Python."""
+    if request.param and columns.native() is None:
+        pytest.skip(f"sealing {columns.in_use()}")
+    columns.use(native=request.param)
+    yield
+    columns.use(native=True)

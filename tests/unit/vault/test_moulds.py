@@ -2,7 +2,7 @@
 
 import hmac
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from schemas.ids import DeliveryId, Handle, Micros, Period, RecordId, Slot, SubjectNumber, Terms
 from schemas.ids import Sequence as Seq
 from schemas.models import Compartment, Grant, Link, RecordTagged, Wrap
-from vault import columns
 from vault.deliverymoulds import DeliveryMould, DeliveryMouldGrant, FieldsText
 from vault.keys import Keyed, derive_k, hmac_sha256, keyed, record_kek, wrap
 from vault.moulds import Boxes, RecordMould, link_key
@@ -32,16 +31,7 @@ from vault.sealing import (
 )
 from vault.values import Closed
 
-
-@pytest.fixture(autouse=True, params=[True, False], ids=["native", "plain"], scope="module")
-def implementation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test of this file on columns in C, where these work, and in plain Python."""
-    if request.param and columns.native() is None:
-        pytest.skip(f"no {columns.in_use()}")
-    columns.use(native=request.param)
-    yield
-    columns.use(native=True)
-
+pytestmark = pytest.mark.usefixtures("sealed_by")
 
 KEYS = st.binary(min_size=32, max_size=32)
 IDS = st.binary(min_size=16, max_size=16)

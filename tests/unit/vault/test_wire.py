@@ -10,7 +10,9 @@ from schemas.ids import DeliveryId, EventId, Handle, Micros, Period, RecordId, S
 from schemas.ids import Sequence as Seq
 from schemas.models import Grant, Link
 from tests.unit.vault.vectors import FILE, written
-from vault import handles, keys, sealing
+from vault import columns, handles, keys, sealing
+
+pytestmark = pytest.mark.usefixtures("sealed_by")
 
 PAGE = (FILE.parent / "wire.md").read_text(encoding="utf-8")
 
@@ -20,6 +22,9 @@ def sealed(i: dict[str, Any]) -> bytes:
     nonce, key, aad = (bytes.fromhex(i[name]) for name in ("nonce", "content_key", "aad"))
     made = sealing.seal(key, bytes.fromhex(i["clear"]), aad, lambda n: nonce[:n])
     assert sealing.unseal(key, made, aad) == bytes.fromhex(i["clear"])
+    clear, do = [bytes.fromhex(i["clear"])], columns.used()
+    assert do.seals(sealing.COMMIT_LABEL, [key], nonce, clear, [aad]) == [made]
+    assert do.opens(sealing.COMMIT_LABEL, [key], [made], [aad]) == clear
     return made
 
 
@@ -72,7 +77,26 @@ def wrapped(i: dict[str, Any]) -> bytes:
     """Wrap, and unwrap again."""
     kek, key = bytes.fromhex(i["kek"]), bytes.fromhex(i["content_key"])
     assert keys.unwrap(kek, keys.wrap(kek, key)) == key
-    return keys.wrap(kek, key)
+    (made,) = columns.used().wraps([kek], key)
+    assert made == keys.wrap(kek, key)
+    assert columns.used().unwraps(kek, [made]) == [key]
+    return made
+
+
+def delivery_id(i: dict[str, Any]) -> bytes:
+    """The name of a record towards a processor, alone and in a column."""
+    key, record = raw("key")(i), RecordId(raw("record_id")(i))
+    (made,) = handles.delivery_ids(key, [record])
+    assert made == handles.delivery_id(key, record)
+    return made
+
+
+def subject_ref(i: dict[str, Any]) -> bytes:
+    """The name of a person towards a processor, alone and in a column."""
+    key, number = raw("key")(i), SubjectNumber(i["subject"])
+    (made,) = handles.subject_refs(key, [number])
+    assert made == handles.subject_ref(key, number)
+    return made
 
 
 DONE: dict[str, Callable[[dict[str, Any]], bytes]] = {
@@ -92,8 +116,8 @@ DONE: dict[str, Callable[[dict[str, Any]], bytes]] = {
     "record_id": lambda i: handles.record_id(
         raw("key")(i), i["site"], i["kind"], EventId(raw("event_id")(i))
     ),
-    "delivery_id": lambda i: handles.delivery_id(raw("key")(i), RecordId(raw("record_id")(i))),
-    "subject_ref": lambda i: handles.subject_ref(raw("key")(i), SubjectNumber(i["subject"])),
+    "delivery_id": delivery_id,
+    "subject_ref": subject_ref,
     "lifecycle_tag": lambda i: handles.lifecycle_tag(
         raw("key")(i), SubjectNumber(i["subject"]), i["purpose"], i["generation"]
     ),
