@@ -87,8 +87,14 @@ def _server(here: Installation, app: ASGIApp, port: int) -> Server:
 
 def configuration(app: ASGIApp, *, host: str, port: int, certificate: Path, key: Path) -> uvicorn.Config:
     """How both are served: TLS 1.2 or newer, and the collector's protocol with its limits."""
-    files = {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
-    config = configured(app, finish_seconds=DRAIN_SECONDS, host=host, port=port, **files)
+    config = configured(
+        app,
+        finish_seconds=DRAIN_SECONDS,
+        host=host,
+        port=port,
+        ssl_certfile=str(certificate),
+        ssl_keyfile=str(key),
+    )
     config.load()
     if config.ssl is None:
         raise Bug("bug", "no TLS context was made", str(certificate))

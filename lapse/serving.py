@@ -31,11 +31,13 @@ class Server(uvicorn.Server):
         yield
 
 
-def configured(app: Any, *, finish_seconds: int, **more: Any) -> uvicorn.Config:
+def configured(
+    app: Any, *, finish_seconds: int, http: type[EdgeProtocol] = EdgeProtocol, **more: Any
+) -> uvicorn.Config:
     """The configuration of an application that gets `finish_seconds` for requests under way at its end."""
     return uvicorn.Config(
         app,
-        http=EdgeProtocol,
+        http=http,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -26,11 +26,15 @@ from schemas.models import (
 _KINDS = {kind: NUMBERS[n] for n, kind in enumerate(get_args(IdentifierKind))}
 _OPENS = {kind: NUMBERS[n] for n, kind in enumerate(get_args(OpenKind))}
 _BOOLEANS = {False: b"\0", True: b"\1"}
+_KNOWN = len(NUMBERS)
 _SOME = NUMBERS[1]
 """The branch of `["null", "string"]` that a string takes."""
 
 _LONG = 63
 """Bits of Avro's `long` beside its sign; what is longer would be written and could not be read."""
+
+_MIDDLE = 21
+"""Bits a time has at least whose first three bytes say that more follow."""
 
 header = lru_cache(maxsize=16)(framing.header)
 word = lru_cache(maxsize=1024)(encoded)
@@ -51,7 +55,7 @@ def encode(record: Record) -> bytes:
 
 def _text(value: str) -> bytes:
     data = value.encode()
-    return (NUMBERS[len(data)] if len(data) < len(NUMBERS) else number(len(data))) + data
+    return (NUMBERS[len(data)] if len(data) < _KNOWN else number(len(data))) + data
 
 
 def _optional(value: str | None) -> bytes:
@@ -61,7 +65,8 @@ def _optional(value: str | None) -> bytes:
 def _texts(values: Mapping[str, str]) -> list[bytes]:
     parts = [NUMBERS[len(values)]] if values else []
     for name, value in values.items():
-        parts += word(name), _text(value)
+        data = value.encode()
+        parts += word(name), NUMBERS[len(data)] if len(data) < _KNOWN else number(len(data)), data
     parts.append(b"\0")
     return parts
 
@@ -141,9 +146,23 @@ def _fixed(event_id: bytes) -> bytes:
 
 
 def _time(at: int) -> bytes:
-    if at.bit_length() > _LONG:
-        raise ValueError
-    return number(at)
+    if not _MIDDLE <= at.bit_length() <= _LONG or at < 0:
+        if at.bit_length() > _LONG:
+            raise ValueError
+        return number(at)
+    left = at << 1
+    return bytes((left & 127 | 128, left >> 7 & 127 | 128, left >> 14 & 127 | 128)) + _high(left >> 21)
+
+
+@lru_cache(maxsize=64)
+def _high(left: int) -> bytes:
+    """The bytes of a time behind the first three: what happens within a second has the same."""
+    out = bytearray()
+    while left > 127:
+        out.append(left & 127 | 128)
+        left >>= 7
+    out.append(left)
+    return bytes(out)
 
 
 _LAYS: Mapping[type[Record], Callable[[bytes, Any], Sequence[bytes]]] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from socket import AF_INET, inet_pton
@@ -62,6 +63,7 @@ class Credentials:
         return site
 
 
+@lru_cache(maxsize=1024)
 def parse_address(text: str) -> Address | None:
     """An address, an IPv4 one also where it is mapped into IPv6; None for anything else."""
     text = text.strip()

@@ -9,7 +9,7 @@ import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from lapse.collector.http import Problem, Request
+from lapse.collector.http import CLOSE, Problem, Request
 from lapse.collector.settings import Limits
 from schemas.models import Clear
 
@@ -28,7 +28,6 @@ _USUAL: dict[str, Media] = {
     "text/plain;charset=UTF-8": "text",
 }
 """What browsers and clients write, letter for letter, and needs no reading."""
-_CLOSE = ((b"connection", b"close"),)
 
 
 class _Gone(Exception):
@@ -77,9 +76,9 @@ async def read_body(request: Request, limits: Limits, allowed: tuple[Media, ...]
         if data is None:
             data = await _collect(request, limits)
     except TimeoutError:
-        raise Problem(408, "timeout", "the body did not come in time", headers=_CLOSE) from None
+        raise Problem(408, "timeout", "the body did not come in time", headers=(CLOSE,)) from None
     except _Gone:
-        raise Problem(400, "malformed", "the body ended too early", headers=_CLOSE) from None
+        raise Problem(400, "malformed", "the body ended too early", headers=(CLOSE,)) from None
     if len(data) > limits.body_bytes:
         raise _too_large(limits)
     return Body(media=media, data=data, boundary=boundary)

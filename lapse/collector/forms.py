@@ -54,13 +54,15 @@ def from_bytes(data: bytes, most: int) -> Submission:
     return Submission(
         fields=found.fields,
         consents=usual.consents(found.consents, found.notice) if found.consents else [],
-        event_id=values.optional(values.event_id, found.event_id, "/event_id"),
-        collected_at=values.optional(values.instant, found.collected_at, "/collected_at"),
+        event_id=None if found.event_id is None else values.event_id(found.event_id, "/event_id"),
+        collected_at=None
+        if found.collected_at is None
+        else values.instant(found.collected_at, "/collected_at"),
         notice=found.notice,
-        signals=values.signals(found.signals, "/signals"),
-        backfill=values.flag(found.backfill, "/backfill"),
+        signals=[] if found.signals is None else values.signals(found.signals, "/signals"),
+        backfill=found.backfill is not False and values.flag(found.backfill, "/backfill"),
         nonce=found.nonce,
-        rendered_at=_rendered(found.rendered_at, "/rendered_at"),
+        rendered_at=None if found.rendered_at is None else _rendered(found.rendered_at, "/rendered_at"),
     )
 
 

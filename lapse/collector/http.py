@@ -4,7 +4,8 @@ No text here ever quotes a request: a code, a sentence of ours and a JSON pointe
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
@@ -86,13 +87,25 @@ class Response(Clear, frozen=True, kw_only=True):
 
     async def send(self, send: Send, exchange: "Exchange | None" = None) -> None:
         """Write it, in one piece where the server can."""
-        headers = [(b"content-length", b"%d" % len(self.body)), *self.headers]
+        headers = self.headers
         if self.media_type:
-            headers.append((b"content-type", self.media_type))
+            headers = (*headers, (b"content-type", self.media_type))
         if exchange is not None and exchange.answer(self.status, headers, self.body):
             return
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        await send_whole(send, self.status, headers, self.body)
+
+
+async def send_whole(send: Send, status: int, headers: Headers, body: bytes, *, head: bool = False) -> None:
+    """Send an answer in ASGI's messages; to HEAD, only how long its body would be."""
+    if not without_length(status):
+        headers = ((b"content-length", b"%d" % len(body)), *headers)
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": b"" if head else body})
+
+
+def without_length(status: int) -> bool:
+    """Whether an answer has no body, and so no `Content-Length` (RFC 9110, 8.6)."""
+    return status == 204
 
 
 def json_response(status: int, document: object, headers: Headers = ()) -> Response:
@@ -108,11 +121,13 @@ class Exchange(Protocol):
     def whole(self) -> bytes | None:
         """The body, if all of it is here."""
 
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Write a whole answer at once; false where it has to be sent the long way."""
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Write a whole answer and its length at once; false where it has to be sent the long way."""
 
 
 EXCHANGE = "lapse.exchange"
+CLOSE = (b"connection", b"close")
+"""Says that the connection ends with this answer."""
 
 
 class Request(Clear, frozen=True, kw_only=True):
@@ -145,7 +160,8 @@ def read_headers(raw: Collection[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def read_query(raw: bytes) -> dict[str, str]:
+@lru_cache(maxsize=256)
+def read_query(raw: bytes) -> Mapping[str, str]:
     """The query's parameters, the last of each name; raises Problem 400 where it is not UTF-8."""
     if raw.isascii() and b"%" not in raw and b"+" not in raw and b"&" not in raw:
         # One parameter as it stands, such as a site's key.

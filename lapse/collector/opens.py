@@ -12,7 +12,6 @@ GIF = bytes.fromhex("47494638396101000100800000ffffff00000021f90401000000002c000
 """A transparent pixel, 43 bytes (GIF89a)."""
 GIF_HEADERS = (
     (b"content-type", b"image/gif"),
-    (b"content-length", b"43"),
     (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0"),
     (b"pragma", b"no-cache"),
     (b"expires", b"0"),

@@ -8,7 +8,7 @@ import asyncio
 
 from lapse.collector import metrics
 from lapse.collector.edge import Edge
-from lapse.collector.http import EXCHANGE, Headers, Problem, Scope, Send, read_headers
+from lapse.collector.http import EXCHANGE, Headers, Problem, Scope, Send, read_headers, send_whole
 from lapse.collector.opens import GIF, GIF_HEADERS, open_kind
 from lapse.collector.wire import to_send
 from schemas.errors import Unavailable
@@ -41,8 +41,7 @@ class Pixels:
         read = tokens.read(token, edge.pixel_keys, edge.credentials.sites)
         head, exchange = scope["method"] == "HEAD", scope.get(EXCHANGE)
         if exchange is None or not exchange.answer(200, GIF_HEADERS, GIF):
-            await send({"type": "http.response.start", "status": 200, "headers": GIF_HEADERS})
-            await send({"type": "http.response.body", "body": b"" if head else GIF})
+            await send_whole(send, 200, GIF_HEADERS, GIF, head=head)
         metrics.pixels("authentic" if read else "forged", scope["method"]).inc()
         if read is not None and not head:
             # The answer leaves the process first: what is done for an authentic token must not delay it.

@@ -11,15 +11,15 @@ import logging
 import re
 import resource
 from collections import OrderedDict
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from lapse.collector.exchange import Exchange
 from lapse.collector.http import EXCHANGE, PROBLEM_TYPE, Problem
 
 HEADER_BYTES = 32 * 1024
@@ -37,8 +37,6 @@ FILES = 65_536
 """How many files a server asks to be allowed to open."""
 _MALFORMED = "this is not a well-formed HTTP request"
 _CONTROL = re.compile(rb"%([01][0-9a-f]|7f)", re.IGNORECASE)
-_UNFIT = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-"""What uvicorn refuses in a header's value; the long way does it."""
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -85,52 +83,6 @@ class _Unsafe(Exception):
     """A request another server might have read differently; the text says what is wrong with it."""
 
 
-class Exchange:
-    """Short ways past ASGI's messages for nearly every request: it came whole, and its answer fits."""
-
-    __slots__ = ("_cycle",)
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        # Weak, for the cycle's own scope holds this: else each request would wait, body and all, for Python
-        # to look for garbage.
-        self._cycle = ref(cycle)
-
-    def whole(self) -> bytes | None:
-        """The body, if all of it is here and nobody has begun to read it."""
-        cycle = self._cycle()
-        if cycle is None or cycle.more_body or cycle.disconnected or cycle.response_complete:
-            return None
-        body, cycle.body = bytes(cycle.body), bytearray()
-        return body
-
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Write a whole answer; false where the connection ends with it, or its client has to be waited for.
-
-        Headers name their length; names are ours and in lower case, as in all of this package.
-        """
-        cycle = self._cycle()
-        if (
-            cycle is None
-            or cycle.response_started
-            or cycle.disconnected
-            or cycle.flow.write_paused
-            or not cycle.keep_alive
-            or cycle.scope["method"] == "HEAD"
-            or any(_UNFIT.search(value) for _, value in headers)
-        ):
-            return False
-        content = [STATUS_LINE[status]]
-        for name, value in (*cycle.default_headers, *headers):
-            content += name, b": ", value, b"\r\n"
-        content += b"\r\n", body
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        cycle.transport.write(b"".join(content))
-        cycle.message_event.set()
-        cycle.on_response()
-        return True
-
-
 class EdgeProtocol(HttpToolsProtocol):
     """One connection; whatever is not HTTP gets a problem document and the end of the connection."""
 
@@ -142,8 +94,11 @@ class EdgeProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._in_headers = True
         self._in_body = False
+        self._is_chunked = False
         self._timer: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
         self._waiting = self.waiting_of.setdefault(self.config, Waiting(most_waiting()))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
@@ -155,20 +110,25 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._expect(None)
+        if self._idle is not None:
+            self._idle.cancel()
         self.resume_writing()
         self._waiting.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the end of the headers, then parse; nobody can fill the log this way."""
+        self._idle_since = None
         if self._in_headers:
-            if not self._header_bytes and self._timer is None:
-                self._expect(HEADER_SECONDS)
             self._header_bytes += len(data)
             if self._header_bytes > HEADER_BYTES and b"\r\n\r\n" not in data[:HEADER_BYTES]:
                 self._refuse(Problem(431, "too_large", f"headers may take {HEADER_BYTES} bytes"))
                 return
-        self._unset_keepalive_if_required()
+        self._feed(data)
+        if self._in_headers and self._header_bytes and self._timer is None:
+            self._expect(HEADER_SECONDS)
+
+    def _feed(self, data: bytes) -> None:
         while data and self.parser is not None:
             try:
                 self.parser.feed_data(data)
@@ -184,52 +144,87 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header of the request; what comes behind the body is dropped."""
         if self._in_headers:
-            super().on_header(name, value)
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The headers are here."""
         self._judge()
         self._in_headers, self._in_body = False, True
-        self._expect(None)
+        if self._timer is not None:
+            self._expect(None)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Give the request to the application, on a task of its own."""
         self._waiting.add(self)
         super().on_headers_complete()
         cast("dict[str, Any]", self.scope)[EXCHANGE] = Exchange(self.cycle)
 
     def _judge(self) -> None:
         """Raise what makes the parser stop where the framing could be read in two ways."""
-        version, names = self.parser.get_http_version(), [name for name, _ in self.headers]
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        version, found = self.parser.get_http_version(), dict(self.headers)
+        hosts = int(b"host" in found)
+        if len(found) != len(self.headers):
+            hosts = sum(name == b"host" for name, _ in self.headers)
         if version not in _VERSIONS:
             raise _Unsafe("only HTTP/1.0 and HTTP/1.1 are spoken here")
         if len(self.pipeline) >= MOST_PIPELINED:
             raise _Unsafe(f"at most {MOST_PIPELINED} requests may wait for their answers")
-        if names.count(b"host") != 1 and (version == "1.1" or b"host" in names):
+        if hosts != 1 and (version == "1.1" or hosts):
             raise _Unsafe("one Host line must stand in a request")
-        if _CONTROL.search(self.url.partition(b"?")[0]):
+        if b"%" in self.url and _CONTROL.search(self.url.partition(b"?")[0]):
             raise _Unsafe("a path has no control characters")
-        if codings and (codings != [b"chunked"] or version == "1.0"):
-            raise _Unsafe("the only transfer coding is chunked, and only in HTTP/1.1")
-        if self.parser.should_upgrade() and (codings or b"content-length" in names):
+        self._is_chunked = b"transfer-encoding" in found
+        if self._is_chunked:
+            codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+            if codings != [b"chunked"] or version == "1.0":
+                raise _Unsafe("the only transfer coding is chunked, and only in HTTP/1.1")
+        bodied = self._is_chunked or b"content-length" in found
+        if bodied and self.parser.should_upgrade():
             raise _Unsafe("no upgrade is offered here: send a body without one")
+        self.expect_100_continue = found.get(b"expect", b"").lower() == b"100-continue"
 
     def on_message_complete(self) -> None:
         """The body is here: the next request may follow."""
         self._in_headers, self._in_body, self._header_bytes = True, False, 0
-        self._expect(None)
+        if self._timer is not None:
+            self._expect(None)
         self._waiting.remove(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer before the end of the body: read on for a moment."""
-        super().on_response_complete()
+        """Take the next request's turn, or wait for one; an early answer reads on for a moment."""
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self.flow.pause_reading()  # uvicorn reads on while requests still wait their turn
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+        if self.pipeline:
+            self.flow.pause_reading()  # uvicorn would read on while requests still wait their turn
+        else:
+            self.flow.resume_reading()
         if self.cycle.response_complete:
             self._waiting.add(self)
         if self._in_body:
             self._expect(LINGER_SECONDS)
+
+    def _rest(self) -> None:
+        """Close the connection unless a request comes; one timer for all of them, set anew when it rings."""
+        self._idle_since = self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        self._idle = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle = self.loop.call_later(left, self._look)
+        else:
+            self.timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what could not be parsed, or not in one way alone."""

@@ -11,16 +11,23 @@ class Rates:
         self._rate = rate
         self._burst = burst
         self._keys = keys
-        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, list[float]] = OrderedDict()
+        """Per key: tokens left, and when that was so."""
 
     def take(self, key: Hashable, now: float) -> float:
         """Take one token: 0 if there was one, else the seconds until there is."""
-        level, since = self._buckets.pop(key, (float(self._burst), now))
-        level = min(self._burst, level + max(0.0, now - since) * self._rate)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = [float(self._burst), now]
+            if len(self._buckets) > self._keys:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        level, since = bucket
+        if now > since:
+            level = min(self._burst, level + (now - since) * self._rate)
         taken = level >= 1
-        self._buckets[key] = (level - 1 if taken else level, now)
-        if len(self._buckets) > self._keys:
-            self._buckets.popitem(last=False)
+        bucket[0], bucket[1] = level - 1 if taken else level, now
         return 0.0 if taken else (1 - level) / self._rate
 
     def clear(self) -> None:

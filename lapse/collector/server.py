@@ -10,6 +10,7 @@ import uvloop
 
 from lapse.collector.app import CollectorApp, create_app
 from lapse.collector.delivery import Delivery
+from lapse.collector.direct import DirectProtocol
 from lapse.collector.edge import Edge, SiteCredentials
 from lapse.collector.opens import Sources
 from lapse.collector.producer import KafkaProducer, Producer
@@ -67,7 +68,7 @@ class Collector:
         self.port = int(listener.getsockname()[1])
         await self.edge.delivery.start()
         finish = max(1, round(self.settings.finish_seconds))
-        config = configured(self.app, finish_seconds=finish, timeout_keep_alive=10)
+        config = configured(self.app, finish_seconds=finish, http=DirectProtocol, timeout_keep_alive=10)
         self._server = Server(config)
         self._tasks = [
             asyncio.create_task(self._server.serve([listener]), name="http"),

@@ -5,7 +5,7 @@ from functools import lru_cache
 from lapse.collector.framing import Spooled
 from schemas import intakes
 from schemas.models import CookieObserved, EmailOpened, FormSubmitted, SignalReceived
-from schemas.times import rfc3339
+from schemas.times import rfc3339_once
 
 Intake = FormSubmitted | EmailOpened | CookieObserved | SignalReceived
 TOPICS: dict[type[Intake], str] = {
@@ -35,7 +35,7 @@ def to_send(record: Intake) -> Spooled:
         ("ce_id", record.event_id.hex().encode()),
         _source(record.site),
         _KINDS[kind],
-        ("ce_time", rfc3339(record.collected_at).encode()),
+        ("ce_time", rfc3339_once(record.collected_at).encode()),
         _AVRO,
     ]
     return Spooled(

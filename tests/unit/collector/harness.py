@@ -56,6 +56,14 @@ class Running:
     http: httpx.AsyncClient
     folder: Path
     plans: list[Plans] = field(default_factory=list)
+    stopped: bool = False
+
+    async def stop(self) -> None:
+        """Stop the collector, once."""
+        if not self.stopped:
+            self.stopped = True
+            await self.http.aclose()
+            await self.collector.stop()
 
     @property
     def sent(self) -> list[Spooled]:
@@ -143,8 +151,8 @@ async def running(
     )
     port = await collector.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=15) as http:
+        it = Running(collector=collector, producer=producer, http=http, folder=folder, plans=plans)
         try:
-            yield Running(collector=collector, producer=producer, http=http, folder=folder, plans=plans)
+            yield it
         finally:
-            await http.aclose()
-            await collector.stop()
+            await it.stop()
