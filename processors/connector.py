@@ -48,6 +48,8 @@ class Limits:
     """Deliveries entered by one transaction."""
     waiting: int = 10_000
     """Objects that may wait before chunks do."""
+    gather: float = 0.005
+    """Seconds an answer waits for others, because entering one costs as much as entering all."""
     poll: float = 0.2
     """Seconds between two looks at what waits."""
     look_again: Micros = seconds(30)
@@ -227,6 +229,8 @@ class Connector:
                 running |= {asyncio.create_task(self._call(claim)): claim for claim in claims}
                 if running:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    if len(running) > 1:  # answers that come close together share a transaction
+                        await asyncio.sleep(self._limits.gather)
         finally:
             for task in running:
                 task.cancel()

@@ -195,6 +195,7 @@ class GovernReceipts(Quiet[ReceiptWork]):
     plans: PlanBook
     keys: Callable[[Tx, PolicyPlan | None], Mapping[str, bytes]]
     entry: Any = None
+    silent: bool = True
 
     def read(self, parts: Sequence[Part], spoilt: frozenset[int]) -> list[list[Any]]:
         """Decode."""

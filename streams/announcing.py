@@ -19,10 +19,12 @@ from vault.port import Tx, Vault
 from vault.values import OutboxRow
 
 LEASE = "lease/announcer"
-LEASE_FOR = 15_000_000
-"""Microseconds of wall time after which another process may take over; a send is given up sooner."""
+LEASE_FOR = 20_000_000
+"""Microseconds of wall time after which another process may take over."""
+LEASE_LEFT = 15_000_000
+"""Microseconds that must be left of a lease when a send begins, which is given up sooner."""
 SEND_WITHIN = 10.0
-"""Seconds a batch may take; half a lease is left for what is already on the wire."""
+"""Seconds a batch may take; a quarter of a lease is left for what is already on the wire."""
 BATCH = 500
 """Messages per batch."""
 MOST_STUCK = 50_000
@@ -73,10 +75,7 @@ class Announcer:
         return done
 
     async def _batch(self) -> int:
-        with self._vault.transaction() as tx:
-            if not take_lease(tx, LEASE, self._owner, self._wall(), LEASE_FOR, self._gone):
-                return 0
-            rows = tx.outbox(BATCH + self._stuck)
+        rows = self._taken()
         if not rows:
             return 0
         self._crash(LEASED)
@@ -93,11 +92,22 @@ class Announcer:
         sent = [row.id for owed, answer in told if answer is None for row in owed]
         with self._vault.transaction() as tx:
             tx.delete_outbox(sent)
+            take_lease(tx, LEASE, self._owner, self._wall(), LEASE_FOR, self._gone)
         # What a topic does not take stays ahead of everything younger: it is read past the next time.
         self._stuck = min(len(rows) - len(sent), MOST_STUCK)
         for error in failed:
             raise error
         return len(rows)
+
+    def _taken(self) -> Sequence[OutboxRow]:
+        """What is owed, if it is ours to send; the lease is written anew only where little of it is left."""
+        most = BATCH + self._stuck
+        with self._vault.transaction(write=False) as tx:
+            if lease_left(tx, LEASE, self._owner, self._wall(), LEASE_FOR) >= LEASE_LEFT:
+                return tx.outbox(most)
+        with self._vault.transaction() as tx:
+            ours = take_lease(tx, LEASE, self._owner, self._wall(), LEASE_FOR, self._gone)
+            return tx.outbox(most) if ours else ()
 
     async def _send(self, rows: Sequence[OutboxRow]) -> None:
         """Produce one topic's messages, so that a topic that is away keeps back nobody else's."""
@@ -120,6 +130,15 @@ def take_lease(tx: Tx, name: str, owner: bytes, now: Micros, span: int, gone: Go
             return False
     tx.put_meta(name, (now + span).to_bytes(8, "big") + owner)
     return True
+
+
+def lease_left(tx: Tx, name: str, owner: bytes, now: Micros, span: int) -> int:
+    """How long an owner still has a lease (microseconds); 0 where others may take it, see `take_lease`."""
+    held = tx.meta(name)
+    if held is None or held[8:] != owner:
+        return 0
+    left = int.from_bytes(held[:8], "big") - now
+    return left if 0 < left <= span else 0
 
 
 async def drained(vault: Vault, nap: Callable[[], Awaitable[None]], patience: int = 200) -> None:

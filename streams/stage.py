@@ -50,6 +50,11 @@ class Stage(Protocol[Work]):
         """Type of the plan's entries; None for a stage that plans nothing."""
         ...
 
+    @property
+    def silent(self) -> bool:
+        """Whether it sends nothing, so that nothing can come between its two commits: they are one."""
+        ...
+
     def read(self, parts: Sequence[Part], spoilt: frozenset[int], /) -> list[Any]:
         """Decode each part, outside any transaction; `spoilt` offsets are set aside as `bug` unread."""
         ...
@@ -82,6 +87,7 @@ class Quiet(Generic[Work]):
     """What a stage does that counts nothing and destroys nothing."""
 
     __slots__ = ()
+    silent = False
 
     async def produce(self, _: Part, __: Work) -> None:
         """Send nothing."""

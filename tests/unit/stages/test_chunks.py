@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -35,6 +35,7 @@ class Echo:
     """A stage that plans every offset, produces them into a list, and counts what it settles."""
 
     entry: Any = int
+    silent: bool = False
     judged: list[tuple[int, ...]] = field(default_factory=list)
     repeated: list[tuple[int, ...]] = field(default_factory=list)
     produced: list[int] = field(default_factory=list)
@@ -200,6 +201,23 @@ async def test_a_record_that_cannot_even_be_set_aside_stops_the_worker() -> None
     bench = Bench(breaks_on={1}, always=True)
     with pytest.raises(Bug):
         await bench.chunks(chunk(0, 1, position=0))
+
+
+async def test_a_silent_stage_has_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent between judging and counting, so both are one transaction."""
+    bench = Bench(silent=True, entry=None)
+    begun, original = list[bool](), bench.vault.beside
+
+    def beside(do: Callable[[Tx], Any], *, counts: bool = False) -> Any:
+        begun.append(counts)
+        return original(do, counts=counts)
+
+    monkeypatch.setattr(bench.vault, "beside", beside)
+    assert await bench.chunks.together([chunk(0, 1), chunk(0, partition=1)]) == [Done(), Done()]
+    assert begun == [False]
+    assert bench.stage.settled_ == [0, 1, 0]
+    assert bench.stage.produced == []
+    assert [bench.progress(n) for n in range(2)] == [2, 1]
 
 
 # ---- chunks of several partitions --------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from schemas.models import (
     ResidueCounted,
 )
 from streams import agents, building, metrics
-from streams.announcing import LEASE, Announcer, take_lease
+from streams.announcing import LEASE, LEASE_FOR, LEASE_LEFT, Announcer, lease_left, take_lease
 from streams.clockrules import Reading
 from streams.expanding import JOBS, pending
 from streams.expiring import TOO_MANY, confirm, read_clocks
@@ -296,6 +296,20 @@ async def test_two_announcers_never_announce_at_once(world: World) -> None:
     later = Announcer(world.vault, MemorySink(world.log), owner=b"mine", wall=lambda: Micros(10))
     assert await later.announce() == 1
     assert await later.announce() == 0
+
+
+async def test_a_lease_is_renewed_in_time_and_not_before(world: World) -> None:
+    """Each send begins with most of a lease before it; a clock that was set back is no lease."""
+    now = 10**12
+    mine = Announcer(world.vault, MemorySink(world.log), owner=b"mine", wall=lambda: Micros(now))
+    for passed in (0, 1, LEASE_FOR - LEASE_LEFT + 1, LEASE_FOR, -(10**9)):
+        now += passed
+        with world.vault.transaction() as tx:
+            tx.put_outbox(kind="x", topic="lifecycle", partition=0, key=None, value=b"1")
+        assert await mine.announce() == 1
+        with world.vault.transaction() as tx:
+            assert lease_left(tx, LEASE, b"mine", Micros(now), LEASE_FOR) >= LEASE_LEFT
+            assert not take_lease(tx, LEASE, b"other", Micros(now), LEASE_FOR)
 
 
 async def test_the_lease_of_the_dead_is_taken_at_once(world: World) -> None:
