@@ -105,7 +105,11 @@ class FieldsText:
 
     def text(self, values: Sequence[Clear], when: str) -> bytes | None:
         """Return the padded object of the fields that are there, or None."""
-        there = {name: str(value) for at, name in self._fields if (value := values[at]) is not None}
+        there: dict[str, str] = {}
+        for at, name in self._fields:
+            value = values[at]
+            if value is not None:
+                there[name] = value if isinstance(value, str) else str(value)
         if not there:
             return None
         there[self._last] = when
