@@ -74,7 +74,12 @@ def _texts(values: Mapping[str, str]) -> list[bytes]:
 def _consents(values: Sequence[ConsentStatement]) -> list[bytes]:
     parts = [NUMBERS[len(values)]] if values else []
     for each in values:
-        parts += word(each.purpose), _BOOLEANS[each.granted], _optional(each.notice)
+        notice = each.notice
+        parts += (
+            word(each.purpose),
+            _BOOLEANS[each.granted],
+            b"\0" if notice is None else _SOME + _text(notice),
+        )
     parts.append(b"\0")
     return parts
 
@@ -151,7 +156,8 @@ def _time(at: int) -> bytes:
             raise ValueError
         return number(at)
     left = at << 1
-    return bytes((left & 127 | 128, left >> 7 & 127 | 128, left >> 14 & 127 | 128)) + _high(left >> 21)
+    low = left & 0x1FFFFF
+    return bytes((low & 127 | 128, low >> 7 & 127 | 128, low >> 14 | 128)) + _high(left >> 21)
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ _FIRST, _LAST = -62_135_596_800 * SECOND, 253_402_300_800 * SECOND - 1
 
 def rfc3339_once(at: int) -> str:
     """As `rfc3339`, for instants that do not come again: nothing is kept of them."""
-    seconds, micros = divmod(max(_FIRST, min(at, _LAST)), SECOND)
+    seconds, micros = divmod(at if _FIRST <= at <= _LAST else max(_FIRST, min(at, _LAST)), SECOND)
     return f"{_second(seconds)}.{micros:06d}Z" if micros else f"{_second(seconds)}Z"
 
 

@@ -165,10 +165,9 @@ class DirectProtocol(EdgeProtocol):
             self._is_first
             and (before is None or before.response_complete)
             and parser.get_method() in _METHODS
-            and parser.get_http_version() == "1.1"
+            and self._version == "1.1"
             and parser.should_keep_alive()
             and not self.expect_100_continue
-            and not parser.should_upgrade()
             and not self.flow.write_paused
             and not self._is_chunked
             and _PLAIN.fullmatch(self.url) is not None

@@ -150,13 +150,16 @@ def submitted(
     if not fields.keys() <= source.fields.keys():
         fields = _without_honeypot(fields, source)
     values.known_purposes(body.consents, arrival.plan, "/consents")
-    named = ((kind, fields.get(name, "").strip()) for name, kind in source.identifiers.items())
+    identifiers = []
+    for name, kind in source.identifiers.items():
+        if value := fields.get(name, "").strip():
+            identifiers.append(Identifier(kind=kind, value=value))
     return FormSubmitted(
         event_id=body.event_id or _event_id(body, form, arrival, random),
         collected_at=arrival.at if body.collected_at is None else body.collected_at,
         site=arrival.site,
         form=form,
-        identifiers=[Identifier(kind=kind, value=value) for kind, value in named if value],
+        identifiers=identifiers,
         fields=fields,
         consents=body.consents,
         notice=body.notice or source.notice,

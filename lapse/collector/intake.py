@@ -78,8 +78,9 @@ async def take_form(edge: Edge, request: Request, name: str) -> Response:
     event = forms.submitted(submission, name, source, arrival, edge.random)
     if _dry(request):
         return json_response(200, {"dry_run": True, **_foreseen(event, source, arrival)})
-    for reason in sorted({forms.reason_of(signal) for signal in event.signals or ()} - {""}):
-        metrics.SUSPECT.labels(reason).inc()
+    if event.signals:
+        for reason in sorted({forms.reason_of(signal) for signal in event.signals} - {""}):
+            metrics.SUSPECT.labels(reason).inc()
     stored = await edge.delivery.store([to_send(event)])
     page = _page(request, body, source, arrival)
     if page is not None:

@@ -95,6 +95,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_headers = True
         self._in_body = False
         self._is_chunked = False
+        self._version = ""
         self._timer: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -162,10 +163,9 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _judge(self) -> None:
         """Raise what makes the parser stop where the framing could be read in two ways."""
-        version, found = self.parser.get_http_version(), dict(self.headers)
-        hosts = int(b"host" in found)
-        if len(found) != len(self.headers):
-            hosts = sum(name == b"host" for name, _ in self.headers)
+        self._version = version = self.parser.get_http_version()
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
         if version not in _VERSIONS:
             raise _Unsafe("only HTTP/1.0 and HTTP/1.1 are spoken here")
         if len(self.pipeline) >= MOST_PIPELINED:
@@ -174,15 +174,17 @@ class EdgeProtocol(HttpToolsProtocol):
             raise _Unsafe("one Host line must stand in a request")
         if b"%" in self.url and _CONTROL.search(self.url.partition(b"?")[0]):
             raise _Unsafe("a path has no control characters")
-        self._is_chunked = b"transfer-encoding" in found
+        self._is_chunked = b"transfer-encoding" in names
         if self._is_chunked:
             codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
             if codings != [b"chunked"] or version == "1.0":
                 raise _Unsafe("the only transfer coding is chunked, and only in HTTP/1.1")
-        bodied = self._is_chunked or b"content-length" in found
+        bodied = self._is_chunked or b"content-length" in names
         if bodied and self.parser.should_upgrade():
             raise _Unsafe("no upgrade is offered here: send a body without one")
-        self.expect_100_continue = found.get(b"expect", b"").lower() == b"100-continue"
+        self.expect_100_continue = b"expect" in names and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers
+        )
 
     def on_message_complete(self) -> None:
         """The body is here: the next request may follow."""

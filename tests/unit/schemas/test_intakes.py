@@ -82,6 +82,21 @@ def test_an_event_is_laid_out_as_the_codec_writes_it(event: Record) -> None:
     assert intakes.encode(event) == codec.encode(event)
 
 
+@pytest.mark.parametrize("bits", [7, 13, 14, 20, 21, 22, 27, 28, 51, 62, 63])
+def test_times_at_the_edges_of_their_bytes_are_written_alike(bits: int) -> None:
+    """Where an encoded time grows by a byte, and where its last bytes are kept from one to the next."""
+    for at in (2**bits - 1, 2**bits, -(2**bits), -(2**bits) + 1):
+        if -(2**63) <= at < 2**63:
+            opened = EmailOpened(
+                event_id=EventId(bytes(16)),
+                collected_at=Micros(at),
+                site="www",
+                token="t",
+                open_kind="direct",
+            )
+            assert intakes.encode(opened) == codec.encode(opened)
+
+
 @pytest.mark.parametrize("at", [2**63, -(2**63) - 1, 2**70])
 @pytest.mark.parametrize("kind", [FORMS, OPENS, COOKIES])
 @settings(max_examples=3)
