@@ -92,6 +92,8 @@ class KafkaProducer:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._fatal = False
+        self._deserted = False
+        """Whether no broker was left, so that nobody need wait to learn that theirs takes nothing."""
         self._client = self._build()
         self._leaving: list[Any] = []
         self._quiet = asyncio.Event()
@@ -122,6 +124,8 @@ class KafkaProducer:
         _log.warning("kafka client error", extra={"kafka_error": error.name()})
         if error.fatal():
             self._fatal = True
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 librdkafka's own codes are named so
+            self._deserted = True
 
     # ---- polling -------------------------------------------------------------------------------------------
     def _look(self) -> None:
@@ -159,17 +163,20 @@ class KafkaProducer:
 
     def _bury(self) -> None:
         """Hear the last words of the clients that were replaced: they say nothing of the present one."""
-        fatal = self._fatal
+        before = self._fatal, self._deserted
         for client in self._leaving:
             client.poll(0)
         self._leaving = [client for client in self._leaving if len(client)]
-        self._fatal = fatal
+        self._fatal, self._deserted = before
 
     # ---- sending -------------------------------------------------------------------------------------------
     async def send(self, events: Sequence[Spooled]) -> list[Spooled]:
-        """Hand the events to librdkafka and wait for their acknowledgements."""
-        if not events:
-            return []
+        """Hand the events to librdkafka and wait for their acknowledgements.
+
+        Once no broker is left they come back at once, until a probe finds one.
+        """
+        if not events or self._deserted:
+            return list(events)
         flight = _Flight(self._loop.create_future(), len(events))
         produce = self._client.produce
         for event in events:
@@ -191,7 +198,12 @@ class KafkaProducer:
 
     async def probe(self) -> bool:
         """Ask for the brokers, off the loop."""
-        return await asyncio.to_thread(self._probe)
+        found = await asyncio.to_thread(self._probe)
+        if found:
+            # What the client still has to say of brokers that were gone is older than their answer.
+            self._client.poll(0)
+            self._deserted = False
+        return found
 
     def _probe(self) -> bool:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from lapse.collector.producer import KafkaProducer
 SETTINGS = KafkaSettings(connection={})
 LOST = KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001 librdkafka's own codes are named so
 FATAL = KafkaError(KafkaError._FATAL, "out of sequence", fatal=True)  # noqa: SLF001 as above
+DESERTED = KafkaError(KafkaError._ALL_BROKERS_DOWN)  # noqa: SLF001 as above
 EXHAUSTED = KafkaError(KafkaError._CRIT_SYS_RESOURCE)  # noqa: SLF001 as above
 
 
@@ -34,6 +36,8 @@ class Broker:
         """Per event number: an error, None for an acknowledgement; silence until there is one."""
         self.raised: list[Exception] = []
         """What the next polls raise."""
+        self.brokers = 1
+        """How many answer a probe."""
         self.unmade = 0
         """How many clients cannot be made from now on."""
         self.polls = 0
@@ -76,6 +80,14 @@ class Client:
         if not self.fatal:
             self.fatal = True
             self.settings["error_cb"](FATAL)
+
+    def desert(self) -> None:
+        """Say that the last broker has gone, whenever it is asked."""
+        self.settings["error_cb"](DESERTED)
+
+    def list_topics(self, **_: float) -> SimpleNamespace:
+        """Answer for the brokers that are there."""
+        return SimpleNamespace(brokers=range(self.broker.brokers))
 
     def purge(self) -> None:
         """Give up what waits."""
@@ -194,5 +206,43 @@ def test_a_broken_client_that_cannot_be_replaced_yet_is_replaced_later(broker: B
         broker.answers[3] = None
         assert await producer.send([event(3)]) == []
         assert len(broker.clients) == 2 and broker.unmade == 0
+
+    running(steps)
+
+
+def test_without_any_broker_nobody_waits_until_a_probe_finds_one(broker: Broker) -> None:
+    """What was under way still waits for its word; what comes later is handed back."""
+
+    async def steps(producer: KafkaProducer) -> None:
+        looked = asyncio.Event()
+        broker.on_poll = looked.set
+        early = asyncio.create_task(producer.send([event(1)]))
+        await looked.wait()
+        broker.clients[0].desert()
+        broker.brokers = 0
+        assert await producer.send([event(2), event(3)]) == [event(2), event(3)]
+        assert not await producer.probe()
+        assert await producer.send([event(4)]) == [event(4)]
+        assert not early.done()
+        broker.brokers, broker.answers = 1, {1: None, 5: None}
+        assert await producer.probe()
+        assert await producer.send([event(5)]) == [] == await early
+
+    running(steps)
+
+
+def test_a_client_that_was_replaced_says_nothing_of_the_one_in_its_place(broker: Broker) -> None:
+    """Its last word may be that its brokers are gone, when the new one has long found them again."""
+
+    async def steps(producer: KafkaProducer) -> None:
+        old = broker.clients[0]
+        broker.on_poll = old.break_down
+        assert await producer.send([event(1)]) == [event(1)]
+        broker.on_poll = lambda: None
+        producer._leaving.append(old)  # noqa: SLF001 - a client with something left to say
+        old.poll = lambda _seconds: old.desert()  # type: ignore[method-assign]  # its last word
+        broker.answers = {2: None, 3: None}
+        assert await producer.send([event(2)]) == []
+        assert await producer.send([event(3)]) == []
 
     running(steps)
