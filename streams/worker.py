@@ -13,6 +13,7 @@ from faust.worker import Worker
 from streams.collecting import collect_less
 from streams.engine import Engine
 from streams.engine.logs import quieten
+from streams.heap import give_back
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -55,6 +56,7 @@ def run(
     """
     if not logging.root.handlers:
         logging.basicConfig(level=level, format=_FORMAT)
+    give_back()
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -42,8 +42,8 @@ _SIGNATURES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
 )
 
 _ATTRIBUTES: tuple[tuple[type, str, tuple[str, ...]], ...] = (
-    (AIOKafkaConsumer, "__init__", ("_fetch_max_wait_ms", "_subscription")),
-    (AIOKafkaConsumer, "start", ("_coordinator", "_fetch_max_wait_ms")),
+    (AIOKafkaConsumer, "__init__", ("_fetch_max_bytes", "_fetch_max_wait_ms", "_subscription")),
+    (AIOKafkaConsumer, "start", ("_coordinator", "_fetch_max_bytes", "_fetch_max_wait_ms")),
     (GroupCoordinator, "__init__", ("_pending_exception", "coordinator_id", "generation")),
     (Consumer, "__init__", ("_buffered_partitions",)),
 )

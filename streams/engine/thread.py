@@ -13,6 +13,8 @@ from streams.ledger import Place
 
 FETCH_MAX_WAIT_MS = 100
 """Faust's own 1500 ms is hard coded: under back-pressure skewed partitions fall to a sixth of the speed."""
+FETCH_MAX_BYTES = 4 << 20
+"""One answer of the broker stands in memory twice while it is taken apart; aiokafka's own limit is 50 MiB."""
 
 
 class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust ships no types
@@ -21,6 +23,7 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc] 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 read by AIOKafkaConsumer.start()
+        consumer._fetch_max_bytes = FETCH_MAX_BYTES  # noqa: SLF001 as above
         return consumer
 
     async def committed(self, places: Iterable[Place]) -> dict[Place, int]:
