@@ -72,25 +72,26 @@ class Delivery:
     async def store(self, events: Sequence[Spooled]) -> Stored:
         """Return where the events are durable, all in one place or both; raises `Unavailable` if nowhere."""
         began = time.perf_counter()
-        stored = await self._store(events)
+        left: Sequence[Spooled] = events
+        if self._direct:
+            left = await self._producer.send(events)
+            if left:
+                self._fail()
+            else:
+                self._crash(SENT)
+        stored: Stored = await self._keep(left) if left else "kafka"
         metrics.store_seconds(stored).observe(time.perf_counter() - began)
         for event in events:
             metrics.accepted(event.topic, stored).inc()
         return stored
 
-    async def _store(self, events: Sequence[Spooled]) -> Stored:
-        left: Sequence[Spooled] = events
-        if self._direct:
-            left = await self._producer.send(events)
-            if not left:
-                self._crash(SENT)
-                return "kafka"
-            self._fail()
+    async def _keep(self, events: Sequence[Spooled]) -> Stored:
+        """Spool what Kafka has not taken."""
         try:
-            await self._spool.append(left)
+            await self._spool.append(events)
         except Unavailable:
             # A full spool behind a broker that is back: order gives way to keeping the event.
-            if not self._well or await self._producer.send(left):
+            if not self._well or await self._producer.send(events):
                 raise
             return "kafka"
         self._wake.set()
