@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "broker_heartbeat_interval": 2.0,
     "broker_rebalance_timeout": 20.0,  # this and the next must exceed transport.DRAIN_TIMEOUT
     "broker_request_timeout": 20.0,
-    "consumer_max_fetch_size": 1 << 20,
+    "consumer_max_fetch_size": 1 << 19,  # of each partition: what is read ahead is held
     "consumer_auto_offset_reset": "earliest",
     "consumer_metadata_max_age_ms": 10_000,  # how soon new partitions are noticed; stock: 5 minutes
     "producer_metadata_max_age_ms": 10_000,
