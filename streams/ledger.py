@@ -8,12 +8,15 @@ have happened.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from streams.ports import Inbound
+from streams.ports import Inbound, record_bytes
+
+HEAVY = 4096
+"""Bytes from which on a record weighs as much as two."""
 
 
 class Place(NamedTuple):
@@ -25,23 +28,31 @@ class Place(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One chunk handed out: place, reader's position before, first offset, offset after, acknowledged."""
+    """One chunk handed out: place, reader's position before, first offset, offset after, weight, if acked.
+
+    Weight is what it takes of memory and of a transaction: one per record and one more for each 4 KiB of it.
+    """
 
     place: Place
     position: int | None
     first: int
     after: int
+    weight: int
     acked: bool = False
 
 
 @dataclass(slots=True)
 class _Book:
-    """`expected`: next offset to read; `settled`: the committable offset; `committed`: the committed one."""
+    """`expected`: next offset to read; `settled`: the committable offset; `committed`: the committed one.
+
+    `weight` is that of all that is open.
+    """
 
     expected: int | None = None
     settled: int | None = None
     committed: int | None = None
     open: deque[Delivery] = field(default_factory=deque)
+    weight: int = 0
 
 
 class Ledger:
@@ -64,9 +75,12 @@ class Ledger:
     def deliver(self, place: Place, records: Sequence[Inbound]) -> Delivery:
         """Enter a chunk; `records` is not empty."""
         book = self._books.setdefault(place, _Book())
-        delivery = Delivery(place, book.expected, records[0].offset, records[-1].offset + 1)
+        first, after = records[0].offset, records[-1].offset + 1
+        weight = sum([1 + record_bytes(record) // HEAVY for record in records])
+        delivery = Delivery(place, book.expected, first, after, weight)
         book.expected = delivery.after
         book.open.append(delivery)
+        book.weight += weight
         return delivery
 
     def ack(self, delivery: Delivery) -> bool:
@@ -76,7 +90,9 @@ class Ledger:
         delivery.acked = True
         book = self._books[delivery.place]
         while book.open and book.open[0].acked:
-            book.settled = book.open.popleft().after
+            settled = book.open.popleft()
+            book.settled = settled.after
+            book.weight -= settled.weight
         return True
 
     def holds(self, delivery: Delivery) -> bool:
@@ -88,6 +104,7 @@ class Ledger:
         """Forget what is open of a partition and ask the reader to go on at `offset`."""
         book = self._books.setdefault(place, _Book())
         book.open.clear()
+        book.weight = 0
         book.expected = offset
         self._seeks[place] = offset
 
@@ -110,9 +127,12 @@ class Ledger:
         book = self._books.get(place)
         return None if book is None else book.expected
 
-    def outstanding(self) -> int:
-        """How many offsets are handed out and not yet settled."""
-        return sum(book.open[-1].after - book.open[0].first for book in self._books.values() if book.open)
+    def outstanding(self) -> Counter[str]:
+        """The weight of what is handed out and not yet settled, by topic."""
+        found = Counter[str]()
+        for place, book in self._books.items():
+            found[place.topic] += book.weight
+        return found
 
     def committable(self) -> dict[Place, int]:
         """Offsets that may be committed and are not known to be."""

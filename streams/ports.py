@@ -47,7 +47,7 @@ class Outbound(NamedTuple):
         return f"Outbound(topic={self.topic!r}, partition={self.partition})"
 
 
-def record_bytes(record: Outbound) -> int:
+def record_bytes(record: Inbound | Outbound) -> int:
     """Payload size of a record in bytes: key, value and headers."""
     size = len(record.key or b"") + len(record.value or b"")
     for name, value in record.headers:

@@ -57,11 +57,13 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """Largest chunk and sheaf in records, chunks and records read ahead, seconds between two commits."""
+    """Most records of a chunk and weight of a sheaf; weight an agent reads ahead; seconds between commits.
+
+    `streams.ledger.Delivery` says what weighs what.
+    """
 
     chunk_records: int = 2000
-    buffered_chunks: int = 64
-    buffered_records: int = 8000
+    buffered_weight: int = 8000
     commit_every: float = 1.0
 
 
@@ -93,14 +95,15 @@ class Engine:
             topic_ids=BrokerTopicIds(access.librdkafka()),
             status=self._status,
             guard=self.guard,
-            most_outstanding=tuning.buffered_records,
+            most_outstanding=tuning.buffered_weight,
         )
         self._tuning = tuning
         self.app: Any = faust.App(
             group,
             datadir=str(workdir / f"{group}.faust"),
             broker_max_poll_records=tuning.chunk_records,
-            stream_buffer_maxsize=tuning.buffered_chunks,
+            # Never met, because a queue that is full blocks every agent of the engine: weight is what bounds.
+            stream_buffer_maxsize=tuning.buffered_weight + tuning.chunk_records,
             broker_commit_interval=tuning.commit_every,
             broker_client_id=client,
             **access.faust_settings(),
@@ -139,6 +142,7 @@ class Engine:
             note=functools.partial(self._status.wait_for, name),
         )
         most = self._tuning.chunk_records if together else 0
+        self._shared.reads(topics)
 
         async def agent(stream: Any) -> None:
             await drive(StreamSource(stream, self._shared, most), safe)

@@ -14,7 +14,7 @@ from streams.ports import Chunk, Sheaf
 
 
 class StreamSource:
-    """A `Source`; `most` records of all partitions make a sheaf, with 0 each chunk is one.
+    """A `Source`; what weighs up to `most`, of all partitions, makes a sheaf; with 0 each chunk is one.
 
     A chunk's `token` is the deliveries it was joined from.
     """
@@ -32,8 +32,10 @@ class StreamSource:
         async for event in self._stream.noack().events():
             self._ready.append(event.value)
             while self._ready:
-                while self._most and not queue.empty():
+                ahead = sum(map(_weight, self._ready))
+                while ahead < self._most and not queue.empty():
                     self._ready.append(queue.get_nowait().value)
+                    ahead += _weight(self._ready[-1])
                 sheaf = self._gather()
                 if not sheaf:
                     continue
@@ -55,14 +57,23 @@ class StreamSource:
         self._shared.ledger.seek(Place(topic, partition), offset)
 
     def _gather(self) -> Sheaf:
-        """What is ready and still counts, up to `most` records, as one chunk for each partition."""
+        """What is ready and still counts, up to `most`, as one chunk for each partition.
+
+        A chunk behind a hole begins the next sheaf: only a chunk's own start shows what the log has lost.
+        """
         found: dict[tuple[str, int, bytes], list[Chunk]] = {}
         taken = 0
-        while self._ready and (not taken or taken + len(self._ready[0]) <= self._most):
-            chunk = self._ready.popleft()
+        while self._ready:
+            chunk = self._ready[0]
             if self._counts(chunk):
-                found.setdefault((chunk.topic, chunk.partition, chunk.topic_id), []).append(chunk)
-                taken += len(chunk)
+                taken += _weight(chunk)
+                place = (chunk.topic, chunk.partition, chunk.topic_id)
+                before = found.get(place)
+                hole = before is not None and chunk.first_offset != before[-1].last_offset + 1
+                if found and (taken > self._most or hole):
+                    break
+                found.setdefault(place, []).append(chunk)
+            self._ready.popleft()
         return [_joined(chunks) for chunks in found.values()]
 
     def _counts(self, chunk: Chunk) -> bool:
@@ -73,6 +84,10 @@ class StreamSource:
 def _deliveries(chunk: Chunk) -> Iterator[Delivery]:
     tokens = chunk.token if isinstance(chunk.token, tuple) else (chunk.token,)
     return (each for each in tokens if isinstance(each, Delivery))
+
+
+def _weight(chunk: Chunk) -> int:
+    return sum(delivery.weight for delivery in _deliveries(chunk))
 
 
 def _joined(chunks: list[Chunk]) -> Chunk:

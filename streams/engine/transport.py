@@ -141,17 +141,18 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust ships no ty
     async def _fetch_and_deliver(self, epoch: int) -> bool:
         """One fetch; False if a rebalance came between: then all is read again from the committed offsets."""
         ledger = self._shared.ledger
-        seeks = ledger.take_seeks()
-        if seeks:
+        if seeks := ledger.take_seeks():  # one may come late, from a chunk of a partition that is gone by now
+            seeks = {place: offset for place, offset in seeks.items() if place in self.assignment()}
             await self._thread.call_thread(self._thread.move, seeks)
         active = self._get_active_partitions()
-        # all buffers full, enough on its way, or nothing assigned
-        if not active or ledger.outstanding() >= self._shared.most_outstanding:
-            await asyncio.sleep(0.1 if not active and not self._buffered_partitions else 0.005)
+        wanted = self._shared.wanted(active)
+        full = bool(self._buffered_partitions) or len(wanted) < len(active)
+        if not wanted:
+            await asyncio.sleep(0.005 if full else 0.1)
             return True
         # a full partition may have room again long before the others get data: look soon
         try:
-            fetched = await self._getmany(active, 0.02 if self._buffered_partitions else 0.5)
+            fetched = await self._getmany(wanted, 0.02 if full else 0.5)
         except KafkaError as error:
             self._shared.status.wait_for("fetch", f"the broker's records: {type(error).__name__}")
             await asyncio.sleep(0.5)

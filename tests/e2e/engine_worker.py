@@ -42,6 +42,8 @@ class Plan:
     quarantine: str | None = None
     oversized: bool = False
     fail_task: bool = False
+    stuck: str | None = None
+    """A topic whose own agent gets nothing done."""
 
 
 def _copy(plan: Plan, chunk: Chunk, record: Inbound) -> Outbound:
@@ -100,9 +102,15 @@ def build(plan: Plan) -> Engine:
     )
     if plan.topics:
         engine.sheaf_agent(*plan.topics, name="copy")(one_by_one(stage(plan, engine)))
+    if plan.stuck:
+        engine.agent(plan.stuck)(_stuck)
     if plan.fail_task:
         engine.task(_failing)
     return engine
+
+
+async def _stuck(_: Chunk) -> Outcome:
+    raise Unavailable("unavailable", "the recipient takes nothing", "recipient")
 
 
 async def _failing() -> None:

@@ -295,6 +295,19 @@ def test_several_topics_in_one_worker(lab: Lab) -> None:
     assert len({(name, topic_id) for name, _, topic_id in lab.origins(out)}) == 2
 
 
+def test_an_agent_that_gets_nothing_done_keeps_no_other_waiting(lab: Lab) -> None:
+    """Whatever lies on the topic of a recipient that is away, another agent of its worker gets its own."""
+    stuck, source, out = lab.topic("stuck.in"), lab.topic("moves.in"), lab.topic("moves.out")
+    lab.publish(stuck, 30_000)
+    worker = lab.worker("lapse.stuck", [source], out, stuck=stuck, chunk_records=100)
+    worker.until(waiting_for="the recipient takes nothing (recipient)")
+    for start in (0, 100, 200):
+        lab.publish(source, 100, start=start)
+        until(lambda: len(lab.numbers(out)) == start + 100, why=worker.tail)  # noqa: B023 called at once
+    assert worker.terminate() == 0
+    assert lab.committed("lapse.stuck", source) == dict.fromkeys(range(4), 75)
+
+
 def test_a_worker_that_only_sends_is_healthy(lab: Lab) -> None:
     """A role without a source runs its producer, says it is running, and stops with rc 0."""
     worker = lab.worker("lapse.sender", [], "nowhere").ready()

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from streams.ledger import Delivery, Ledger, Place
+from streams.ledger import HEAVY, Delivery, Ledger, Place
 from streams.ports import Inbound
 
 PLACES = [Place("a", 0), Place("a", 1), Place("b", 0)]
@@ -34,8 +34,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def deliver(self, place: Place, hole: int, size: int) -> Delivery:
         """Hand out a chunk, perhaps behind a hole."""
         first = self.next[place] + hole
-        records = [Inbound(offset, 0, None, b"") for offset in range(first, first + size)]
+        records = [Inbound(offset, 0, b"k", bytes(HEAVY - 1)) for offset in range(first, first + size)]
         delivery = self.ledger.deliver(place, records)
+        assert delivery.weight == 2 * size
         self.next[place] = first + size
         self.open[place].append(delivery)
         assert (delivery.first, delivery.after) == (first, first + size)
@@ -105,6 +106,10 @@ class LedgerMachine(RuleBasedStateMachine):
         """Everything the ledger says follows from the model."""
         offers = {p: o for p, o in self.settled.items() if o is not None and o != self.committed[p]}
         assert self.ledger.committable() == offers
+        outstanding = self.ledger.outstanding()
+        for topic in ("a", "b"):
+            books = [book for place, book in self.open.items() if place.topic == topic]
+            assert outstanding[topic] == sum(entry.weight for book in books for entry in book)
         for place in PLACES:
             book = self.open[place]
             assert self.ledger.unsettled(place) == (book[0].first if book else None)
