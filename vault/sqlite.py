@@ -25,7 +25,8 @@ from vault.tables import Table
 DIALECT = sql.Dialect(types={"int": "INTEGER", "bytes": "BLOB", "text": "TEXT"}, mark="?")
 _CHUNK = 512
 _PATIENCE = 10.0
-_CHECKPOINT_MS = 1000
+_CHECKPOINT_MS = (*[20] * 25, 1000)
+"""Milliseconds a checkpoint waits each time: many looks win a turn among writers, one outlasts readers."""
 _LOOK_EVERY = 0.001
 """Seconds between two looks whether the file may be written to; a look costs 10 us."""
 
@@ -86,13 +87,16 @@ class SqliteStore:
             connection = self._take()
         try:
             # Writers wait while this waits for readers, so it waits less long than they do.
-            connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
-            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
-            return bool(busy == 0)
+            for wait in _CHECKPOINT_MS:
+                connection.execute(f"PRAGMA busy_timeout = {wait}")
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy == 0:
+                    return True
+            return False
         except sqlite3.OperationalError:
             return False
         finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
             self._pool.give(connection)
 
     def close(self) -> None:

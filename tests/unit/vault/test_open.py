@@ -126,6 +126,27 @@ def test_a_busy_store_says_so(kind: str, tmp_path: Path, monkeypatch: pytest.Mon
     store.close()
 
 
+def test_a_checkpoint_gets_its_turn_among_writers_that_never_rest(tmp_path: Path) -> None:
+    """What is destroyed under load is gone under load: who only looks now and then would not get there."""
+    store, over = SqliteStore(tmp_path / "v.db"), threading.Event()
+
+    def write(part: int) -> None:
+        while not over.is_set():
+            with store.begin(write=True) as rows:
+                rows.put(PROGRESS, [("t", part, 1)])
+                over.wait(0.002)
+
+    writers = [threading.Thread(target=write, args=(part,)) for part in range(3)]
+    for each in writers:
+        each.start()
+    forgotten = any(store.forget() for _ in range(20))
+    over.set()
+    for each in writers:
+        each.join()
+    assert forgotten
+    store.close()
+
+
 def test_what_the_driver_says_is_translated_without_values(tmp_path: Path) -> None:
     """A damaged file is `Unavailable`, a broken reference a `Bug`; no text of the driver's comes out."""
     path = tmp_path / "v.db"
