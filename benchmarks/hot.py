@@ -129,8 +129,8 @@ class Bench:
         asyncio.run(self._all(self._route, chunks))
 
     async def _all(self, stage: Chunks[Any], chunks: Sequence[Chunk]) -> None:
-        for chunk in chunks:
-            assert await stage(chunk) == Done()
+        for sheaf in sheaves(chunks):
+            assert await stage.together(sheaf) == [Done()] * len(sheaf)
 
     def mail(self, people: Sequence[int]) -> None:
         """Let everybody have got a mail, whose id leads to them."""
@@ -141,6 +141,18 @@ class Bench:
                 (row,) = tx.aliases([email])[email]
                 token = alias_hash(key, "token", self.traffic.message_id(person).hex())
                 tx.put_aliases([AliasRow(hash=token, subject=row.subject, since=self.now)])
+
+
+def sheaves(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """What the engine hands out together: a chunk of each partition, no more records than one may have."""
+    sheaf: list[Chunk] = []
+    for chunk in chunks:
+        places = {(each.topic, each.partition) for each in sheaf}
+        if (chunk.topic, chunk.partition) in places or sum(map(len, [*sheaf, chunk])) > CHUNK:
+            yield sheaf
+            sheaf = []
+        sheaf.append(chunk)
+    yield sheaf
 
 
 REFERENCE = 1.41
