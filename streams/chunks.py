@@ -76,6 +76,7 @@ class Chunks(Generic[Work]):
         self._most = most
         self._alone = alone
         self._crash = crash
+        self._offenders = 0
         self._plan_type = None if stage.entry is None else _plan_of(stage.entry)
 
     async def __call__(self, chunk: Chunk) -> Outcome:
@@ -86,21 +87,26 @@ class Chunks(Generic[Work]):
         """Do chunks of different partitions, in as few commits as they allow; the outcome of each."""
         with metrics.CHUNK_SECONDS.labels(self.__name__).time():
             parts = [Part(c.topic, c.topic_id.hex(), c.partition, c.records, c.position) for c in sheaf]
-            begun = await self._begun(parts)
-            outcomes = [await self._rest(part, begun.get(at)) for at, part in enumerate(parts)]
+            begun, offenders = await self._begun(parts), self._offenders
+            outcomes = [await self._rest(part, (begun or {}).get(at)) for at, part in enumerate(parts)]
+            if begun is None and self._offenders == offenders:
+                self._finding("chunks break together and not alone", parts[0].place)
         fenced = sum(isinstance(outcome, Seek) for outcome in outcomes)
         metrics.FENCED.labels(self.__name__).inc(fenced)
         metrics.CHUNKS.labels(self.__name__).inc(len(outcomes) - fenced)
         return outcomes
 
-    async def _begun(self, parts: Sequence[Part]) -> dict[int, int | Fenced]:
-        """Do what goes together: how far each part is, by its place; those not there are yet to be done."""
+    async def _begun(self, parts: Sequence[Part]) -> dict[int, int | Fenced] | None:
+        """Do what goes together: how far each part is, by its place; those not there are yet to be done.
+
+        None where they break the stage: which record does shows when each part is done by itself.
+        """
         if len(parts) < 2:
             return {}
         try:
             first = await self._produced(parts, frozenset())
-        except POISON:  # one of them breaks the stage: which one shows when each is done by itself
-            return {}
+        except POISON:
+            return None
         return await self._finished(first)
 
     async def _rest(self, rest: Part, done: int | Fenced | None) -> Outcome:
@@ -158,6 +164,7 @@ class Chunks(Generic[Work]):
         if part.start in spoilt:
             raise Bug("bug", "a record breaks the stage even when set aside", part.place, "mend the stage")
         self._spend()
+        self._offenders += 1
         self._finding("bug", part.place)
         return await self._part(part, spoilt | {part.start})
 

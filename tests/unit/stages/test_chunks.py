@@ -276,6 +276,23 @@ async def test_an_overtaken_partition_counts_for_nobody_and_the_rest_is_repeated
     assert bench.stage.repeated[-1] == (0, 1)
 
 
+async def test_what_breaks_only_together_is_done_alone_and_found() -> None:
+    """Nothing is set aside for it, but a person is told: it costs the commits of each."""
+    bench = Bench()
+    judge = bench.stage.judge
+
+    def alone(tx: Tx, given: Sequence[Given[None]], planned: Mapping[int, int] | None) -> Judged:
+        if len(given) > 1:
+            raise KeyError("together")
+        return judge(tx, given, planned)
+
+    bench.stage.judge = alone  # type: ignore[method-assign]  # a fault of the stage's
+    assert await bench.chunks.together([chunk(0, 1), chunk(0, partition=1)]) == [Done(), Done()]
+    assert bench.findings == ["chunks break together and not alone"]
+    assert bench.spent == 0
+    assert bench.stage.settled_ == [0, 1, 0]
+
+
 async def test_a_record_that_breaks_one_partition_is_set_aside_there() -> None:
     """Together they fail; alone, the offender is found and all others are done."""
     bench = Bench(breaks_on={11})
@@ -284,6 +301,7 @@ async def test_a_record_that_breaks_one_partition_is_set_aside_there() -> None:
     assert sorted(bench.stage.settled_) == [0, 1, 2, 8, 9, 10, 11, 12]
     assert bench.stage.spoilt == {11}
     assert bench.spent == 1
+    assert bench.findings == ["bug"]
 
 
 def test_decisions_are_packed_into_as_few_messages_as_fit() -> None:
