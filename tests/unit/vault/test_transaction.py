@@ -1,6 +1,7 @@
 """What a transaction promises, on every store."""
 
 import threading
+from collections.abc import Iterable
 
 import pytest
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from tests.unit.vault.worlds import DAY, HOUR, START, World, bucket, wanted
 from vault.keys import new_key
 from vault.pgrows import PostgresRows
 from vault.pgsql import sequence
+from vault.port import Tx
 from vault.residue import ACCEPTED
 from vault.restored import CLOSED, close, is_closed
 from vault.subjects import with_key
@@ -139,9 +141,13 @@ def test_a_record_that_shares_its_narrow_key_is_not_taken_for_seen(
     one, two = ids(1, 2)
     with world.write() as tx:
         tx.put_seen({one: bytes(16)})
-        name = type(tx)._seen_name  # type: ignore[attr-defined]  # noqa: SLF001
-        narrow, _ = name(tx, one)
-        monkeypatch.setattr(type(tx), "_seen_name", lambda self, r: (narrow, name(self, r)[1]))
+        names = type(tx)._seen_names  # type: ignore[attr-defined]  # noqa: SLF001
+        narrow, _ = names(tx, [one])[one]
+
+        def collide(own: Tx, records: Iterable[RecordId]) -> dict[RecordId, tuple[int, bytes]]:
+            return {record: (narrow, check) for record, (_, check) in names(own, records).items()}
+
+        monkeypatch.setattr(type(tx), "_seen_names", collide)
         assert tx.seen([one, two]) == {one: bytes(16)}
 
 
