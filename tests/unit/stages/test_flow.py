@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from streams.routeout import RouteOutput
+from streams.routeplan import RouteWork
 from tests.unit.stages.world import World
 from vault.deliveries import OpenFields, open_deliveries
 from vault.sealing import OVERHEAD, size_class
@@ -38,6 +42,31 @@ async def test_a_form_is_handed_out_and_lapses() -> None:
     scopes = [lapse.scope for lapse in world.lapses("processor.crm")]
     assert len(scopes) == 4, "two buckets, two partitions"
     assert world.findings == []
+
+
+async def test_a_delivery_may_land_behind_its_lapse_and_then_opens_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The person withdraws between route's commit and its delivery: the keys are gone before it comes."""
+    world = World()
+    await world.settle()
+    world.publish(world.form(consents={"news": True}), "intake.form")
+    assert await world.step("tag")
+    send = RouteOutput.send_deliveries
+
+    async def late(self: RouteOutput, work: RouteWork) -> None:
+        monkeypatch.setattr(RouteOutput, "send_deliveries", send)
+        world.publish(world.form(consents={"news": False}), "intake.form")
+        assert await world.step("tag")
+        await world.expire.announcer.announce()
+        await send(self, work)
+
+    monkeypatch.setattr(RouteOutput, "send_deliveries", late)
+    await world.settle()
+    kinds = [type(record).__name__ for _, _, record in world.read("processor.mailer")]
+    assert kinds.index("Depersonalized") < kinds.index("RecordDelivered")
+    assert set(map(str, opened(world, "mailer"))) == {"withdrawn"}
+    assert {"name": "Ann"} in opened(world, "crm"), "for another purpose"
 
 
 async def test_no_length_on_a_topic_tells_people_apart() -> None:
