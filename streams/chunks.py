@@ -184,13 +184,13 @@ class Chunks(Generic[Work]):
             if isinstance(fenced, Fenced):
                 first.done[at] = fenced
                 continue
-            cut, planned = self._planned(tx, fenced)
-            if planned is None or len(parts) == 1:
-                first.parts[at] = cut
+            cut, found = self._planned(tx, fenced)
+            if found is None or len(parts) == 1:
+                first.parts[at], planned = cut, found
         if first.parts:
             given = [Given(part, read[at]) for at, part in first.parts.items()]
-            first.work = self._stage.judge(tx, given, planned if len(parts) == 1 else None)
-            if self._plan_type and (planned is None or len(parts) > 1):
+            first.work = self._stage.judge(tx, given, planned)
+            if self._plan_type and planned is None:
                 self._keep_plans(tx, first.parts.values(), first.work.planned)
             if self._stage.silent:
                 first.done = self._settled(tx, first)
