@@ -103,6 +103,15 @@ class Bench:
         if self.spent > 2:
             raise Bug("bug", "too many")
 
+    def overtake(self, other: Chunk) -> None:
+        """Let another worker do a chunk between the commits of the next one."""
+
+        async def overtaken(_: Part, __: Judged) -> None:
+            self.stage.produce = Echo.produce.__get__(self.stage)  # type: ignore[method-assign]  # only once
+            assert await self.chunks(other) == Done()
+
+        self.stage.produce = overtaken  # type: ignore[method-assign, assignment]  # the other is faster
+
     def progress(self, partition: int = 0) -> int | None:
         """Where the vault is."""
         with self.vault.transaction(write=False) as tx:
@@ -141,12 +150,7 @@ async def test_a_zombie_is_fenced_at_commit_2() -> None:
     """Who lost the partition between the commits drops its chunk and seeks."""
     bench = Bench()
     zombie = bench.again()
-
-    async def overtaken(_: Part, __: Judged) -> None:
-        bench.stage.produce = Echo.produce.__get__(bench.stage)  # type: ignore[method-assign]  # only once
-        assert await bench.chunks(chunk(0, 1, 2, position=0)) == Done()
-
-    bench.stage.produce = overtaken  # type: ignore[method-assign, assignment]  # the other worker is faster
+    bench.overtake(chunk(0, 1, 2, position=0))
     assert await zombie(chunk(0, 1, 2, 3, position=0)) == Seek(3)
     assert bench.stage.settled_ == [0, 1, 2]
 
@@ -264,12 +268,7 @@ async def test_an_overtaken_partition_counts_for_nobody_and_the_rest_is_repeated
     """One zombie partition among several: its records count once, those of the others too."""
     bench = Bench()
     zombie = bench.again()
-
-    async def overtaken(_: Part, __: Judged) -> None:
-        bench.stage.produce = Echo.produce.__get__(bench.stage)  # type: ignore[method-assign]  # only once
-        assert await bench.chunks(chunk(0, 1, 2, partition=1)) == Done()
-
-    bench.stage.produce = overtaken  # type: ignore[method-assign, assignment]  # the other worker is faster
+    bench.overtake(chunk(0, 1, 2, partition=1))
     sheaf = [chunk(0, 1, partition=0), chunk(0, 1, 2, 3, partition=1)]
     assert await zombie.together(sheaf) == [Done(), Seek(3)]
     assert sorted(bench.stage.settled_) == [0, 0, 1, 1, 2]
